@@ -1,0 +1,101 @@
+/**
+ * Every error that Espalier gives on purpose, in one catalogue: code, HTTP status, and what it is about.
+ * `docs/errors.md` lists the same codes; a test keeps the two equal.
+ */
+export const errorCatalogue = {
+  ESP_BODY_MALFORMED: { statusCode: 400, summary: 'The request body is not well-formed JSON.' },
+  ESP_REQUEST_INVALID: { statusCode: 400, summary: 'The request does not fit its schema.' },
+  ESP_BODY_TOO_LARGE: { statusCode: 413, summary: 'The request body is larger than allowed.' },
+  ESP_MEDIA_TYPE: { statusCode: 415, summary: 'The request body has another content type than the route reads.' },
+  ESP_ROUTE_NOT_FOUND: { statusCode: 404, summary: 'There is no such route.' },
+  ESP_CATALOG_NOT_FOUND: { statusCode: 404, summary: 'There is no catalog of that name.' },
+  ESP_CATALOG_CONFLICT: {
+    statusCode: 409,
+    summary: 'The catalog exists with other codebooks or attributes, and has versions that depend on them.',
+  },
+  ESP_VERSION_NOT_FOUND: { statusCode: 404, summary: 'The catalog has no such version.' },
+  ESP_CATALOG_INACTIVE: { statusCode: 409, summary: 'The catalog has no active version yet.' },
+  ESP_SET_NOT_FOUND: { statusCode: 404, summary: 'The catalog has no constraint set of that name.' },
+  ESP_SET_UNBOUND: {
+    statusCode: 409,
+    summary: 'Constraint sets cannot bind to the version that is to be activated.',
+  },
+  ESP_JOB_NOT_FOUND: { statusCode: 404, summary: 'There is no job of that id.' },
+  ESP_JOB_INTERRUPTED: { statusCode: 500, summary: 'The server stopped before the job ended.' },
+  ESP_MODEL_NOT_FOUND: { statusCode: 404, summary: 'The models directory has no such model.' },
+  ESP_MODEL_MANIFEST: { statusCode: 422, summary: "The model's manifest (model.json) is not valid." },
+  ESP_MODEL_MISFIT: {
+    statusCode: 422,
+    summary: "The model's inputs, outputs, vocabulary or codebooks don't fit its contract or the catalog.",
+  },
+  ESP_MODEL_OUTPUT: { statusCode: 500, summary: 'The model answered with NaN or +infinity.' },
+  ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
+  ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items.' },
+  ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
+  ESP_RULE_NAME: { statusCode: 400, summary: 'The rule names an attribute or parameter that does not exist.' },
+  ESP_RULE_TYPE: { statusCode: 400, summary: 'An operand or the result of the rule has the wrong type.' },
+  ESP_RULE_UNSUPPORTED: { statusCode: 400, summary: 'The rule uses a part of CEL that rules do not support.' },
+  ESP_RULE_TOO_LARGE: { statusCode: 400, summary: 'The rule is longer or nested deeper than allowed.' },
+  ESP_ATTRIBUTE_NOT_FOUND: { statusCode: 400, summary: 'The catalog has no attribute of that name.' },
+  ESP_HISTORY_EMPTY: { statusCode: 400, summary: 'The history is empty and the model has no bos token.' },
+  ESP_BEAM_WIDTH: { statusCode: 400, summary: 'The beam width is below k.' },
+  ESP_TIMEOUT: { statusCode: 504, summary: "The request's timeoutMs passed before the answer was ready." },
+  ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
+  ESP_SHUTTING_DOWN: { statusCode: 503, summary: 'The server is shutting down.' },
+  ESP_ARTIFACT_CORRUPT: { statusCode: 500, summary: 'A file in the data directory is truncated or damaged.' },
+  ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },
+  ESP_KERNEL_UNKNOWN: { statusCode: 500, summary: 'ESPALIER_KERNELS names a kernel that does not exist.' },
+  ESP_SHAPE: { statusCode: 500, summary: 'An array has the wrong length for its documented shape.' },
+  ESP_INTERNAL: { statusCode: 500, summary: 'Something went wrong that should not; the log has more.' },
+} as const satisfies Record<string, { statusCode: number; summary: string }>;
+
+export type ErrorCode = keyof typeof errorCatalogue;
+
+/** One fault, with its place: a line of an upload, a field of a body, a position in a rule. */
+export interface ErrorDetail {
+  /** 1-based line of an upload. */
+  line?: number;
+  /** Path of the field, e.g. `sid[2]` or `constraint.filter`. */
+  field?: string;
+  /** 0-based offset into a rule, in UTF-16 code units. */
+  position?: number;
+  expected: string;
+  found: string;
+}
+
+/** An error that callers may see: a stable code, a status, a message and the places of its faults. */
+export class EspalierError extends Error {
+  readonly code: ErrorCode;
+  readonly statusCode: number;
+  readonly details: ErrorDetail[] | undefined;
+
+  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetail[]; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'EspalierError';
+    this.code = code;
+    this.statusCode = errorCatalogue[code].statusCode;
+    this.details = options.details;
+  }
+
+  /** Wraps anything thrown; what is not ours becomes ESP_INTERNAL, with the original as its cause. */
+  static from(thrown: unknown): EspalierError {
+    if (thrown instanceof EspalierError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new EspalierError('ESP_INTERNAL', message, { cause: thrown });
+  }
+
+  /** Plain data that survives structured cloning between threads. */
+  toPlain(): PlainError {
+    return { code: this.code, message: this.message, ...(this.details && { details: this.details }) };
+  }
+
+  static fromPlain(plain: PlainError): EspalierError {
+    return new EspalierError(plain.code, plain.message, plain.details ? { details: plain.details } : {});
+  }
+}
+
+export interface PlainError {
+  code: ErrorCode;
+  message: string;
+  details?: ErrorDetail[];
+}

@@ -1,0 +1,11 @@
+export {
+  allBits,
+  clearBit,
+  countBits,
+  isBitSet,
+  nextSetBit,
+  popCount,
+  previousSetBit,
+  setBit,
+  wordsFor,
+} from './bits.js';

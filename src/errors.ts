@@ -6,7 +6,10 @@ export const errorCatalogue = {
   ESP_BODY_MALFORMED: { statusCode: 400, summary: 'The request body is not well-formed JSON.' },
   ESP_REQUEST_INVALID: { statusCode: 400, summary: 'The request does not fit its schema.' },
   ESP_BODY_TOO_LARGE: { statusCode: 413, summary: 'The request body is larger than allowed.' },
-  ESP_MEDIA_TYPE: { statusCode: 415, summary: 'The request body has another content type than the route reads.' },
+  ESP_MEDIA_TYPE: {
+    statusCode: 415,
+    summary: 'The request body has another content type than the route reads.',
+  },
   ESP_ROUTE_NOT_FOUND: { statusCode: 404, summary: 'There is no such route.' },
   ESP_CATALOG_NOT_FOUND: { statusCode: 404, summary: 'There is no catalog of that name.' },
   ESP_CATALOG_CONFLICT: {
@@ -32,9 +35,15 @@ export const errorCatalogue = {
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
-  ESP_RULE_NAME: { statusCode: 400, summary: 'The rule names an attribute or parameter that does not exist.' },
+  ESP_RULE_NAME: {
+    statusCode: 400,
+    summary: 'The rule names an attribute or parameter that does not exist.',
+  },
   ESP_RULE_TYPE: { statusCode: 400, summary: 'An operand or the result of the rule has the wrong type.' },
-  ESP_RULE_UNSUPPORTED: { statusCode: 400, summary: 'The rule uses a part of CEL that rules do not support.' },
+  ESP_RULE_UNSUPPORTED: {
+    statusCode: 400,
+    summary: 'The rule uses a part of CEL that rules do not support.',
+  },
   ESP_RULE_TOO_LARGE: { statusCode: 400, summary: 'The rule is longer or nested deeper than allowed.' },
   ESP_ATTRIBUTE_NOT_FOUND: { statusCode: 400, summary: 'The catalog has no attribute of that name.' },
   ESP_HISTORY_EMPTY: { statusCode: 400, summary: 'The history is empty and the model has no bos token.' },

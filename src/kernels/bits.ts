@@ -32,7 +32,7 @@ export function nextSetBit(words: Uint32Array, from: number, to: number): number
   }
   // Math.clz32(x & -x) finds the lowest set bit: 31 − clz is its position.
   const bit = wordIndex * 32 + 31 - Math.clz32(word & -word);
-  return bit < to ? bit : to;
+  return Math.min(bit, to);
 }
 
 /** The largest set bit in [from, to], or -1 where there is none. */

@@ -9,3 +9,24 @@ export {
   setBit,
   wordsFor,
 } from './bits.js';
+export { ChildList, listLiveChildren, lowerBound } from './children.js';
+export { chooseKernel } from './choose-kernel.js';
+export { createJsKernel } from './js-kernel.js';
+export {
+  BadLogit,
+  type LevelTokens,
+  logSumExp,
+  type Normalization,
+  normalizations,
+  tokenOf,
+} from './log-probs.js';
+export {
+  createStepOutput,
+  type DeadLeaves,
+  type Kernel,
+  type LiveLeaves,
+  type StepInput,
+  type StepOutput,
+  type TopLevel,
+  type TrieArrays,
+} from './types.js';

@@ -66,10 +66,7 @@ export function valueAt(column: Column, index: number): AttributeValue | undefin
 }
 
 /** Builds a column from one value per item; undefined is missing. The values must fit `type`. */
-export function buildColumn(
-  type: AttributeType,
-  values: ReadonlyArray<AttributeValue | undefined>,
-): Column {
+export function buildColumn(type: AttributeType, values: ReadonlyArray<AttributeValue | undefined>): Column {
   const present = new Uint32Array(wordsFor(values.length));
   values.forEach((value, index) => {
     if (value !== undefined) setBit(present, index);

@@ -1,0 +1,108 @@
+import type { LevelTokens, Normalization } from './log-probs.js';
+
+/** One explicit level of the trie: its nodes in lexicographic order of their prefixes. */
+export interface TopLevel {
+  /** [nodes]: the node's own code at this level. */
+  codes: Uint16Array | Uint32Array;
+  /** [nodes + 1]: the first leaf below the node; the last entry is the leaf count. */
+  leafStart: Uint32Array;
+  /** [nodes + 1]: the node's first child on the next explicit level; null on the last explicit level. */
+  firstChild: Uint32Array | null;
+}
+
+/**
+ * A flattened trie in the leaf-range layout: leaves are the distinct SIDs in lexicographic order, and a
+ * node at depth d is the range [lo, hi) of leaves that share d codes. The root is [0, leafCount) at depth 0.
+ * @see docs/architecture.md#the-static-trie
+ */
+export interface TrieArrays {
+  leafCount: number;
+  levelCount: number;
+  /** [levelCount]: codes at level d are in [0, codebookSizes[d]). */
+  codebookSizes: readonly number[];
+  /** [leafCount, levelCount]: the sorted distinct SIDs; u32 where a codebook exceeds 65,536. */
+  rows: Uint16Array | Uint32Array;
+  /**
+   * [levelCount] of [leafCount + 1] bits. Bit i of level d is set where leaf i begins a new node of depth
+   * d + 1, so the children of [lo, hi) at depth d begin at the set bits in that range. The bit at leafCount
+   * is always set and ends the last node.
+   */
+  newPrefix: readonly Uint32Array[];
+  /** Explicit nodes of level 0 and, where there is one, level 1. */
+  topLevels: readonly TopLevel[];
+}
+
+/** Which leaves are live, and from that which nodes of the top levels have a live leaf below them. */
+export interface LiveLeaves {
+  /** [leafCount] bits. */
+  leafBits: Uint32Array;
+  /** [codebookSizes[0]] bits, by code: the root's live children. */
+  rootMask: Uint32Array;
+  /** [nodes of topLevels[1]] bits; empty for tries of one level. */
+  nodeBits: Uint32Array;
+}
+
+/** Leaves that one request must not reach: sorted ranks, every one of them live in the request's set. */
+export interface DeadLeaves {
+  leaves: Uint32Array;
+}
+
+/** What one request brings to a step. Arrays are borrowed for the call. */
+export interface StepInput {
+  /** 0 for the first code. */
+  depth: number;
+  /** Parent beams, in order. */
+  beamCount: number;
+  /** [beamCount] cumulative natural-log scores. */
+  scores: Float32Array;
+  /** [beamCount] node of each beam. */
+  nodeLo: Uint32Array;
+  nodeHi: Uint32Array;
+  /** [beamCount, vocabSize] float32. */
+  logits: Float32Array;
+  vocabSize: number;
+  /** M: how many children are kept at most. */
+  beamWidth: number;
+  tokens: LevelTokens;
+  normalize: Normalization;
+  /** Logits are divided by it before anything else. */
+  temperature: number;
+  /** null: every leaf is live. */
+  live: LiveLeaves | null;
+  /** null: nothing is excluded. */
+  dead: DeadLeaves | null;
+}
+
+/** The kept children, best first. Arrays have room for beamWidth entries and are overwritten. */
+export interface StepOutput {
+  count: number;
+  scores: Float32Array;
+  parentBeams: Uint32Array;
+  codes: Uint32Array;
+  nodeLo: Uint32Array;
+  nodeHi: Uint32Array;
+}
+
+/**
+ * One decode step: the M best live children of a request's beams.
+ *
+ * score(b, c) = scores[b] + (logit[b][token(c)] / temperature − logSumExp(b)), in float32. Ties keep the
+ * smaller parent beam, then the smaller code; −0 equals +0. A child whose logit is −infinity does not exist.
+ * Fewer live children than M: the output is shorter, never filled up.
+ * @throws EspalierError ESP_MODEL_OUTPUT where a logit that the normalization reads is NaN or +infinity.
+ */
+export interface Kernel {
+  readonly name: string;
+  step(trie: TrieArrays, input: StepInput, output: StepOutput): void;
+}
+
+export function createStepOutput(beamWidth: number): StepOutput {
+  return {
+    count: 0,
+    scores: new Float32Array(beamWidth),
+    parentBeams: new Uint32Array(beamWidth),
+    codes: new Uint32Array(beamWidth),
+    nodeLo: new Uint32Array(beamWidth),
+    nodeHi: new Uint32Array(beamWidth),
+  };
+}

@@ -1,0 +1,154 @@
+import { EspalierError } from '../errors.js';
+import { setBit, type TopLevel, type TrieArrays, wordsFor } from '../kernels/index.js';
+
+/** Codebooks beyond this need u32 rows. */
+const MAX_U16_CODEBOOK = 65_536;
+export const MAX_CODEBOOK_SIZE = 262_144;
+export const MAX_LEVELS = 32;
+
+/** SIDs in any order, with duplicates: [rowCount, levelCount] codes, row by row. */
+export interface SidRows {
+  codebookSizes: readonly number[];
+  rowCount: number;
+  codes: Uint16Array | Uint32Array;
+}
+
+export interface BuiltTrie {
+  trie: TrieArrays;
+  /** [rowCount]: the leaf rank of each input row. */
+  leafOfRow: Uint32Array;
+  /** [rowCount]: the input rows in the order of their SIDs; equal SIDs keep the input's order. */
+  sortedRows: Uint32Array;
+}
+
+/**
+ * Flattens SIDs into a static trie: sorts them, drops duplicates, and marks where each node begins.
+ * Clear rather than fast; it is the reference for the native builder.
+ * @throws EspalierError ESP_SHAPE on rows that don't fit the codebooks.
+ */
+export function buildStaticTrie(rows: SidRows): BuiltTrie {
+  checkRows(rows);
+  const levelCount = rows.codebookSizes.length;
+  const sortedRows = sortRows(rows);
+  const leafOfRow = new Uint32Array(rows.rowCount);
+
+  // The first level at which each sorted row differs from the one before; levelCount for duplicates.
+  const firstDifference = new Uint8Array(rows.rowCount);
+  let leafCount = 0;
+  for (let rank = 0; rank < rows.rowCount; rank++) {
+    const row = sortedRows[rank];
+    const level = rank === 0 ? 0 : differingLevel(rows.codes, levelCount, sortedRows[rank - 1], row);
+    firstDifference[rank] = level;
+    if (level < levelCount) leafCount++;
+    leafOfRow[row] = leafCount - 1;
+  }
+
+  const leaves = new (wideRows(rows.codebookSizes) ? Uint32Array : Uint16Array)(leafCount * levelCount);
+  const newPrefix = rows.codebookSizes.map(() => new Uint32Array(wordsFor(leafCount + 1)));
+  let leaf = 0;
+  for (let rank = 0; rank < rows.rowCount; rank++) {
+    if (firstDifference[rank] === levelCount) continue;
+    const start = sortedRows[rank] * levelCount;
+    leaves.set(rows.codes.subarray(start, start + levelCount), leaf * levelCount);
+    for (let level = firstDifference[rank]; level < levelCount; level++) setBit(newPrefix[level], leaf);
+    leaf++;
+  }
+  for (const bits of newPrefix) setBit(bits, leafCount);
+
+  const trie = {
+    leafCount,
+    levelCount,
+    codebookSizes: rows.codebookSizes,
+    rows: leaves,
+    newPrefix,
+    topLevels: explicitTopLevels(leaves, leafCount, levelCount, newPrefix),
+  };
+  return { trie, leafOfRow, sortedRows };
+}
+
+export function wideRows(codebookSizes: readonly number[]): boolean {
+  return codebookSizes.some((size) => size > MAX_U16_CODEBOOK);
+}
+
+/** Row numbers in lexicographic order: one stable counting sort for each level, the last level first. */
+function sortRows({ codebookSizes, rowCount, codes }: SidRows): Uint32Array {
+  const levelCount = codebookSizes.length;
+  let order = Uint32Array.from({ length: rowCount }, (_, row) => row);
+  let next = new Uint32Array(rowCount);
+  for (let level = levelCount - 1; level >= 0; level--) {
+    const position = new Uint32Array(codebookSizes[level] + 1);
+    for (let row = 0; row < rowCount; row++) position[codes[row * levelCount + level] + 1]++;
+    for (let code = 0; code < codebookSizes[level]; code++) position[code + 1] += position[code];
+    for (const row of order) next[position[codes[row * levelCount + level]]++] = row;
+    [order, next] = [next, order];
+  }
+  return order;
+}
+
+function differingLevel(codes: SidRows['codes'], levelCount: number, rowA: number, rowB: number): number {
+  let level = 0;
+  while (level < levelCount && codes[rowA * levelCount + level] === codes[rowB * levelCount + level]) level++;
+  return level;
+}
+
+/**
+ * Levels 0 and 1 as explicit nodes. Below them real tries are almost chains, and explicit nodes would spend
+ * most of their bytes on nodes with one child.
+ */
+function explicitTopLevels(
+  leaves: Uint16Array | Uint32Array,
+  leafCount: number,
+  levelCount: number,
+  newPrefix: readonly Uint32Array[],
+): TopLevel[] {
+  const levels = newPrefix.slice(0, 2).map((bits, level) => {
+    const starts: number[] = [];
+    for (let leaf = 0; leaf <= leafCount; leaf++) {
+      if ((bits[leaf >>> 5] >>> (leaf & 31)) & 1) starts.push(leaf);
+    }
+    const leafStart = Uint32Array.from(starts);
+    const codes = new (leaves.constructor as Uint16ArrayConstructor)(starts.length - 1);
+    codes.forEach((_, node) => {
+      codes[node] = leaves[leafStart[node] * levelCount + level];
+    });
+    return { codes, leafStart, firstChild: null as Uint32Array | null };
+  });
+  if (levels.length === 2) levels[0].firstChild = firstChildren(levels[0].leafStart, levels[1].leafStart);
+  return levels;
+}
+
+/** A node's first child is the node of the next level that begins at the same leaf. */
+function firstChildren(parentStarts: Uint32Array, childStarts: Uint32Array): Uint32Array {
+  let child = 0;
+  return parentStarts.map((leaf) => {
+    while (childStarts[child] < leaf) child++;
+    return child;
+  });
+}
+
+function checkRows({ codebookSizes, rowCount, codes }: SidRows): void {
+  const levelCount = codebookSizes.length;
+  if (levelCount < 1 || levelCount > MAX_LEVELS)
+    fail(`levels must be 1 to ${MAX_LEVELS}, found ${levelCount}`);
+  for (const size of codebookSizes) {
+    if (!Number.isInteger(size) || size < 1 || size > MAX_CODEBOOK_SIZE) {
+      fail(`codebook sizes must be 1 to ${MAX_CODEBOOK_SIZE}, found ${size}`);
+    }
+  }
+  if (codes.length !== rowCount * levelCount) {
+    fail(
+      `${rowCount} rows of ${levelCount} codes need ${rowCount * levelCount} entries, found ${codes.length}`,
+    );
+  }
+  for (let index = 0; index < codes.length; index++) {
+    const size = codebookSizes[index % levelCount];
+    if (codes[index] >= size) {
+      const row = Math.floor(index / levelCount);
+      fail(`row ${row}, level ${index % levelCount}: code ${codes[index]} must be < codebook size ${size}`);
+    }
+  }
+}
+
+function fail(message: string): never {
+  throw new EspalierError('ESP_SHAPE', message);
+}

@@ -1,0 +1,144 @@
+import type { ErrorDetail } from '../errors.js';
+import type { AttributeSchema, AttributeType, AttributeValue } from './columns.js';
+
+const MAX_ID_LENGTH = 256;
+const MAX_STRING_LENGTH = 32_768;
+const MAX_LIST_LENGTH = 4_096;
+
+/** One line of an upload, checked. */
+export interface ParsedItem {
+  id: string;
+  sid: number[];
+  /** In the order of the schema's names; undefined is missing. */
+  attributes: (AttributeValue | undefined)[];
+}
+
+/**
+ * Parses and checks one line of NDJSON.
+ * @returns the item, or everything that is wrong with the line.
+ */
+export function parseItem(
+  text: string,
+  schema: AttributeSchema,
+  codebookSizes: readonly number[],
+): ParsedItem | ErrorDetail[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (thrown) {
+    return [{ expected: 'one JSON object', found: (thrown as Error).message }];
+  }
+  if (!isObject(json)) return [{ expected: 'one JSON object', found: describe(json) }];
+  const faults: ErrorDetail[] = [];
+  const { id, sid, ...attributes } = json;
+  checkId(id, faults);
+  checkSid(sid, codebookSizes, faults);
+  const names = Object.keys(schema);
+  for (const name of Object.keys(attributes)) {
+    if (!Object.hasOwn(schema, name)) {
+      faults.push({ field: name, expected: `one of the attributes ${names.join(', ')}`, found: name });
+    }
+  }
+  const values = names.map((name) => {
+    const value = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
+    if (value === undefined || value === null) return undefined;
+    return parseValue(schema[name].type, value, name, faults);
+  });
+  return faults.length > 0 ? faults : { id: id as string, sid: sid as number[], attributes: values };
+}
+
+function checkId(id: unknown, faults: ErrorDetail[]): void {
+  if (typeof id !== 'string' || id.length < 1 || id.length > MAX_ID_LENGTH || !id.isWellFormed()) {
+    const expected = `a string of 1 to ${MAX_ID_LENGTH} characters`;
+    faults.push({ field: 'id', expected, found: describe(id) });
+  }
+}
+
+function checkSid(sid: unknown, codebookSizes: readonly number[], faults: ErrorDetail[]): void {
+  const levels = codebookSizes.length;
+  if (!Array.isArray(sid) || sid.length !== levels) {
+    const found = Array.isArray(sid) ? `${sid.length} codes` : describe(sid);
+    faults.push({ field: 'sid', expected: `a list of ${levels} codes`, found });
+    return;
+  }
+  sid.forEach((code, level) => {
+    if (!Number.isInteger(code) || code < 0 || code >= codebookSizes[level]) {
+      const expected = `an integer from 0 to ${codebookSizes[level] - 1}`;
+      faults.push({ field: `sid[${level}]`, expected, found: describe(code) });
+    }
+  });
+}
+
+function parseValue(
+  type: AttributeType,
+  value: unknown,
+  field: string,
+  faults: ErrorDetail[],
+): AttributeValue | undefined {
+  const parsed = parsers[type].parse(value);
+  if (parsed === undefined) faults.push({ field, expected: parsers[type].expected, found: describe(value) });
+  return parsed;
+}
+
+/** For each type what it reads; undefined where the value doesn't fit. */
+const parsers: Record<
+  AttributeType,
+  { expected: string; parse: (value: unknown) => AttributeValue | undefined }
+> = {
+  bool: {
+    expected: 'true or false (bool)',
+    parse: (value) => (typeof value === 'boolean' ? value : undefined),
+  },
+  int64: {
+    expected: 'an integer within ±(2^53 − 1) (int64)',
+    parse: (value) => (Number.isSafeInteger(value) ? (value as number) : undefined),
+  },
+  double: {
+    expected: 'a number (double)',
+    parse: (value) => (typeof value === 'number' ? value : undefined),
+  },
+  string: { expected: `a string of at most ${MAX_STRING_LENGTH} characters`, parse: parseString },
+  timestamp: {
+    expected: 'an ISO 8601 time, to the millisecond at most, e.g. "2011-12-09T12:50:00Z" (timestamp)',
+    parse: parseTimestamp,
+  },
+  'string[]': {
+    expected: `a list of at most ${MAX_LIST_LENGTH} strings (string[])`,
+    parse: (value) =>
+      Array.isArray(value) &&
+      value.length <= MAX_LIST_LENGTH &&
+      value.every((entry) => parseString(entry) !== undefined)
+        ? value
+        : undefined,
+  },
+};
+
+function parseString(value: unknown): string | undefined {
+  return typeof value === 'string' && value.length <= MAX_STRING_LENGTH && value.isWellFormed()
+    ? value
+    : undefined;
+}
+
+const ISO_TIME = /^(\d{4})-(\d{2})-(\d{2})(?:T\d{2}:\d{2}:\d{2}(?:\.\d{1,3})?(?:Z|[+-]\d{2}:\d{2}))?$/;
+
+/** ISO 8601 with an offset, or a date alone (midnight UTC), as milliseconds since 1970. */
+export function parseTimestamp(value: unknown): number | undefined {
+  const match = typeof value === 'string' ? ISO_TIME.exec(value) : null;
+  if (match === null) return undefined;
+  // Date.parse lets the 30th of February pass as the 2nd of March.
+  const [year, month, day] = match.slice(1).map(Number);
+  if (new Date(Date.UTC(year, month - 1, day)).getUTCDate() !== day) return undefined;
+  const time = Date.parse(match[0]);
+  return Number.isNaN(time) ? undefined : time;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A value as a message shows it: short, and recognisable as what it is. */
+export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const json = JSON.stringify(value);
+  return json.length > 80 ? `${json.slice(0, 77)}…` : json;
+}

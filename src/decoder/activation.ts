@@ -1,0 +1,25 @@
+import type { ConstraintSet } from '../static-trie/index.js';
+
+/** Which model a catalog decodes with, and where its folder is. */
+export interface ModelRef {
+  name: string;
+  version: number;
+  folder: string;
+}
+
+/** A constraint set as the engine gets it: evaluated for the catalog version that is active. */
+export interface SetSnapshot {
+  name: string;
+  version: number;
+  set: ConstraintSet;
+}
+
+/** Everything that the engine needs to serve a catalog version. */
+export interface CatalogActivation {
+  catalog: string;
+  version: number;
+  /** The catalog version's file. */
+  path: string;
+  model: ModelRef;
+  sets: SetSnapshot[];
+}

@@ -1,0 +1,103 @@
+import { EspalierError } from '../errors.js';
+import {
+  createStepOutput,
+  type DeadLeaves,
+  type Kernel,
+  type LiveLeaves,
+  type Normalization,
+  type TrieArrays,
+  tokenOf,
+} from '../kernels/index.js';
+import type { Model } from './model.js';
+
+export interface BeamSearchInput {
+  trie: TrieArrays;
+  live: LiveLeaves | null;
+  dead: DeadLeaves | null;
+  /** What the model reads first; not empty. */
+  tokens: readonly number[];
+  beamWidth: number;
+  normalize: Normalization;
+  temperature: number;
+  /** On the clock of performance.now(), checked before every model run. */
+  deadlineMs: number;
+}
+
+export interface BeamSearchResult {
+  /** Leaf ranks, best first. */
+  leaves: Uint32Array;
+  /** [leaves.length] cumulative natural-log scores. */
+  scores: Float32Array;
+  modelMs: number;
+  constraintMs: number;
+}
+
+/**
+ * Exact constrained beam search: each step keeps the `beamWidth` best live children of all beams. Exact for
+ * each step, not exhaustive: an item whose prefix fell out of the beam is not found.
+ * @throws EspalierError ESP_TIMEOUT, ESP_MODEL_OUTPUT
+ */
+export async function beamSearch(
+  kernel: Kernel,
+  model: Model,
+  input: BeamSearchInput,
+): Promise<BeamSearchResult> {
+  const { trie, live, dead, beamWidth, normalize, temperature } = input;
+  const decoding = model.open();
+  const output = createStepOutput(beamWidth);
+  let beams = {
+    scores: Float32Array.of(0),
+    nodeLo: Uint32Array.of(0),
+    nodeHi: Uint32Array.of(trie.leafCount),
+  };
+  let modelMs = 0;
+  let constraintMs = 0;
+  for (let depth = 0; depth < trie.levelCount; depth++) {
+    if (performance.now() >= input.deadlineMs) {
+      throw new EspalierError(
+        'ESP_TIMEOUT',
+        `the deadline passed before step ${depth} of ${trie.levelCount}`,
+      );
+    }
+    const startMs = performance.now();
+    const { data: logits, vocabSize } =
+      depth === 0 ? await decoding.start(input.tokens) : await advance(depth);
+    const modelEndMs = performance.now();
+    const tokens = model.levelTokens[depth];
+    const beamCount = beams.scores.length;
+    kernel.step(
+      trie,
+      {
+        depth,
+        beamCount,
+        ...beams,
+        logits,
+        vocabSize,
+        beamWidth,
+        tokens,
+        normalize,
+        temperature,
+        live,
+        dead,
+      },
+      output,
+    );
+    modelMs += modelEndMs - startMs;
+    constraintMs += performance.now() - modelEndMs;
+    const { count } = output;
+    beams = {
+      scores: output.scores.slice(0, count),
+      nodeLo: output.nodeLo.slice(0, count),
+      nodeHi: output.nodeHi.slice(0, count),
+    };
+    if (count === 0) break;
+  }
+  return { leaves: beams.nodeLo, scores: beams.scores, modelMs, constraintMs };
+
+  /** Feeds the model the codes that the step before has kept. */
+  function advance(depth: number) {
+    const { count, parentBeams, codes } = output;
+    const tokens = codes.slice(0, count).map((code) => tokenOf(model.levelTokens[depth - 1], code));
+    return decoding.advance(parentBeams.slice(0, count), tokens, depth === trie.levelCount - 1);
+  }
+}

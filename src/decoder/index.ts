@@ -1,0 +1,16 @@
+export {
+  type CatalogActivation,
+  DecodeEngine,
+  type ModelInfo,
+  type ModelRef,
+  type SetSnapshot,
+} from './engine.js';
+export { EngineClient, type EngineOptions } from './engine-client.js';
+export {
+  type ModelManifest,
+  ModelManifestSchema,
+  parseModelManifest,
+  readModelManifest,
+} from './model-manifest.js';
+export type { RecommendAnswer, RecommendQuery, ShortfallCode } from './recommend.js';
+export { serveThread, ThreadClient, type ThreadHandlers, tellParent } from './thread-rpc.js';

@@ -1,0 +1,73 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+
+/** The only file that knows onnxruntime-node. */
+
+export interface TensorShape {
+  name: string;
+  type: string;
+  /** A number where the graph fixes the dimension, its symbolic name where it doesn't. */
+  shape: readonly (number | string)[];
+}
+
+export type TensorData = Float32Array | BigInt64Array;
+
+/** A tensor by its data and dimensions; float32 and int64 by the data's class. */
+export interface TensorValue<Data extends TensorData = TensorData> {
+  data: Data;
+  dims: readonly number[];
+}
+
+/** An ONNX graph, ready to run. */
+export interface OnnxGraph {
+  inputs: readonly TensorShape[];
+  outputs: readonly TensorShape[];
+  /**
+   * Runs the graph on this thread, which is blocked meanwhile.
+   * @param outputNames only these outputs are fetched.
+   */
+  run(
+    inputs: ReadonlyMap<string, TensorValue>,
+    outputNames: readonly string[],
+  ): Promise<Map<string, TensorValue<Float32Array>>>;
+  close(): Promise<void>;
+}
+
+/** @param threads threads that one run may use. */
+export async function openOnnxGraph(path: string, threads: number): Promise<OnnxGraph> {
+  const session = await InferenceSession.create(path, {
+    executionProviders: ['cpu'],
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    // A spinning pool would take the cores from the other engines and from the HTTP thread.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+    logSeverityLevel: 3,
+  });
+  return {
+    inputs: shapesOf(session.inputMetadata),
+    outputs: shapesOf(session.outputMetadata),
+    async run(inputs, outputNames) {
+      const feeds: Record<string, Tensor> = {};
+      for (const [name, { data, dims }] of inputs) {
+        feeds[name] =
+          data instanceof BigInt64Array ? new Tensor('int64', data, dims) : new Tensor('float32', data, dims);
+      }
+      const results = await session.run(feeds, [...outputNames]);
+      return new Map(
+        outputNames.map((name) => {
+          const { data, dims } = results[name];
+          return [name, { data: data as Float32Array, dims }];
+        }),
+      );
+    },
+    close: () => session.release(),
+  };
+}
+
+function shapesOf(metadata: readonly InferenceSession.ValueMetadata[]): TensorShape[] {
+  return metadata.map((value) => {
+    if (value.isTensor) return { name: value.name, type: value.type, shape: value.shape };
+    return { name: value.name, type: 'not a tensor', shape: [] };
+  });
+}

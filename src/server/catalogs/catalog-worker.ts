@@ -1,0 +1,129 @@
+import { parentPort } from 'node:worker_threads';
+import { serveThread, tellParent } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
+import {
+  type AttributeSchema,
+  type AttributeValue,
+  type CatalogVersion,
+  type ConstraintSet,
+  compileRule,
+  constraintSetFromItems,
+  countLiveNodes,
+  evaluateRule,
+  leafOfItem,
+  openCatalogFile,
+  type RuleParams,
+  readItems,
+  valueAt,
+  writeCatalogFile,
+} from '../../static-trie/index.js';
+
+/** The catalog worker: parses uploads, builds tries and evaluates rules, off the HTTP thread. */
+
+export interface BuildTask {
+  jobId: string;
+  uploadPath: string;
+  /** Where the catalog version's file goes. */
+  path: string;
+  schema: AttributeSchema;
+  codebookSizes: number[];
+}
+
+export interface BuildEvent {
+  jobId: string;
+  phase: string;
+  fraction: number;
+}
+
+export interface RuleTask {
+  /** The catalog version's file. */
+  path: string;
+  schema: AttributeSchema;
+  rule: string;
+  params: RuleParams;
+  nowMs: number;
+}
+
+export interface RulePreview {
+  items: number;
+  leaves: number;
+  liveChildrenPerLevel: number[];
+  sample: { id: string; sid: number[]; attributes: Record<string, AttributeValue> }[];
+}
+
+const SAMPLE_SIZE = 10;
+
+const handlers = {
+  async build(task: BuildTask): Promise<{ items: number; leaves: number }> {
+    const progress = (phase: string, fraction: number) =>
+      tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
+    progress('parsing', 0);
+    const version = await readItems(task.uploadPath, task.schema, task.codebookSizes, progress);
+    progress('writing', 0);
+    writeCatalogFile(task.path, version);
+    return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };
+  },
+
+  /** Checks a rule against a catalog's attributes, without evaluating it. */
+  checkRule(rule: string, schema: AttributeSchema, params: RuleParams): void {
+    compileRule(rule, schema, params);
+  },
+
+  evaluate(task: RuleTask): ConstraintSet {
+    return evaluate(open(task.path), task);
+  },
+
+  preview(task: RuleTask): RulePreview {
+    const version = open(task.path);
+    const itemBits = evaluateBits(version, task);
+    const { trie, leafItems } = version;
+    const set = constraintSetFromItems(trie, leafItems, itemBits);
+    return {
+      items: set.itemCount,
+      leaves: set.leafCount,
+      liveChildrenPerLevel: countLiveNodes(trie, set.live.leafBits),
+      sample: sampleOf(version, itemBits),
+    };
+  },
+};
+export type CatalogHandlers = typeof handlers;
+
+/** The versions in use, the latest last: the active one, and the one that is to follow it. */
+const opened = new Map<string, CatalogVersion>();
+const MAX_OPENED = 2;
+
+function open(path: string): CatalogVersion {
+  const version = opened.get(path) ?? openCatalogFile(path);
+  opened.delete(path);
+  opened.set(path, version);
+  if (opened.size > MAX_OPENED) opened.delete(opened.keys().next().value!);
+  return version;
+}
+
+function evaluateBits({ table }: CatalogVersion, { rule, schema, params, nowMs }: RuleTask): Uint32Array {
+  return evaluateRule(compileRule(rule, schema, params), table, nowMs);
+}
+
+function evaluate(version: CatalogVersion, task: RuleTask): ConstraintSet {
+  return constraintSetFromItems(version.trie, version.leafItems, evaluateBits(version, task));
+}
+
+/** The first items of the set in the order of their ids' numbers. */
+function sampleOf({ trie, leafItems, ids, table }: CatalogVersion, itemBits: Uint32Array): RulePreview['sample'] {
+  const sample: RulePreview['sample'] = [];
+  for (let item = 0; item < ids.length && sample.length < SAMPLE_SIZE; item++) {
+    if (((itemBits[item >>> 5] >>> (item & 31)) & 1) === 0) continue;
+    const leaf = leafOfItem(leafItems, item);
+    const attributes: Record<string, AttributeValue> = {};
+    for (const [name, column] of table.columns) {
+      const value = valueAt(column, item);
+      if (value === undefined) continue;
+      attributes[name] = column.type === 'timestamp' ? new Date(value as number).toISOString() : value;
+    }
+    const sid = Array.from(trie.rows.subarray(leaf * trie.levelCount, (leaf + 1) * trie.levelCount));
+    sample.push({ id: ids[item], sid, attributes });
+  }
+  return sample;
+}
+
+serveThread(parentPort!, handlers, async () => opened.clear());

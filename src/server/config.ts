@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs';
+import { type Static, Type } from 'typebox';
+import { Errors } from 'typebox/value';
+import { type ErrorDetail, EspalierError } from '../errors.js';
+
+/**
+ * The server's configuration: one schema gives types, defaults, validation and docs. An option `dataDir` is
+ * `ESPALIER_DATA_DIR` in the environment and `--data-dir` on the command line; flags win over the
+ * environment, the environment over the file.
+ */
+export const ConfigSchema = Type.Object(
+  {
+    dataDir: Type.String({ minLength: 1, description: 'Folder for catalogs, constraint sets and jobs.' }),
+    modelsDir: Type.String({ minLength: 1, description: 'Folder of models: <name>/<version>/model.json.' }),
+    host: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address to listen on.' }),
+    port: Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      default: 8080,
+      description: 'HTTP port; 0 takes a free one.',
+    }),
+    logLevel: Type.Union(
+      (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map((level) =>
+        Type.Literal(level),
+      ),
+      { default: 'info', description: 'Least severe level that is logged.' },
+    ),
+    decodeThreads: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'Threads that one model run may use.',
+    }),
+    decodeQueueLimit: Type.Integer({
+      minimum: 1,
+      maximum: 100_000,
+      default: 256,
+      description: 'Requests that may wait for a decode; further ones get 503.',
+    }),
+    requestTimeoutMs: Type.Integer({
+      minimum: 1,
+      maximum: 600_000,
+      default: 10_000,
+      description: "A recommend request's time where it names no timeoutMs.",
+    }),
+    bodyLimitBytes: Type.Integer({
+      minimum: 1_024,
+      maximum: 67_108_864,
+      default: 1_048_576,
+      description: 'Largest JSON body.',
+    }),
+    uploadLimitBytes: Type.Integer({
+      minimum: 1_024,
+      maximum: 1_099_511_627_776,
+      default: 4_294_967_296,
+      description: 'Largest upload of items.',
+    }),
+  },
+  { additionalProperties: false },
+);
+export type Config = Readonly<Static<typeof ConfigSchema>>;
+export type ConfigKey = keyof Config;
+
+export const configKeys = Object.keys(ConfigSchema.properties) as ConfigKey[];
+
+/** `dataDir` → `data-dir`. */
+export function flagName(key: string): string {
+  return key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `dataDir` → `ESPALIER_DATA_DIR`. */
+export function environmentName(key: string): string {
+  return `ESPALIER_${flagName(key).replaceAll('-', '_').toUpperCase()}`;
+}
+
+/**
+ * Merges file < environment < flags, validates the whole, and freezes it.
+ * @param flags by option name, as text.
+ * @throws EspalierError ESP_CONFIG_INVALID with every fault and where it came from.
+ */
+export function loadConfig(
+  flags: Readonly<Record<string, string>>,
+  environment: Readonly<Record<string, string | undefined>>,
+  file?: string,
+): Config {
+  const values: Record<string, unknown> = {};
+  const sources: Record<string, string> = {};
+  const put = (key: string, value: unknown, source: string) => {
+    values[key] = value;
+    sources[key] = source;
+  };
+  for (const [key, { default: value }] of Object.entries(ConfigSchema.properties) as [
+    string,
+    { default?: unknown },
+  ][]) {
+    if (value !== undefined) put(key, value, 'default');
+  }
+  const faults: ErrorDetail[] = [];
+  if (file !== undefined) {
+    for (const [key, value] of Object.entries(readConfigFile(file))) put(key, value, file);
+  }
+  for (const key of configKeys) {
+    const text = environment[environmentName(key)];
+    if (text !== undefined) put(key, fromText(key, text), environmentName(key));
+  }
+  for (const [key, text] of Object.entries(flags)) put(key, fromText(key, text), `--${flagName(key)}`);
+
+  for (const error of Errors(ConfigSchema, values)) {
+    const key = error.instancePath.slice(1);
+    // A union reports each of its alternatives; the message for the whole is enough.
+    if (error.keyword === 'const') continue;
+    if (error.keyword === 'required') {
+      for (const name of error.params.requiredProperties) {
+        const field = `--${flagName(name)}`;
+        faults.push({ field, expected: `a value, here or as ${environmentName(name)}`, found: 'nothing' });
+      }
+    } else if (error.keyword === 'additionalProperties') {
+      for (const name of error.params.additionalProperties) {
+        faults.push({ field: `${sources[name]}: ${name}`, expected: `one of ${configKeys.join(', ')}`, found: name });
+      }
+    } else {
+      faults.push({ field: `${sources[key]}: ${key}`, expected: expectedText(key, error.message), found: JSON.stringify(values[key]) });
+    }
+  }
+  if (faults.length > 0) {
+    const lines = faults.map(({ field, expected, found }) => `${field}: expected ${expected}, found ${found}`);
+    throw new EspalierError('ESP_CONFIG_INVALID', lines.join('\n'), { details: faults });
+  }
+  return Object.freeze(values) as Config;
+}
+
+function readConfigFile(path: string): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (typeof json === 'object' && json !== null && !Array.isArray(json)) return { ...json };
+    throw new Error('expected one JSON object');
+  } catch (cause) {
+    throw new EspalierError('ESP_CONFIG_INVALID', `--config ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Environment and flags are text; numbers are read strictly, so that "80 80" stays text and is refused. */
+function fromText(key: string, text: string): unknown {
+  const schema = ConfigSchema.properties[key as ConfigKey] as { type?: string } | undefined;
+  return schema?.type === 'integer' && /^-?\d+$/.test(text) ? Number(text) : text;
+}
+
+function expectedText(key: string, message: string): string {
+  const schema = ConfigSchema.properties[key as ConfigKey] as {
+    anyOf?: { const: string }[];
+    minimum?: number;
+    maximum?: number;
+  };
+  if (schema?.anyOf !== undefined) return `one of ${schema.anyOf.map((one) => one.const).join(', ')}`;
+  if (schema?.minimum !== undefined) return `an integer from ${schema.minimum} to ${schema.maximum}`;
+  return message;
+}

@@ -1,10 +1,5 @@
-export {
-  type CatalogActivation,
-  DecodeEngine,
-  type ModelInfo,
-  type ModelRef,
-  type SetSnapshot,
-} from './engine.js';
+export type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+export type { ModelInfo } from './engine.js';
 export { EngineClient, type EngineOptions } from './engine-client.js';
 export {
   type ModelManifest,

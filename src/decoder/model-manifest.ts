@@ -14,7 +14,7 @@ const FileName = Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' });
 export const ModelManifestSchema = Type.Object(
   {
     name: Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' }),
-    contract: Type.Union([Type.Literal('logits'), Type.Literal('decoder-with-past')]),
+    contract: Type.Enum(['logits', 'decoder-with-past']),
     files: Type.Object({ model: FileName }, closed),
     sid: Type.Object(
       {
@@ -40,7 +40,7 @@ export const ModelManifestSchema = Type.Object(
     context: Type.Object(
       {
         maxItems: Type.Integer({ minimum: 1, maximum: 100_000 }),
-        order: Type.Union([Type.Literal('oldestFirst'), Type.Literal('newestFirst')]),
+        order: Type.Enum(['oldestFirst', 'newestFirst']),
       },
       closed,
     ),

@@ -1,6 +1,5 @@
 import { parentPort } from 'node:worker_threads';
 import { serveThread, tellParent } from '../../decoder/index.js';
-import { EspalierError } from '../../errors.js';
 import {
   type AttributeSchema,
   type AttributeValue,
@@ -109,7 +108,10 @@ function evaluate(version: CatalogVersion, task: RuleTask): ConstraintSet {
 }
 
 /** The first items of the set in the order of their ids' numbers. */
-function sampleOf({ trie, leafItems, ids, table }: CatalogVersion, itemBits: Uint32Array): RulePreview['sample'] {
+function sampleOf(
+  { trie, leafItems, ids, table }: CatalogVersion,
+  itemBits: Uint32Array,
+): RulePreview['sample'] {
   const sample: RulePreview['sample'] = [];
   for (let item = 0; item < ids.length && sample.length < SAMPLE_SIZE; item++) {
     if (((itemBits[item >>> 5] >>> (item & 31)) & 1) === 0) continue;

@@ -1,0 +1,51 @@
+import { parseArgs } from 'node:util';
+import { configKeys, flagName, loadConfig, startServer } from '../server/index.js';
+import { UsageError, usage } from './usage.js';
+
+/** `espalier serve`: runs until SIGINT or SIGTERM. */
+export async function serve(args: string[]): Promise<number> {
+  const { flags, configFile, checkOnly, help } = parseFlags(args);
+  if (help) {
+    console.log(usage());
+    return 0;
+  }
+  const config = loadConfig(flags, process.env, configFile);
+  if (checkOnly) {
+    console.log(JSON.stringify(config, null, 2));
+    return 0;
+  }
+  const server = await startServer(config);
+  console.error(`Espalier listens on ${server.url} (docs: ${server.url}/docs)`);
+  await new Promise<void>((resolve) => {
+    process.once('SIGINT', resolve);
+    process.once('SIGTERM', resolve);
+  });
+  await server.close();
+  return 0;
+}
+
+function parseFlags(args: string[]) {
+  const options: Record<string, { type: 'string' | 'boolean' }> = {
+    config: { type: 'string' },
+    'check-config': { type: 'boolean' },
+    help: { type: 'boolean' },
+  };
+  for (const key of configKeys) options[flagName(key)] = { type: 'string' };
+  let values: Record<string, string | boolean | undefined>;
+  try {
+    values = parseArgs({ args, options, strict: true, allowPositionals: false }).values as typeof values;
+  } catch (thrown) {
+    throw new UsageError((thrown as Error).message);
+  }
+  const flags: Record<string, string> = {};
+  for (const key of configKeys) {
+    const value = values[flagName(key)];
+    if (typeof value === 'string') flags[key] = value;
+  }
+  return {
+    flags,
+    configFile: values.config as string | undefined,
+    checkOnly: values['check-config'] === true,
+    help: values.help === true,
+  };
+}

@@ -1,0 +1,26 @@
+import { ConfigSchema, configKeys, environmentName, flagName } from '../server/index.js';
+
+/** A command line that cannot be understood. */
+export class UsageError extends Error {}
+
+export function usage(): string {
+  const rows = configKeys.map((key) => {
+    const { description, default: value } = ConfigSchema.properties[key] as unknown as {
+      description: string;
+      default?: unknown;
+    };
+    const fallback = value === undefined ? '(required)' : `(default: ${value})`;
+    return [`--${flagName(key)}`, `${description} ${fallback} [${environmentName(key)}]`];
+  });
+  rows.push(['--config', 'JSON file with any of these options; flags and the environment win over it.']);
+  rows.push(['--check-config', 'Check the configuration, print it, and exit.']);
+  const width = Math.max(...rows.map(([flag]) => flag.length));
+  return [
+    'Usage:',
+    '  espalier serve --data-dir D --models-dir M [options]',
+    '  espalier --help | --version',
+    '',
+    'Options of serve:',
+    ...rows.map(([flag, text]) => `  ${flag.padEnd(width)}  ${text}`),
+  ].join('\n');
+}

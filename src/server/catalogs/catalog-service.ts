@@ -1,0 +1,356 @@
+import { rmSync } from 'node:fs';
+import type { EngineClient, ModelRef, SetSnapshot } from '../../decoder/index.js';
+import { ThreadClient } from '../../decoder/index.js';
+import { type ErrorDetail, EspalierError } from '../../errors.js';
+import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
+import type { JobRunner } from '../jobs/job-runner.js';
+import type { Job, JobStore } from '../jobs/job-store.js';
+import type { ModelStore } from '../model-store.js';
+import type { CatalogRecord, CatalogStore, SetRecord, VersionRecord } from './catalog-store.js';
+import type { BuildEvent, CatalogHandlers, RulePreview, RuleTask } from './catalog-worker.js';
+import { KeyedMutex } from './keyed-mutex.js';
+
+export interface CatalogDefinition {
+  model: { name: string; version?: number | undefined };
+  codebookSizes: number[];
+  attributes: AttributeSchema;
+}
+
+export interface CatalogServiceDeps {
+  store: CatalogStore;
+  models: ModelStore;
+  engine: EngineClient;
+  jobs: JobStore;
+  runner: JobRunner;
+  onThreadFailure: (error: EspalierError) => void;
+}
+
+const WORKER = new URL('./catalog-worker.js', import.meta.url);
+
+/**
+ * Changes catalogs and constraint sets. Every change first does all that can fail, then writes the truth to
+ * disk, then switches the engine; what was active serves until then. Changes of one catalog run one by one.
+ */
+export class CatalogService {
+  readonly #deps: CatalogServiceDeps;
+  readonly #rules: ThreadClient<CatalogHandlers>;
+  readonly #catalogs = new Map<string, CatalogRecord>();
+  /** Catalogs whose active version serves. */
+  readonly #serving = new Set<string>();
+  /** Builds under way; their versions depend on the catalog's attributes as they are. */
+  readonly #building = new Map<string, number>();
+  readonly #mutex = new KeyedMutex();
+
+  constructor(deps: CatalogServiceDeps) {
+    this.#deps = deps;
+    this.#rules = new ThreadClient(WORKER, undefined, deps.onThreadFailure);
+    for (const record of deps.store.listCatalogs()) this.#catalogs.set(record.name, record);
+  }
+
+  /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
+  async restore(onFailure: (catalog: string, error: EspalierError) => void): Promise<void> {
+    for (const record of this.#catalogs.values()) {
+      if (record.activeVersion === null) continue;
+      try {
+        const sets = this.#deps.store.listSets(record.name);
+        const snapshots = await this.#evaluateSets(record, record.activeVersion, sets, (set) =>
+          Date.parse(set.evaluation?.evaluatedAt ?? set.updatedAt),
+        );
+        await this.#prepare(record, record.activeVersion, this.#modelOf(record), snapshots);
+        await this.#deps.engine.commitCatalog(record.name);
+        this.#serving.add(record.name);
+      } catch (thrown) {
+        onFailure(record.name, EspalierError.from(thrown));
+      }
+    }
+  }
+
+  list(): CatalogRecord[] {
+    return [...this.#catalogs.values()];
+  }
+
+  /** Catalogs that have an active version which does not serve. */
+  notServing(): string[] {
+    return this.list()
+      .filter(({ name, activeVersion }) => activeVersion !== null && !this.#serving.has(name))
+      .map(({ name }) => name);
+  }
+
+  /** @throws EspalierError ESP_CATALOG_NOT_FOUND */
+  get(catalog: string): CatalogRecord {
+    const record = this.#catalogs.get(catalog);
+    if (record !== undefined) return record;
+    const found = [...this.#catalogs.keys()].join(', ') || 'none';
+    throw new EspalierError('ESP_CATALOG_NOT_FOUND', `there is no catalog ${catalog}; there are: ${found}`, {
+      details: [{ field: 'catalog', expected: 'the name of a catalog', found: catalog }],
+    });
+  }
+
+  activeVersion(record: CatalogRecord): VersionRecord | undefined {
+    return this.versions(record.name).find(({ version }) => version === record.activeVersion);
+  }
+
+  versions(catalog: string): VersionRecord[] {
+    this.get(catalog);
+    return this.#deps.store.listVersions(catalog);
+  }
+
+  /** Creates a catalog, or gives it another model. Its codebooks and attributes stay once it has versions. */
+  put(name: string, definition: CatalogDefinition): Promise<{ record: CatalogRecord; created: boolean }> {
+    return this.#mutex.run(name, async () => {
+      const model = this.#deps.models.find(definition.model.name, definition.model.version);
+      const { codebookSizes } = await this.#deps.engine.loadModel(model);
+      if (String(codebookSizes) !== String(definition.codebookSizes)) {
+        const expected = `[${codebookSizes.join(', ')}], as model ${model.name} has`;
+        const found = `[${definition.codebookSizes.join(', ')}]`;
+        throw new EspalierError(
+          'ESP_MODEL_MISFIT',
+          `sid.codebookSizes: expected ${expected}, found ${found}`,
+          {
+            details: [{ field: 'sid.codebookSizes', expected, found }],
+          },
+        );
+      }
+      const existing = this.#catalogs.get(name);
+      const hasVersions =
+        existing !== undefined && (this.versions(name).length > 0 || this.#building.has(name));
+      if (hasVersions) checkUnchanged(existing, definition);
+      const record: CatalogRecord = {
+        name,
+        model: { name: model.name, version: model.version },
+        codebookSizes: definition.codebookSizes,
+        attributes: definition.attributes,
+        activeVersion: existing?.activeVersion ?? null,
+        createdAt: existing?.createdAt ?? new Date().toISOString(),
+      };
+      if (record.activeVersion === null) this.#save(record);
+      else await this.#activate(record, record.activeVersion, model);
+      return { record, created: existing === undefined };
+    });
+  }
+
+  /** Starts the build of a new version from an upload that lies at `uploadPath`. */
+  startBuild(catalog: string, uploadPath: string, activate: boolean): { job: Job; version: number } {
+    const { store, runner, jobs } = this.#deps;
+    const { codebookSizes, attributes: schema } = this.get(catalog);
+    const version = store.reserveVersion(catalog);
+    this.#countBuilding(catalog, +1);
+    const job = runner.submit('catalog-build', async (jobId) => {
+      // A thread of its own: the memory that parsing takes is given back when it ends.
+      const builder = new ThreadClient<CatalogHandlers>(
+        WORKER,
+        undefined,
+        () => {},
+        (event) => {
+          const { phase, fraction } = event as BuildEvent;
+          jobs.progress(jobId, phase, fraction);
+        },
+      );
+      try {
+        const path = store.catalogFilePath(catalog, version);
+        const counts = await builder.call('build', { jobId, uploadPath, path, schema, codebookSizes });
+        store.putVersion(catalog, { version, ...counts, createdAt: new Date().toISOString() });
+        if (activate) {
+          jobs.progress(jobId, 'activating', 0);
+          await this.activate(catalog, version);
+        }
+        return { catalog, version, ...counts, activated: activate };
+      } finally {
+        await builder.close();
+        this.#countBuilding(catalog, -1);
+        rmSync(uploadPath, { force: true });
+      }
+    });
+    return { job, version };
+  }
+
+  /**
+   * Makes a version the active one, with every constraint set prepared for it.
+   * @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_SET_UNBOUND with the sets that cannot bind.
+   */
+  activate(catalog: string, version: number): Promise<CatalogRecord> {
+    return this.#mutex.run(catalog, () => {
+      const record = this.get(catalog);
+      const versions = this.versions(catalog).map((one) => one.version);
+      if (!versions.includes(version)) {
+        const found = versions.join(', ') || 'none';
+        throw new EspalierError(
+          'ESP_VERSION_NOT_FOUND',
+          `catalog ${catalog} has no version ${version}; it has: ${found}`,
+          {
+            details: [{ field: 'version', expected: `one of ${found}`, found: String(version) }],
+          },
+        );
+      }
+      return this.#activate({ ...record, activeVersion: version }, version, this.#modelOf(record));
+    });
+  }
+
+  listSets(catalog: string): SetRecord[] {
+    this.get(catalog);
+    return this.#deps.store.listSets(catalog);
+  }
+
+  /** @throws EspalierError ESP_SET_NOT_FOUND */
+  getSet(catalog: string, name: string): SetRecord {
+    const sets = this.listSets(catalog);
+    const record = sets.find((set) => set.name === name);
+    if (record !== undefined) return record;
+    const found = sets.map((set) => set.name).join(', ') || 'none';
+    throw new EspalierError(
+      'ESP_SET_NOT_FOUND',
+      `catalog ${catalog} has no constraint set ${name}; it has: ${found}`,
+    );
+  }
+
+  /** Evaluates a rule and makes it the set's next version; in force when it returns. */
+  putSet(
+    catalog: string,
+    name: string,
+    rule: string,
+    params: RuleParams,
+  ): Promise<{ record: SetRecord; created: boolean }> {
+    return this.#mutex.run(catalog, async () => {
+      const { activeVersion, attributes } = this.get(catalog);
+      const existing = this.listSets(catalog).find((set) => set.name === name);
+      const now = new Date();
+      const record: SetRecord = {
+        name,
+        version: (existing?.version ?? 0) + 1,
+        rule,
+        params,
+        updatedAt: now.toISOString(),
+        evaluation: null,
+      };
+      if (activeVersion === null) {
+        // Nothing to evaluate it on yet; the first activation does.
+        await this.#rules.call('checkRule', rule, attributes, params);
+        this.#deps.store.putSet(catalog, record);
+      } else {
+        const set = await this.#rules.call(
+          'evaluate',
+          this.#ruleTask(catalog, activeVersion, rule, params, now),
+        );
+        record.evaluation = evaluation(activeVersion, set, now);
+        this.#deps.store.putSet(catalog, record);
+        await this.#deps.engine.putSet(catalog, { name, version: record.version, set });
+      }
+      return { record, created: existing === undefined };
+    });
+  }
+
+  /** What a rule would allow, without changing anything. */
+  async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
+    const { activeVersion } = this.get(catalog);
+    if (activeVersion === null) {
+      throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
+    }
+    return this.#rules.call('preview', this.#ruleTask(catalog, activeVersion, rule, params, new Date()));
+  }
+
+  async close(): Promise<void> {
+    await this.#rules.close();
+  }
+
+  /** Prepares everything for a version, writes the pointer, and switches. */
+  async #activate(record: CatalogRecord, version: number, model: ModelRef): Promise<CatalogRecord> {
+    const { store, engine } = this.#deps;
+    const now = new Date();
+    const sets = store.listSets(record.name);
+    const snapshots = await this.#evaluateSets(record, version, sets, () => now.getTime());
+    await this.#prepare(record, version, model, snapshots);
+    this.#save(record);
+    sets.forEach((set, index) => {
+      store.putSet(record.name, { ...set, evaluation: evaluation(version, snapshots[index].set, now) });
+    });
+    await engine.commitCatalog(record.name);
+    this.#serving.add(record.name);
+    return record;
+  }
+
+  #prepare(record: CatalogRecord, version: number, model: ModelRef, sets: SetSnapshot[]): Promise<void> {
+    const { store, engine } = this.#deps;
+    const path = store.catalogFilePath(record.name, version);
+    return engine.prepareCatalog({ catalog: record.name, version, path, model, sets });
+  }
+
+  /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
+  async #evaluateSets(
+    { name: catalog }: CatalogRecord,
+    version: number,
+    sets: SetRecord[],
+    nowMs: (set: SetRecord) => number,
+  ): Promise<SetSnapshot[]> {
+    const faults: ErrorDetail[] = [];
+    const snapshots: SetSnapshot[] = [];
+    for (const { name, version: setVersion, rule, params, ...rest } of sets) {
+      const now = new Date(nowMs({ name, version: setVersion, rule, params, ...rest }));
+      try {
+        const set = await this.#rules.call('evaluate', this.#ruleTask(catalog, version, rule, params, now));
+        snapshots.push({ name, version: setVersion, set });
+      } catch (thrown) {
+        const { code, message } = EspalierError.from(thrown);
+        if (!code.startsWith('ESP_RULE_')) throw thrown;
+        faults.push({ field: name, expected: 'a rule that binds to the version', found: message });
+      }
+    }
+    if (faults.length === 0) return snapshots;
+    const names = faults.map(({ field }) => field).join(', ');
+    const message = `version ${version} of catalog ${catalog} stays inactive: these sets cannot bind: ${names}`;
+    throw new EspalierError('ESP_SET_UNBOUND', message, { details: faults });
+  }
+
+  #ruleTask(catalog: string, version: number, rule: string, params: RuleParams, now: Date): RuleTask {
+    const { attributes: schema } = this.get(catalog);
+    const path = this.#deps.store.catalogFilePath(catalog, version);
+    return { path, schema, rule, params, nowMs: now.getTime() };
+  }
+
+  #modelOf({ model }: CatalogRecord): ModelRef {
+    return this.#deps.models.find(model.name, model.version);
+  }
+
+  #countBuilding(catalog: string, change: number): void {
+    const count = (this.#building.get(catalog) ?? 0) + change;
+    if (count === 0) this.#building.delete(catalog);
+    else this.#building.set(catalog, count);
+  }
+
+  #save(record: CatalogRecord): void {
+    this.#deps.store.putCatalog(record);
+    this.#catalogs.set(record.name, record);
+  }
+}
+
+function evaluation(
+  catalogVersion: number,
+  { itemCount, leafCount }: { itemCount: number; leafCount: number },
+  now: Date,
+): SetRecord['evaluation'] {
+  return { catalogVersion, items: itemCount, leaves: leafCount, evaluatedAt: now.toISOString() };
+}
+
+/** Versions depend on the codebooks and the attributes they were built with. */
+function checkUnchanged(existing: CatalogRecord, definition: CatalogDefinition): void {
+  const details: ErrorDetail[] = [];
+  for (const [field, before, after] of [
+    ['sid.codebookSizes', existing.codebookSizes, definition.codebookSizes],
+    ['attributes', existing.attributes, definition.attributes],
+  ] as const) {
+    const expected = canonicalJson(before);
+    const found = canonicalJson(after);
+    if (expected !== found) details.push({ field, expected, found });
+  }
+  if (details.length === 0) return;
+  const message = `catalog ${existing.name} has versions; its codebooks and attributes cannot change`;
+  throw new EspalierError('ESP_CATALOG_CONFLICT', message, { details });
+}
+
+/** JSON with sorted names, so that the order in which a client writes them does not matter. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}

@@ -1,0 +1,124 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { type ErrorCode, type ErrorDetail, EspalierError } from '../../errors.js';
+
+/** Fastify's own errors that callers cause, as ours. */
+const fastifyCodes: Record<string, ErrorCode> = {
+  FST_ERR_CTP_INVALID_JSON_BODY: 'ESP_BODY_MALFORMED',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'ESP_BODY_MALFORMED',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'ESP_BODY_MALFORMED',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'ESP_BODY_TOO_LARGE',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'ESP_MEDIA_TYPE',
+};
+
+const RETRY_AFTER_SECONDS = 1;
+
+/** Turns anything thrown into the error answer; what is not meant for callers goes to the log only. */
+export function handleError(
+  thrown: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const error = toEspalierError(thrown, request);
+  if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
+  if (error.statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
+  const isInternal = error.code === 'ESP_INTERNAL';
+  const message = isInternal ? `something went wrong; the log has request ${request.id}` : error.message;
+  const details = isInternal ? undefined : error.details;
+  return reply
+    .code(error.statusCode)
+    .send({ error: { code: error.code, message, ...(details && { details }) } });
+}
+
+export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const message = `there is no route ${request.method} ${request.url.split('?')[0]}; see /docs`;
+  return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
+}
+
+function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
+  if (thrown instanceof EspalierError) return thrown;
+  if (thrown.validation !== undefined) {
+    const details = detailsOf(thrown.validation, request[placeOf(thrown)]);
+    const { field, expected, found } = details[0];
+    return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
+      details,
+    });
+  }
+  const code = fastifyCodes[thrown.code];
+  if (code !== undefined) return new EspalierError(code, thrown.message, { cause: thrown });
+  // Content that JSON.parse or its guard against __proto__ refuses.
+  if (thrown instanceof SyntaxError && thrown.statusCode === 400) {
+    return new EspalierError('ESP_BODY_MALFORMED', thrown.message, { cause: thrown });
+  }
+  return EspalierError.from(thrown);
+}
+
+type Fault = NonNullable<FastifyError['validation']>[number];
+
+/** Each fault with the path of its field, what was expected there, and what came. */
+function detailsOf(faults: readonly Fault[], body: unknown): ErrorDetail[] {
+  const details: ErrorDetail[] = [];
+  for (const fault of faults) {
+    const { keyword, instancePath, params } = fault;
+    // The alternatives of a union; the union itself reports one fault for all of them.
+    if (faults.some((other) => other !== fault && isAlternativeOf(fault, other))) continue;
+    if (keyword === 'additionalProperties') {
+      const field = fieldOf(`${instancePath}/${params.additionalProperty}`);
+      details.push({ field, expected: 'no field of this name', found: String(params.additionalProperty) });
+    } else if (keyword === 'required') {
+      const field = fieldOf(`${instancePath}/${params.missingProperty}`);
+      details.push({ field, expected: 'a value', found: 'nothing' });
+    } else {
+      const value = valueAt(body, instancePath);
+      details.push({
+        field: fieldOf(instancePath) || 'body',
+        expected: expectation(fault),
+        found: show(value),
+      });
+    }
+  }
+  return details;
+}
+
+function isAlternativeOf(fault: Fault, union: Fault): boolean {
+  return union.keyword === 'anyOf' && fault.schemaPath.startsWith(`${union.schemaPath}/`);
+}
+
+function expectation({ keyword, params, message, ...fault }: Fault): string {
+  if (keyword === 'type') return `${params.type}`;
+  if (keyword === 'pattern') return `text that matches ${params.pattern}`;
+  if (keyword === 'enum') return `one of ${(params.allowedValues as string[]).join(', ')}`;
+  if (keyword === 'anyOf') return alternatives((fault as { schema?: unknown }).schema);
+  return (message ?? keyword).replace(/^must /, 'to ').replace(/^to be /, '');
+}
+
+/** The types of a union's alternatives. */
+function alternatives(schema: unknown): string {
+  const types = (schema as { type?: string }[]).map(({ type }) => type);
+  return `one of ${[...new Set(types)].join(', ')}`;
+}
+
+function placeOf({ validationContext }: FastifyError): 'body' | 'query' | 'params' | 'headers' {
+  if (validationContext === 'querystring') return 'query';
+  return (validationContext as 'body' | 'params' | 'headers' | undefined) ?? 'body';
+}
+
+/** `/constraint/include/3` → `constraint.include[3]`. */
+function fieldOf(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .map((part, index) => (/^\d+$/.test(part) ? `[${part}]` : index === 0 ? part : `.${part}`))
+    .join('');
+}
+
+function valueAt(body: unknown, pointer: string): unknown {
+  let value = body;
+  for (const part of pointer.split('/').slice(1)) value = (value as Record<string, unknown> | null)?.[part];
+  return value;
+}
+
+function show(value: unknown): string {
+  const json = JSON.stringify(value) ?? 'nothing';
+  return json.length > 80 ? `${json.slice(0, 77)}…` : json;
+}

@@ -1,0 +1,12 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { AppDeps } from '../app.js';
+import { ErrorAnswer, JobAnswer, JobPath } from '../schemas.js';
+
+/** What became of an upload. */
+export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {
+  app.get(
+    '/v1/jobs/:id',
+    { schema: { tags: ['jobs'], params: JobPath, response: { 200: JobAnswer, 404: ErrorAnswer } } },
+    ({ params }) => ({ job: jobs.get(params.id) }),
+  );
+};

@@ -1,0 +1,40 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import type { AppDeps } from '../app.js';
+
+const Health = Type.Object({ status: Type.String(), kernel: Type.String() });
+const Readiness = Type.Object({ status: Type.String(), reasons: Type.Array(Type.String()) });
+
+/** Liveness, readiness and metrics. */
+export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
+  app.get(
+    '/healthz',
+    { schema: { tags: ['operations'], summary: 'Whether the process lives', response: { 200: Health } } },
+    () => ({ status: 'ok', kernel: deps.kernelName }),
+  );
+
+  app.get(
+    '/readyz',
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'Whether catalogs are active and served',
+        response: { 200: Readiness, 503: Readiness },
+      },
+    },
+    async (_request, reply) => {
+      const reasons = deps.notReadyReasons();
+      const isReady = reasons.length === 0;
+      return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ready' : 'not ready', reasons });
+    },
+  );
+
+  app.get(
+    '/metrics',
+    { schema: { tags: ['operations'], summary: 'Prometheus metrics', response: { 200: Type.String() } } },
+    async (_request, reply) => {
+      reply.type(deps.metrics.registry.contentType);
+      return deps.metrics.registry.metrics();
+    },
+  );
+};

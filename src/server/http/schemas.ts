@@ -1,0 +1,197 @@
+import { type TSchema, Type } from 'typebox';
+import { normalizations } from '../../kernels/index.js';
+import { attributeTypes, isAttributeName, MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../../static-trie/index.js';
+
+/** The shapes of requests and responses. Every request object is closed: an unknown field is an error. */
+export const closed = { additionalProperties: false } as const;
+
+export const MAX_BEAM_WIDTH = 1_024;
+const MAX_HISTORY = 10_000;
+const MAX_ITEM_LIST = 10_000;
+const MAX_RULE_LENGTH = 8_192;
+
+export const Name = Type.String({
+  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$',
+  description: 'Letters, digits, "_", "." and "-"; at most 128.',
+});
+const ItemId = Type.String({ minLength: 1, maxLength: 256 });
+const ItemIds = Type.Array(ItemId, { maxItems: MAX_ITEM_LIST });
+
+export const CatalogPath = Type.Object({ catalog: Name }, closed);
+export const VersionPath = Type.Object(
+  { catalog: Name, version: Type.String({ pattern: '^[1-9][0-9]{0,8}$' }) },
+  closed,
+);
+export const SetPath = Type.Object({ catalog: Name, set: Name }, closed);
+export const JobPath = Type.Object({ id: Type.String({ pattern: '^[0-9a-f-]{36}$' }) }, closed);
+
+const ModelRef = Type.Object({ name: Name, version: Type.Integer({ minimum: 1 }) }, closed);
+const Attribute = Type.Object({ type: Type.Enum([...attributeTypes]) }, closed);
+const Attributes = Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), Attribute, {
+  maxProperties: 256,
+  ...closed,
+});
+const Sid = Type.Object(
+  {
+    codebookSizes: Type.Array(Type.Integer({ minimum: 1, maximum: MAX_CODEBOOK_SIZE }), {
+      minItems: 1,
+      maxItems: MAX_LEVELS,
+    }),
+  },
+  closed,
+);
+
+/** Names that an attribute cannot have, because items and rules use them. */
+export function isReservedAttribute(name: string): boolean {
+  return name === 'id' || name === 'sid' || !isAttributeName(name);
+}
+
+export const CatalogBody = Type.Object(
+  { model: Type.Union([Name, ModelRef]), sid: Sid, attributes: Attributes },
+  closed,
+);
+
+const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+
+export const CatalogSummary = Type.Object({
+  name: Type.String(),
+  activeVersion: nullable(Type.Integer()),
+  items: Type.Integer(),
+  leaves: Type.Integer(),
+  model: ModelRef,
+});
+export const CatalogResource = Type.Object({
+  ...CatalogSummary.properties,
+  sid: Sid,
+  attributes: Attributes,
+  createdAt: Type.String(),
+});
+export const VersionResource = Type.Object({
+  version: Type.Integer(),
+  items: Type.Integer(),
+  leaves: Type.Integer(),
+  createdAt: Type.String(),
+  active: Type.Boolean(),
+});
+
+const ParamValue = Type.Union([
+  Type.Boolean(),
+  Type.Number(),
+  Type.String({ maxLength: MAX_RULE_LENGTH }),
+  Type.Array(Type.Number(), { maxItems: MAX_ITEM_LIST }),
+  Type.Array(Type.String({ maxLength: MAX_RULE_LENGTH }), { maxItems: MAX_ITEM_LIST }),
+]);
+const Params = Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), ParamValue, {
+  maxProperties: 64,
+  ...closed,
+});
+const Rule = Type.String({
+  minLength: 1,
+  maxLength: MAX_RULE_LENGTH,
+  description: 'A CEL expression over the attributes; an item is allowed only when it is true.',
+});
+
+export const RuleBody = Type.Object({ rule: Rule, params: Type.Optional(Params) }, closed);
+
+export const SetResource = Type.Object({
+  name: Type.String(),
+  version: Type.Integer(),
+  rule: Type.String(),
+  params: Params,
+  updatedAt: Type.String(),
+  catalogVersion: nullable(Type.Integer()),
+  evaluatedAt: nullable(Type.String()),
+  items: nullable(Type.Integer()),
+  leaves: nullable(Type.Integer()),
+});
+
+const SampleItem = Type.Object({
+  id: Type.String(),
+  sid: Type.Array(Type.Integer()),
+  attributes: Type.Record(Type.String(), Type.Unknown()),
+});
+export const PreviewAnswer = Type.Object({
+  items: Type.Integer(),
+  leaves: Type.Integer(),
+  liveChildrenPerLevel: Type.Array(Type.Integer()),
+  sample: Type.Array(SampleItem),
+});
+
+const ErrorDetail = Type.Object({
+  line: Type.Optional(Type.Integer()),
+  field: Type.Optional(Type.String()),
+  position: Type.Optional(Type.Integer()),
+  expected: Type.String(),
+  found: Type.String(),
+});
+const ErrorBody = Type.Object({
+  code: Type.String(),
+  message: Type.String(),
+  details: Type.Optional(Type.Array(ErrorDetail)),
+});
+export const ErrorAnswer = Type.Object({ error: ErrorBody });
+
+const JobResource = Type.Object({
+  id: Type.String(),
+  kind: Type.String(),
+  state: Type.Enum(['queued', 'running', 'succeeded', 'failed', 'cancelled']),
+  phase: Type.String(),
+  fraction: Type.Number(),
+  createdAt: Type.String(),
+  error: Type.Optional(ErrorBody),
+  result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+});
+export const JobAnswer = Type.Object({ job: JobResource });
+export const BuildAnswer = Type.Object({ job: JobResource, version: Type.Integer() });
+
+export const RecommendBody = Type.Object(
+  {
+    catalog: Name,
+    history: Type.Array(ItemId, { maxItems: MAX_HISTORY, description: 'Item ids, oldest first.' }),
+    k: Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, default: 10 }),
+    beamWidth: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, description: 'Default: the larger of k and 50.' }),
+    ),
+    constraint: Type.Object(
+      {
+        set: Type.Optional(Name),
+        filter: Type.Optional(Rule),
+        params: Type.Optional(Params),
+        include: Type.Optional(ItemIds),
+        exclude: Type.Optional(ItemIds),
+      },
+      { ...closed, default: {} },
+    ),
+    excludeHistory: Type.Boolean({ default: false }),
+    normalize: Type.Enum([...normalizations], { default: 'vocabulary' }),
+    temperature: Type.Number({ minimum: 0.01, maximum: 100, default: 1 }),
+    timeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 600_000 })),
+    attributes: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 256, default: [] }),
+  },
+  closed,
+);
+
+export const RecommendAnswerSchema = Type.Object({
+  items: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      score: Type.Number({ description: 'Sum of natural-log probabilities along the SID.' }),
+      sid: Type.Array(Type.Integer()),
+      attributes: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    }),
+  ),
+  complete: Type.Boolean(),
+  shortfall: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+  unknownItems: Type.Array(Type.String()),
+  versions: Type.Object({
+    catalog: Type.Integer(),
+    constraintSet: Type.Optional(Type.Integer()),
+    model: Type.Integer(),
+  }),
+  timings: Type.Object({
+    queueMs: Type.Number(),
+    modelMs: Type.Number(),
+    constraintMs: Type.Number(),
+    totalMs: Type.Number(),
+  }),
+});

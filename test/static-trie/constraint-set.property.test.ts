@@ -1,0 +1,87 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { isBitSet } from '../../src/kernels/index.js';
+import {
+  type ConstraintSet,
+  countLiveNodes,
+  intersectSets,
+  leafOfItem,
+  prepareExclusions,
+  setHasItem,
+} from '../../src/static-trie/index.js';
+import { Random } from '../helpers/random.js';
+import { type RandomCatalog, randomCatalog, randomSet } from '../helpers/random-catalog.js';
+import { seeded } from '../helpers/seed.js';
+
+describe('constraint sets', () => {
+  it('hold exactly their items, leaves and nodes', () => {
+    fc.assert(
+      fc.property(fc.integer(), (caseSeed) => {
+        const random = new Random(caseSeed);
+        const catalog = randomCatalog(random);
+        const { allowed, set } = randomSet(random, catalog);
+        expectSet(catalog, set, allowed);
+      }),
+      seeded('constraint sets', 300),
+    );
+  });
+
+  it('intersect item by item, also where two sets meet on a leaf without a common item', () => {
+    fc.assert(
+      fc.property(fc.integer(), (caseSeed) => {
+        const random = new Random(caseSeed);
+        const catalog = randomCatalog(random);
+        const a = randomSet(random, catalog);
+        const b = randomSet(random, catalog);
+        const both = a.allowed.map((isAllowed, item) => isAllowed && b.allowed[item]);
+        expectSet(catalog, intersectSets(catalog.trie, catalog.leafItems, a.set, b.set), both);
+      }),
+      seeded('intersections', 300),
+    );
+  });
+
+  it('lose a leaf to exclusions only when no allowed item remains on it', () => {
+    fc.assert(
+      fc.property(fc.integer(), (caseSeed) => {
+        const random = new Random(caseSeed);
+        const catalog = randomCatalog(random);
+        const chosen = random.chance(0.8) ? randomSet(random, catalog) : null;
+        const isAllowed = (item: number) => chosen?.allowed[item] ?? true;
+        const items = catalog.sids.map((_, item) => item);
+        const excluded = items.filter(() => random.chance(0.4));
+        const { dead, excludedFromSet } = prepareExclusions(catalog.leafItems, chosen?.set ?? null, excluded);
+        const expected = Array.from({ length: catalog.trie.leafCount }, (_, leaf) => leaf).filter((leaf) => {
+          const live = items.filter(
+            (item) => leafOfItem(catalog.leafItems, item) === leaf && isAllowed(item),
+          );
+          return live.length > 0 && live.every((item) => excluded.includes(item));
+        });
+        expect(Array.from(dead.leaves)).toEqual(expected);
+        expect(excludedFromSet).toBe(excluded.filter(isAllowed).length);
+      }),
+      seeded('exclusions', 300),
+    );
+  });
+});
+
+function expectSet(catalog: RandomCatalog, set: ConstraintSet, allowed: boolean[]): void {
+  const { trie, leafItems, sids } = catalog;
+  const liveSids = sids.filter((_, item) => allowed[item]).map((sid) => sid.join());
+  expect(allowed.map((_, item) => setHasItem(leafItems, set, item))).toEqual(allowed);
+  expect(set.itemCount).toBe(allowed.filter(Boolean).length);
+  expect(set.leafCount).toBe(new Set(liveSids).size);
+  const liveSidList = sids.filter((_, item) => allowed[item]);
+  const livePrefixes = Array.from(
+    { length: trie.levelCount },
+    (_, level) => new Set(liveSidList.map((sid) => sid.slice(0, level + 1).join())).size,
+  );
+  expect(countLiveNodes(trie, set.live.leafBits)).toEqual(livePrefixes);
+  for (let code = 0; code < trie.codebookSizes[0]; code++) {
+    expect(isBitSet(set.live.rootMask, code)).toBe(liveSidList.some((sid) => sid[0] === code));
+  }
+  trie.topLevels[1]?.leafStart.slice(0, -1).forEach((leaf, node) => {
+    const prefix = Array.from(trie.rows.subarray(leaf * trie.levelCount, leaf * trie.levelCount + 2));
+    const isLive = liveSidList.some((sid) => sid[0] === prefix[0] && sid[1] === prefix[1]);
+    expect(isBitSet(set.live.nodeBits, node)).toBe(isLive);
+  });
+}

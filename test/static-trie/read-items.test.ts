@@ -1,0 +1,115 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import {
+  type AttributeSchema,
+  type CatalogVersion,
+  readItems,
+  valueAt,
+} from '../../src/static-trie/index.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-read-items-'));
+const schema: AttributeSchema = {
+  gift: { type: 'bool' },
+  stock: { type: 'int64' },
+  price: { type: 'double' },
+  title: { type: 'string' },
+  since: { type: 'timestamp' },
+  tags: { type: 'string[]' },
+};
+
+function read(content: string | Buffer): Promise<CatalogVersion> {
+  const path = join(folder, 'items.ndjson');
+  writeFileSync(path, content);
+  return readItems(path, schema, [4, 300], () => {});
+}
+
+describe('reading items', () => {
+  it('takes every attribute type, null and absent as missing, blank lines and a missing last newline', async () => {
+    const version = await read(
+      [
+        '{"id":"b","sid":[1,2],"gift":true,"stock":3,"price":2.5,"title":"x","since":"2011-12-09T12:50:00+01:00","tags":["p","q"]}',
+        '',
+        '{"id":"a","sid":[0,299],"gift":null,"since":"2011-12-09"}',
+      ].join('\n'),
+    );
+    expect(version.ids).toEqual(['a', 'b']);
+    const values = (item: number) =>
+      Object.keys(schema).map((name) => valueAt(version.table.columns.get(name)!, item));
+    expect(values(1)).toEqual([true, 3, 2.5, 'x', Date.UTC(2011, 11, 9, 11, 50), ['p', 'q']]);
+    const missing = undefined;
+    expect(values(0)).toEqual([missing, missing, missing, missing, Date.UTC(2011, 11, 9), missing]);
+  });
+
+  it.each([
+    ['{"id":"a","sid":[1]}', 'sid', 'a list of 2 codes', '1 codes'],
+    ['{"id":"a","sid":"1-2"}', 'sid', 'a list of 2 codes', '"1-2"'],
+    ['{"id":"a","sid":[1,300]}', 'sid[1]', 'an integer from 0 to 299', '300'],
+    ['{"id":"a","sid":[-1,3]}', 'sid[0]', 'an integer from 0 to 3', '-1'],
+    ['{"id":"a","sid":[1.5,3]}', 'sid[0]', 'an integer from 0 to 3', '1.5'],
+    ['{"sid":[1,3]}', 'id', 'a string of 1 to 256 characters', 'nothing'],
+    ['{"id":7,"sid":[1,3]}', 'id', 'a string of 1 to 256 characters', '7'],
+    ['{"id":"a","sid":[1,3],"gift":1}', 'gift', 'true or false (bool)', '1'],
+    ['{"id":"a","sid":[1,3],"stock":1.5}', 'stock', 'an integer within ±(2^53 − 1) (int64)', '1.5'],
+    [
+      '{"id":"a","sid":[1,3],"stock":9007199254740993}',
+      'stock',
+      'an integer within ±(2^53 − 1) (int64)',
+      '9007199254740992',
+    ],
+    ['{"id":"a","sid":[1,3],"price":"2.5"}', 'price', 'a number (double)', '"2.5"'],
+    ['{"id":"a","sid":[1,3],"title":7}', 'title', 'a string of at most 32768 characters', '7'],
+    [
+      '{"id":"a","sid":[1,3],"since":"2011-02-30"}',
+      'since',
+      expect.stringContaining('ISO 8601'),
+      '"2011-02-30"',
+    ],
+    ['{"id":"a","sid":[1,3],"since":1323435000}', 'since', expect.stringContaining('ISO 8601'), '1323435000'],
+    ['{"id":"a","sid":[1,3],"tags":["p",1]}', 'tags', 'a list of at most 4096 strings (string[])', '["p",1]'],
+    [
+      '{"id":"a","sid":[1,3],"colour":"red"}',
+      'colour',
+      expect.stringContaining('one of the attributes gift'),
+      'colour',
+    ],
+    ['{"id":"good","sid":[0,0]}', 'id', 'an id that no other item has', '"good", as on line 1'],
+    ['[]', undefined, 'one JSON object', '[]'],
+    ['{"id":', undefined, 'one JSON object', expect.any(String)],
+  ])('refuses %s', async (line, field, expected, found) => {
+    await expect(read(`{"id":"good","sid":[0,0]}\n${line}\n`)).rejects.toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      details: [{ line: 2, ...(field !== undefined && { field }), expected, found }],
+    });
+  });
+
+  it('names the first 100 bad lines', async () => {
+    const lines = Array.from({ length: 250 }, (_, line) => `{"id":"${line}","sid":[9,0]}`);
+    const failure = await read(lines.join('\n')).catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      message: expect.stringMatching(/^at least 100 bad lines/),
+    });
+    expect((failure as { details: { line: number }[] }).details.map(({ line }) => line)).toEqual(
+      Array.from({ length: 100 }, (_, index) => index + 1),
+    );
+  });
+
+  it('refuses nothing at all, bytes that are not UTF-8, and endless lines', async () => {
+    await expect(read('\n\n')).rejects.toMatchObject({ code: 'ESP_UPLOAD_EMPTY' });
+    await expect(read(Buffer.from([0x7b, 0xff, 0x7d]))).rejects.toMatchObject({
+      details: [{ line: 1, expected: 'UTF-8 text' }],
+    });
+    await expect(read('x'.repeat(3 << 20))).rejects.toMatchObject({
+      details: [{ line: 1, expected: 'at most 1048576 bytes' }],
+    });
+  });
+
+  it('gives the same version whatever the order of the lines', async () => {
+    const lines = ['{"id":"b","sid":[1,2]}', '{"id":"a","sid":[1,2]}', '{"id":"c","sid":[0,2]}'];
+    const forward = await read(lines.join('\n'));
+    expect(await read(lines.toReversed().join('\n'))).toEqual(forward);
+    expect(forward.ids).toEqual(['c', 'a', 'b']);
+  });
+});

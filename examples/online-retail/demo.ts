@@ -1,0 +1,62 @@
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { CATALOG, call, loadRetail } from './retail.js';
+import { startServerProcess } from './server-process.js';
+
+/**
+ * `npm run demo`: serves the bundled retail catalog and shows three requests to try. The catalog stays in
+ * `.demo-data/`, so that a second start finds it there.
+ */
+const { values } = parseArgs({
+  options: { port: { type: 'string', default: '8080' }, 'data-dir': { type: 'string' } },
+});
+const dataDir = values['data-dir'] ?? fileURLToPath(new URL('../../.demo-data', import.meta.url));
+const server = await startServerProcess(dataDir, Number(values.port), ['--log-level', 'warn']);
+process.once('SIGINT', () => server.process.kill('SIGTERM'));
+process.once('SIGTERM', () => server.process.kill('SIGTERM'));
+
+const { catalogs } = await call<{ catalogs: { name: string; activeVersion: number | null }[] }>(
+  `${server.url}/v1/catalogs`,
+  'GET',
+);
+if (!catalogs.some(({ name, activeVersion }) => name === CATALOG && activeVersion !== null)) {
+  console.log('Uploading the retail catalog (3,145 items) and five rules …');
+  await loadRetail(server.url);
+}
+
+const attributes = ['title', 'price'];
+// A shopper with a red retrospot lunch bag, a jumbo bag and a T-light holder in the basket.
+const history = ['20725', '85099B', '85123A'];
+const requests = [
+  { note: 'What goes with these?', body: { catalog: CATALOG, history, k: 5, attributes } },
+  {
+    note: 'The same shopper, Christmas articles only',
+    body: { catalog: CATALOG, history, k: 5, constraint: { set: 'christmas' }, attributes },
+  },
+  {
+    note: 'In stock, at most £1.50, and nothing they already have',
+    body: {
+      catalog: CATALOG,
+      history,
+      k: 5,
+      constraint: { set: 'in-stock', filter: 'price <= params.max', params: { max: 1.5 } },
+      excludeHistory: true,
+      attributes,
+    },
+  },
+];
+console.log(`\nEspalier serves the retail demo on ${server.url} (docs: ${server.url}/docs). Try:\n`);
+for (const { note, body } of requests) {
+  const command = `curl -s ${server.url}/v1/recommend -H 'content-type: application/json' -d '${JSON.stringify(body)}'`;
+  console.log(`# ${note}\n${command}`);
+  const answer = await call<Answer>(`${server.url}/v1/recommend`, 'POST', body);
+  for (const { id, attributes: facts } of answer.items) {
+    console.log(`#   ${id.padEnd(8)}£${facts.price.toFixed(2).padStart(5)}  ${facts.title}`);
+  }
+  console.log();
+}
+console.log('Ctrl-C stops the server.');
+
+interface Answer {
+  items: { id: string; attributes: { title: string; price: number } }[];
+}

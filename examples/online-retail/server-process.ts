@@ -1,0 +1,52 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { modelsDir } from './retail.js';
+
+export interface ServerProcess {
+  url: string;
+  process: ChildProcess;
+  /** SIGTERM, then waits until the process has ended. */
+  stop(): Promise<void>;
+}
+
+/** Starts `espalier serve` over the bundled models and waits until it listens. */
+export async function startServerProcess(
+  dataDir: string,
+  port: number,
+  options: readonly string[] = [],
+): Promise<ServerProcess> {
+  const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+  const args = [
+    'serve',
+    '--data-dir',
+    dataDir,
+    '--models-dir',
+    modelsDir,
+    '--port',
+    String(port),
+    ...options,
+  ];
+  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'inherit', 'pipe'] });
+  const ended = once(child, 'exit');
+  const url = await new Promise<string>((resolve, reject) => {
+    const lines: string[] = [];
+    createInterface({ input: child.stderr! }).on('line', (line) => {
+      const listening = /^Espalier listens on (\S+)/.exec(line);
+      if (listening) resolve(listening[1]);
+      else process.stderr.write(`${line}\n`);
+      lines.push(line);
+    });
+    child.once('exit', (code) =>
+      reject(new Error(`the server ended with code ${code}:\n${lines.join('\n')}`)),
+    );
+  });
+  return {
+    url,
+    process: child,
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}

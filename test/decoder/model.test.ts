@@ -1,0 +1,124 @@
+import { describe, expect, it } from 'vitest';
+import { parseModelManifest } from '../../src/decoder/index.js';
+import { historyTokens, openModel } from '../../src/decoder/model.js';
+
+const folder = (name: string) => new URL(`../fixtures/models/${name}/1`, import.meta.url).pathname;
+
+describe('opening a model', () => {
+  it('takes one that fits', async () => {
+    const model = await openModel(folder('table'), 1);
+    expect(model.vocabSize).toBe(7);
+    await model.close();
+  });
+
+  it.each([
+    ['wrong-input-name', 'ESP_MODEL_MISFIT', 'input_ids', 'an input of this name', 'tokens'],
+    ['wrong-input-type', 'ESP_MODEL_MISFIT', 'input_ids', 'int64 [*, *]', 'float32 [rows, sequence]'],
+    ['wrong-output-name', 'ESP_MODEL_MISFIT', 'logits', 'an output of this name', 'scores'],
+    ['extra-input', 'ESP_MODEL_MISFIT', 'user_id', "no other inputs than the contract's", 'user_id'],
+    [
+      'no-past',
+      'ESP_MODEL_MISFIT',
+      'past_key_values.0.key',
+      'inputs past_key_values.{i}.key|value',
+      'input_ids',
+    ],
+    [
+      'small-vocabulary',
+      'ESP_MODEL_MISFIT',
+      'tokens.levelOffsets[1]',
+      "tokens below the model's vocabulary of 6",
+      '6',
+    ],
+    ['short-context', 'ESP_MODEL_MISFIT', 'context.maxItems', 'a decode that runs', expect.any(String)],
+    ['not-onnx', 'ESP_MODEL_MISFIT', 'files.model', 'a readable ONNX file', expect.any(String)],
+    ['infinite', 'ESP_MODEL_OUTPUT', 'logits', 'finite or -Infinity', 'Infinity'],
+  ])('refuses %s', async (name, code, field, expected, found) => {
+    await expect(openModel(folder(name), 1)).rejects.toMatchObject({
+      code,
+      details: expect.arrayContaining([{ field, expected, found }]),
+    });
+  });
+
+  it('refuses a folder without a manifest', async () => {
+    await expect(openModel(folder('nowhere'), 1)).rejects.toMatchObject({ code: 'ESP_MODEL_NOT_FOUND' });
+  });
+});
+
+describe('the manifest', () => {
+  const manifest = {
+    name: 'm',
+    contract: 'logits',
+    files: { model: 'model.onnx' },
+    sid: { codebookSizes: [2, 3] },
+    tokens: { bos: 1, levelOffsets: [2, 4] },
+    context: { maxItems: 3, order: 'oldestFirst' },
+  };
+
+  it.each([
+    ['an unknown contract', { contract: 'seq2seq' }, 'contract'],
+    ['a path instead of a file name', { files: { model: '../model.onnx' } }, 'files.model'],
+    ['an unknown field', { tokenizer: {} }, 'model.json'],
+    ['no codebooks', { sid: { codebookSizes: [] } }, 'sid.codebookSizes'],
+    ['neither offsets nor tables', { tokens: { bos: 1 } }, 'tokens'],
+    [
+      'both offsets and tables',
+      {
+        tokens: {
+          levelOffsets: [2, 4],
+          levelTokens: [
+            [2, 3],
+            [4, 5, 6],
+          ],
+        },
+      },
+      'tokens',
+    ],
+    ['offsets for another number of levels', { tokens: { levelOffsets: [2] } }, 'tokens.levelOffsets'],
+    [
+      'a table of the wrong length',
+      {
+        tokens: {
+          levelTokens: [
+            [2, 3],
+            [4, 5],
+          ],
+        },
+      },
+      'tokens.levelTokens[1]',
+    ],
+  ])('refuses %s', (_, change, field) => {
+    expect(() => parseModelManifest(JSON.stringify({ ...manifest, ...change }))).toThrow(
+      expect.objectContaining({
+        code: 'ESP_MODEL_MANIFEST',
+        details: expect.arrayContaining([expect.objectContaining({ field })]),
+      }),
+    );
+  });
+
+  it('refuses text that is not JSON', () => {
+    expect(() => parseModelManifest('{')).toThrow(expect.objectContaining({ code: 'ESP_MODEL_MANIFEST' }));
+  });
+
+  it('says what the model reads: bos, prefix, the last items in order, suffix', () => {
+    const tokens = {
+      bos: 1,
+      prefix: [90],
+      suffix: [91, 92],
+      levelTokens: [
+        [2, 3],
+        [6, 5, 4],
+      ],
+    };
+    const parsed = parseModelManifest(
+      JSON.stringify({ ...manifest, tokens, context: { maxItems: 2, order: 'newestFirst' } }),
+    );
+    const levelTokens = [{ table: Uint32Array.of(2, 3) }, { table: Uint32Array.of(6, 5, 4) }];
+    const sids = [
+      [0, 0],
+      [1, 1],
+      [0, 2],
+    ];
+    expect(historyTokens({ manifest: parsed, levelTokens }, sids)).toEqual([1, 90, 2, 4, 3, 5, 91, 92]);
+  });
+});

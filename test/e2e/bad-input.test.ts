@@ -1,0 +1,311 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { loadRetail } from '../../examples/online-retail/retail.js';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { makeDataDir, send, startTestServer, upload } from '../helpers/server.js';
+
+/** Bad input of every kind gets its code, status and place, and nothing that was active changes. */
+
+const request = { catalog: 'retail', history: ['85123A'], k: 5 };
+let server: ServerProcess;
+let activeBefore: unknown;
+
+async function active() {
+  const catalogs = (await send(server, 'GET', '/v1/catalogs')).body;
+  const sets = (await send(server, 'GET', '/v1/catalogs/retail/constraint-sets')).body;
+  const { items } = (
+    await send(server, 'POST', '/v1/recommend', { ...request, constraint: { set: 'germany' } })
+  ).body;
+  return { catalogs, sets, items };
+}
+
+beforeAll(async () => {
+  server = await startTestServer(makeDataDir());
+  await loadRetail(server.url);
+  activeBefore = await active();
+});
+afterEach(async () => {
+  expect(await active()).toEqual(activeBefore);
+});
+afterAll(() => server.stop());
+
+describe('recommend', () => {
+  it.each([
+    ['malformed JSON', '{"catalog": "retail", ', 400, 'ESP_BODY_MALFORMED', undefined],
+    ['no body', '', 400, 'ESP_BODY_MALFORMED', undefined],
+    [
+      'a misspelt constraint',
+      { ...request, constraints: { set: 'germany' } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'constraints',
+    ],
+    [
+      'a misspelt set',
+      { ...request, constraint: { sett: 'germany' } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'constraint.sett',
+    ],
+    ['a number in quotes', { ...request, k: '5' }, 400, 'ESP_REQUEST_INVALID', 'k'],
+    ['a history that is no list', { ...request, history: '85123A' }, 400, 'ESP_REQUEST_INVALID', 'history'],
+    [
+      'a history with a number',
+      { ...request, history: ['85123A', 85123] },
+      400,
+      'ESP_REQUEST_INVALID',
+      'history[1]',
+    ],
+    ['no catalog', { history: [] }, 400, 'ESP_REQUEST_INVALID', 'catalog'],
+    ['k of 0', { ...request, k: 0 }, 400, 'ESP_REQUEST_INVALID', 'k'],
+    ['k beyond 1024', { ...request, k: 1025 }, 400, 'ESP_REQUEST_INVALID', 'k'],
+    ['a beam wider than 1024', { ...request, beamWidth: 1025 }, 400, 'ESP_REQUEST_INVALID', 'beamWidth'],
+    ['a beam narrower than k', { ...request, beamWidth: 4 }, 400, 'ESP_BEAM_WIDTH', 'beamWidth'],
+    ['an unknown normalization', { ...request, normalize: 'all' }, 400, 'ESP_REQUEST_INVALID', 'normalize'],
+    ['a temperature of 0', { ...request, temperature: 0 }, 400, 'ESP_REQUEST_INVALID', 'temperature'],
+    ['an unknown catalog', { ...request, catalog: 'retial' }, 404, 'ESP_CATALOG_NOT_FOUND', 'catalog'],
+    [
+      'an unknown set',
+      { ...request, constraint: { set: 'germani' } },
+      404,
+      'ESP_SET_NOT_FOUND',
+      'constraint.set',
+    ],
+    [
+      'an unknown attribute',
+      { ...request, attributes: ['colour'] },
+      400,
+      'ESP_ATTRIBUTE_NOT_FOUND',
+      'attributes',
+    ],
+    [
+      'params without a filter',
+      { ...request, constraint: { params: { a: 1 } } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'constraint.filter',
+    ],
+  ])('refuses %s', async (_, body, status, code, field) => {
+    const reply = await send(server, 'POST', '/v1/recommend', body);
+    expect([reply.status, reply.body.error.code]).toEqual([status, code]);
+    expect(reply.body.error.message).toBeTruthy();
+    if (field === undefined) return;
+    expect(reply.body.error.details).toContainEqual(
+      expect.objectContaining({ field, expected: expect.any(String), found: expect.any(String) }),
+    );
+  });
+
+  it('says what was expected and what was found', async () => {
+    const reply = await send(server, 'POST', '/v1/recommend', { ...request, k: '5', normalize: 'all', x: 1 });
+    expect(reply.body.error.details).toEqual(
+      expect.arrayContaining([
+        { field: 'k', expected: 'integer', found: '"5"' },
+        { field: 'normalize', expected: 'one of vocabulary, level, live', found: '"all"' },
+        { field: 'x', expected: 'no field of this name', found: 'x' },
+      ]),
+    );
+  });
+
+  it.each([
+    ['price <', 'ESP_RULE_SYNTAX', 7],
+    ['pirce < 2.0', 'ESP_RULE_NAME', 0],
+    ['price < params.max', 'ESP_RULE_NAME', undefined],
+    ['price < "two"', 'ESP_RULE_TYPE', undefined],
+    ['price', 'ESP_RULE_TYPE', 0],
+    ['dyn(price) < 2.0', 'ESP_RULE_UNSUPPORTED', undefined],
+  ])('refuses the rule %s with its position', async (filter, code, position) => {
+    for (const reply of [
+      await send(server, 'POST', '/v1/recommend', { ...request, constraint: { filter } }),
+      await send(server, 'PUT', '/v1/catalogs/retail/constraint-sets/germany', { rule: filter }),
+      await send(server, 'POST', '/v1/catalogs/retail/constraint-sets/preview', { rule: filter }),
+    ]) {
+      expect([reply.status, reply.body.error.code]).toEqual([400, code]);
+      const [detail] = reply.body.error.details;
+      expect(detail).toMatchObject({
+        position: position ?? expect.any(Number),
+        expected: expect.any(String),
+        found: expect.any(String),
+      });
+    }
+  });
+});
+
+describe('catalogs', () => {
+  const sid = { codebookSizes: [2, 3] };
+
+  it.each([
+    ['an unknown model', { model: 'retale', sid, attributes: {} }, 404, 'ESP_MODEL_NOT_FOUND', 'model'],
+    [
+      'an unknown model version',
+      { model: { name: 'table', version: 7 }, sid, attributes: {} },
+      404,
+      'ESP_MODEL_NOT_FOUND',
+      'model',
+    ],
+    [
+      'codebooks that the model does not have',
+      { model: 'table', sid: { codebookSizes: [2, 4] }, attributes: {} },
+      422,
+      'ESP_MODEL_MISFIT',
+      'sid.codebookSizes',
+    ],
+    [
+      'a model whose input has another name',
+      { model: 'wrong-input-name', sid, attributes: {} },
+      422,
+      'ESP_MODEL_MISFIT',
+      'input_ids',
+    ],
+    [
+      'a model whose output has another name',
+      { model: 'wrong-output-name', sid, attributes: {} },
+      422,
+      'ESP_MODEL_MISFIT',
+      'logits',
+    ],
+    [
+      'a model with too small a vocabulary',
+      { model: 'small-vocabulary', sid, attributes: {} },
+      422,
+      'ESP_MODEL_MISFIT',
+      'tokens.levelOffsets[1]',
+    ],
+    [
+      'a model that is not ONNX',
+      { model: 'not-onnx', sid, attributes: {} },
+      422,
+      'ESP_MODEL_MISFIT',
+      'files.model',
+    ],
+    [
+      'an attribute of an unknown type',
+      { model: 'table', sid, attributes: { a: { type: 'float' } } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'attributes.a.type',
+    ],
+    [
+      'an attribute called sid',
+      { model: 'table', sid, attributes: { sid: { type: 'int64' } } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'attributes.sid',
+    ],
+    [
+      'an attribute called params',
+      { model: 'table', sid, attributes: { params: { type: 'int64' } } },
+      400,
+      'ESP_REQUEST_INVALID',
+      'attributes.params',
+    ],
+    [
+      'an unknown field',
+      { model: 'table', sid, attributes: {}, modle: 1 },
+      400,
+      'ESP_REQUEST_INVALID',
+      'modle',
+    ],
+  ])('refuses %s', async (_, body, status, code, field) => {
+    const reply = await send(server, 'PUT', '/v1/catalogs/other', body);
+    expect([reply.status, reply.body.error.code]).toEqual([status, code]);
+    expect(reply.body.error.details).toContainEqual(expect.objectContaining({ field }));
+  });
+
+  it('refuses other attributes or codebooks for a catalog that has versions', async () => {
+    const { attributes, model, sid } = (await send(server, 'GET', '/v1/catalogs/retail')).body;
+    const reply = await send(server, 'PUT', '/v1/catalogs/retail', {
+      model,
+      sid,
+      attributes: { ...attributes, x: { type: 'bool' } },
+    });
+    expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_CONFLICT']);
+    expect(reply.body.error.details[0].field).toBe('attributes');
+  });
+
+  it('refuses unknown versions, jobs, routes, and names that are no names', async () => {
+    for (const [method, path, status, code] of [
+      ['POST', '/v1/catalogs/retail/versions/9/activate', 404, 'ESP_VERSION_NOT_FOUND'],
+      ['GET', '/v1/catalogs/nothing', 404, 'ESP_CATALOG_NOT_FOUND'],
+      ['GET', '/v1/catalogs/retail/constraint-sets/nothing', 404, 'ESP_SET_NOT_FOUND'],
+      ['GET', '/v1/jobs/00000000-0000-0000-0000-000000000000', 404, 'ESP_JOB_NOT_FOUND'],
+      ['GET', '/v1/nothing', 404, 'ESP_ROUTE_NOT_FOUND'],
+      ['GET', '/v1/catalogs/..%2F..%2Fetc', 400, 'ESP_REQUEST_INVALID'],
+    ] as const) {
+      const reply = await send(server, method, path);
+      expect([path, reply.status, reply.body.error.code]).toEqual([path, status, code]);
+    }
+  });
+});
+
+describe('uploads', () => {
+  const good = { id: 'a', sid: [1, 2, 3] };
+
+  it.each([
+    ['a SID of the wrong length', { id: 'b', sid: [1, 2] }, 'sid'],
+    ['a code outside its codebook', { id: 'b', sid: [1, 2, 100_000] }, 'sid[2]'],
+    ['a duplicate id', { id: 'a', sid: [1, 2, 4] }, 'id'],
+    ['an attribute of the wrong type', { ...good, id: 'b', price: '2.50' }, 'price'],
+    ['an undeclared attribute', { ...good, id: 'b', colour: 'red' }, 'colour'],
+  ])('fail as a whole on %s, with line and field', async (_, bad, field) => {
+    const job = await upload(server, 'retail', [good, bad]);
+    expect([job.state, job.error.code]).toEqual(['failed', 'ESP_UPLOAD_INVALID']);
+    expect(job.error.details).toEqual([
+      expect.objectContaining({ line: 2, field, expected: expect.any(String), found: expect.any(String) }),
+    ]);
+  });
+
+  it('refuse another content type, an unknown catalog, and a wrong query', async () => {
+    for (const [path, contentType, status, code] of [
+      ['/v1/catalogs/retail/versions', 'text/csv', 415, 'ESP_MEDIA_TYPE'],
+      ['/v1/catalogs/retail/versions', 'application/json', 415, 'ESP_MEDIA_TYPE'],
+      ['/v1/catalogs/nothing/versions', 'application/x-ndjson', 404, 'ESP_CATALOG_NOT_FOUND'],
+      ['/v1/catalogs/retail/versions?activate=yes', 'application/x-ndjson', 400, 'ESP_REQUEST_INVALID'],
+      ['/v1/catalogs/retail/versions?activat=true', 'application/x-ndjson', 400, 'ESP_REQUEST_INVALID'],
+    ] as const) {
+      const reply = await send(server, 'POST', path, JSON.stringify(good), contentType);
+      expect([path, reply.status, reply.body.error.code]).toEqual([path, status, code]);
+    }
+  });
+});
+
+describe('models that go wrong', () => {
+  const items = [0, 1].flatMap((a) => [0, 1, 2].map((b) => ({ id: `${a}-${b}`, sid: [a, b] })));
+
+  async function serve(model: string) {
+    const definition = { model, sid: { codebookSizes: [2, 3] }, attributes: {} };
+    const other = await startTestServer(makeDataDir());
+    expect((await send(other, 'PUT', '/v1/catalogs/small', definition)).status).toBe(201);
+    expect((await upload(other, 'small', items)).state).toBe('succeeded');
+    return other;
+  }
+
+  it('answer NaN logits with an error that names request, step and beam', async () => {
+    const other = await serve('nan');
+    const reply = await send(other, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+    expect([reply.status, reply.body.error.code]).toEqual([500, 'ESP_MODEL_OUTPUT']);
+    expect(reply.body.error.message).toMatch(
+      /^request [0-9a-f-]{36}, step 1, beam [01]: the logit of token 5 must be finite/,
+    );
+    await other.stop();
+  });
+
+  it('answer nothing, with a reason, where the model gives no live child', async () => {
+    const other = await serve('silent');
+    const { body } = await send(other, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+    expect(body).toMatchObject({
+      items: [],
+      complete: false,
+      shortfall: { code: 'ESP_SHORTFALL_FEW_ALLOWED' },
+    });
+    await other.stop();
+  });
+
+  it('refuse an empty history where there is no bos token', async () => {
+    const other = await serve('no-bos');
+    const reply = await send(other, 'POST', '/v1/recommend', { catalog: 'small', history: ['unknown'] });
+    expect([reply.status, reply.body.error.code]).toEqual([400, 'ESP_HISTORY_EMPTY']);
+    expect(
+      (await send(other, 'POST', '/v1/recommend', { catalog: 'small', history: ['0-1'], k: 6 })).body.items,
+    ).toHaveLength(6);
+    await other.stop();
+  });
+});

@@ -1,0 +1,195 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+
+const models = makeModelsDir();
+const sid = { codebookSizes: [2, 3] };
+const attributes = { price: { type: 'double' }, colour: { type: 'string' } };
+const items = [0, 1].flatMap((a) =>
+  [0, 1, 2].map((b) => ({ id: `${a}-${b}`, sid: [a, b], price: a + b, colour: b === 0 ? 'red' : 'blue' })),
+);
+
+async function makeCatalog(server: ServerProcess): Promise<void> {
+  expect((await send(server, 'PUT', '/v1/catalogs/small', { model: 'table', sid, attributes })).status).toBe(
+    201,
+  );
+  expect((await upload(server, 'small', items)).state).toBe('succeeded');
+  const set = { rule: 'colour == params.colour', params: { colour: 'red' } };
+  expect((await send(server, 'PUT', '/v1/catalogs/small/constraint-sets/red', set)).status).toBe(201);
+}
+
+async function ids(server: ServerProcess, constraint: object = {}): Promise<string[]> {
+  const { body } = await send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [], constraint });
+  return body.items.map(({ id }: { id: string }) => id);
+}
+
+/** kill -9: nothing is flushed, nothing is closed. */
+async function kill(server: ServerProcess): Promise<void> {
+  const ended = new Promise((resolve) => server.process.once('exit', resolve));
+  server.process.kill('SIGKILL');
+  await ended;
+}
+
+describe('state in the data directory', () => {
+  it('survives kill -9: catalogs, versions, sets and jobs', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    await makeCatalog(first);
+    const job = await upload(first, 'small', items.slice(0, 4), false);
+    const before = {
+      catalog: (await send(first, 'GET', '/v1/catalogs/small')).body,
+      versions: (await send(first, 'GET', '/v1/catalogs/small/versions')).body,
+      set: (await send(first, 'GET', '/v1/catalogs/small/constraint-sets/red')).body,
+      free: await ids(first),
+      red: await ids(first, { set: 'red' }),
+    };
+    expect(before.free).toHaveLength(6);
+    expect([...before.red].sort()).toEqual(['0-0', '1-0']);
+    expect(before.set).toMatchObject({ version: 1, items: 2, leaves: 2, catalogVersion: 1 });
+    expect(before.versions.versions).toMatchObject([
+      { version: 1, items: 6, active: true },
+      { version: 2, items: 4, active: false },
+    ]);
+    await kill(first);
+
+    const second = await startTestServer(dataDir, [], models);
+    expect((await send(second, 'GET', '/readyz')).status).toBe(200);
+    expect({
+      catalog: (await send(second, 'GET', '/v1/catalogs/small')).body,
+      versions: (await send(second, 'GET', '/v1/catalogs/small/versions')).body,
+      set: (await send(second, 'GET', '/v1/catalogs/small/constraint-sets/red')).body,
+      free: await ids(second),
+      red: await ids(second, { set: 'red' }),
+    }).toEqual(before);
+    expect((await send(second, 'GET', `/v1/jobs/${job.id}`)).body.job).toEqual(job);
+    // Numbers are not given twice.
+    expect((await upload(second, 'small', items)).result.version).toBe(3);
+    await second.stop();
+  });
+
+  it('fails a job that kill -9 interrupted, and serves on', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    await makeCatalog(first);
+    const many = Array.from({ length: 200_000 }, (_, index) =>
+      JSON.stringify({ id: `item-${index}`, sid: [index % 2, index % 3], price: index }),
+    ).join('\n');
+    const { body } = await send(
+      first,
+      'POST',
+      '/v1/catalogs/small/versions?activate=true',
+      many,
+      'application/x-ndjson',
+    );
+    expect(body).toMatchObject({ version: 2, job: { state: 'queued' } });
+    await kill(first);
+
+    const second = await startTestServer(dataDir, [], models);
+    const { job } = (await send(second, 'GET', `/v1/jobs/${body.job.id}`)).body;
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'ESP_JOB_INTERRUPTED' } });
+    expect(await ids(second)).toHaveLength(6);
+    expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
+    await second.stop();
+  });
+
+  it('does not serve a damaged catalog file, and says so', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    await makeCatalog(first);
+    await first.stop();
+    const path = join(dataDir, 'catalogs/small/versions/1/catalog.bin');
+    const bytes = readFileSync(path);
+    bytes[bytes.indexOf('1-2')] ^= 1;
+    writeFileSync(path, bytes);
+
+    const second = await startTestServer(dataDir, [], models);
+    expect(await send(second, 'GET', '/readyz')).toMatchObject({
+      status: 503,
+      body: { reasons: ['catalog small is not served'] },
+    });
+    const reply = await send(second, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+    expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
+    await second.stop();
+  });
+});
+
+describe('versions and sets', () => {
+  it('switch as a whole: a new version brings its items and re-derives every set', async () => {
+    const server = await startTestServer(makeDataDir(), [], models);
+    expect((await send(server, 'GET', '/readyz')).body.reasons).toEqual(['no catalog has an active version']);
+    await makeCatalog(server);
+    const fewer = items.filter(({ id }) => id !== '0-0');
+    expect((await upload(server, 'small', fewer, false)).result).toMatchObject({
+      version: 2,
+      activated: false,
+    });
+    expect(await ids(server, { set: 'red' })).toHaveLength(2);
+    const reply = await send(server, 'POST', '/v1/catalogs/small/versions/2/activate');
+    expect(reply.body).toMatchObject({ activeVersion: 2, items: 5, leaves: 5 });
+    expect(await ids(server)).toHaveLength(5);
+    expect(await ids(server, { set: 'red' })).toEqual(['1-0']);
+    expect((await send(server, 'POST', '/v1/catalogs/small/versions/1/activate')).status).toBe(200);
+    expect(await ids(server, { set: 'red' })).toHaveLength(2);
+    await server.stop();
+  });
+
+  it('puts a rule in force when the call returns, before the first version too', async () => {
+    const server = await startTestServer(makeDataDir(), [], models);
+    await send(server, 'PUT', '/v1/catalogs/small', { model: 'table', sid, attributes });
+    const path = '/v1/catalogs/small/constraint-sets/cheap';
+    const early = await send(server, 'PUT', path, { rule: 'price < 1.0' });
+    expect([early.status, early.body.items, early.body.catalogVersion]).toEqual([201, null, null]);
+    const noVersion = await send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+    expect([noVersion.status, noVersion.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
+    await upload(server, 'small', items);
+    expect(await ids(server, { set: 'cheap' })).toEqual(['0-0']);
+    const later = await send(server, 'PUT', path, { rule: 'price < 2.0' });
+    expect([later.status, later.body.version, later.body.items]).toEqual([200, 2, 3]);
+    expect([...(await ids(server, { set: 'cheap' }))].sort()).toEqual(['0-0', '0-1', '1-0']);
+    await server.stop();
+  });
+
+  it('previews a rule without changing anything', async () => {
+    const server = await startTestServer(makeDataDir(), [], models);
+    await makeCatalog(server);
+    const { body } = await send(server, 'POST', '/v1/catalogs/small/constraint-sets/preview', {
+      rule: 'price >= params.least',
+      params: { least: 2 },
+    });
+    expect(body).toMatchObject({ items: 3, leaves: 3, liveChildrenPerLevel: [2, 3] });
+    expect(body.sample[0]).toEqual({ id: '0-2', sid: [0, 2], attributes: { price: 2, colour: 'blue' } });
+    expect(
+      (await send(server, 'GET', '/v1/catalogs/small/constraint-sets')).body.constraintSets,
+    ).toHaveLength(1);
+    await server.stop();
+  });
+
+  it('answers only the allowed ones of items that share a SID', async () => {
+    const server = await startTestServer(makeDataDir(), [], models);
+    await send(server, 'PUT', '/v1/catalogs/small', { model: 'table', sid, attributes });
+    const twins = ['z', 'b', 'a'].map((id, index) => ({
+      id,
+      sid: [0, 1],
+      price: index,
+      colour: id === 'b' ? 'red' : 'blue',
+    }));
+    await upload(server, 'small', twins);
+    expect(await ids(server)).toEqual(['a', 'b', 'z']);
+    expect(await ids(server, { filter: 'colour == "red"' })).toEqual(['b']);
+    expect(await ids(server, { exclude: ['a', 'z'] })).toEqual(['b']);
+    expect(await ids(server, { filter: 'colour == "red"', exclude: ['b'] })).toEqual([]);
+    await server.stop();
+  });
+
+  it('stops on SIGTERM with exit code 0, also while decodes are under way', async () => {
+    const server = await startTestServer(makeDataDir(), [], models);
+    await makeCatalog(server);
+    const request = ids(server);
+    const ended = new Promise((resolve) => server.process.once('exit', resolve));
+    await server.stop();
+    expect(await ended).toBe(0);
+    await request.catch(() => {});
+  });
+});

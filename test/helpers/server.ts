@@ -1,0 +1,73 @@
+import { cpSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type ServerProcess, startServerProcess } from '../../examples/online-retail/server-process.js';
+import { modelsDir } from './retail.js';
+
+/** A models directory with the retail models and the small ones of the tests. */
+export function makeModelsDir(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-models-'));
+  cpSync(modelsDir, folder, { recursive: true });
+  cpSync(new URL('../fixtures/models', import.meta.url).pathname, folder, { recursive: true });
+  return folder;
+}
+
+export function makeDataDir(): string {
+  return mkdtempSync(join(tmpdir(), 'espalier-data-'));
+}
+
+/** The built server as a process of its own, on a free port. */
+export function startTestServer(
+  dataDir: string,
+  options: readonly string[] = [],
+  models: string = makeModelsDir(),
+): Promise<ServerProcess> {
+  return startServerProcess(dataDir, 0, ['--models-dir', models, '--log-level', 'fatal', ...options]);
+}
+
+export interface Reply {
+  status: number;
+  headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes.
+  body: any;
+}
+
+/** Sends JSON (or text as it is) and reads the JSON answer, whatever its status. */
+export async function send(
+  server: ServerProcess,
+  method: string,
+  path: string,
+  body?: unknown,
+  contentType = 'application/json',
+): Promise<Reply> {
+  const response = await fetch(`${server.url}${path}`, {
+    method,
+    ...(body !== undefined && {
+      headers: { 'content-type': contentType },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    }),
+  });
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: text === '' ? undefined : JSON.parse(text),
+  };
+}
+
+/** Uploads items and waits for the job. */
+export async function upload(
+  server: ServerProcess,
+  catalog: string,
+  items: readonly (object | string)[],
+  activate = true,
+): Promise<Reply['body']> {
+  const lines = items.map((item) => (typeof item === 'string' ? item : JSON.stringify(item))).join('\n');
+  const path = `/v1/catalogs/${catalog}/versions?activate=${activate}`;
+  const { body } = await send(server, 'POST', path, lines, 'application/x-ndjson');
+  for (;;) {
+    const { job } = (await send(server, 'GET', `/v1/jobs/${body.job.id}`)).body;
+    if (job.state !== 'queued' && job.state !== 'running') return job;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

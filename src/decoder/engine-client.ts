@@ -31,10 +31,6 @@ export class EngineClient {
     return this.#waiting;
   }
 
-  kernelName(): Promise<string> {
-    return this.#thread.call('kernelName');
-  }
-
   loadModel(ref: ModelRef): Promise<ModelInfo> {
     return this.#thread.call('loadModel', ref);
   }

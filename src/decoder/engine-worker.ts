@@ -10,7 +10,6 @@ export interface EngineWorkerData {
 const engine = new DecodeEngine((workerData as EngineWorkerData).threads);
 
 const handlers = {
-  kernelName: () => engine.kernelName,
   loadModel: engine.loadModel.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),

@@ -28,10 +28,6 @@ export class DecodeEngine {
     this.#kernel = kernel;
   }
 
-  get kernelName(): string {
-    return this.#kernel.name;
-  }
-
   /** Opens a model, or takes the one that is open, and checks it. */
   async loadModel(ref: ModelRef): Promise<ModelInfo> {
     const { manifest, vocabSize } = await this.#model(ref);

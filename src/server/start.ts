@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { EngineClient } from '../decoder/index.js';
 import type { EspalierError } from '../errors.js';
+import { chooseKernel } from '../kernels/index.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
 import type { Config } from './config.js';
@@ -19,6 +20,8 @@ export interface RunningServer {
 
 /** Starts everything: threads, state from the data directory, HTTP. */
 export async function startServer(config: Config): Promise<RunningServer> {
+  // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
+  const kernelName = chooseKernel().name;
   const failures: string[] = [];
   let log: (error: EspalierError, message: string) => void = () => {};
   const onThreadFailure = (error: EspalierError) => {
@@ -30,7 +33,6 @@ export async function startServer(config: Config): Promise<RunningServer> {
     queueLimit: config.decodeQueueLimit,
     onFailure: onThreadFailure,
   });
-  const kernelName = await engine.kernelName();
   const metrics = new Metrics(kernelName, () => engine.queueLength);
   const store = new CatalogStore(config.dataDir);
   const jobs = new JobStore(config.dataDir);

@@ -2,32 +2,14 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance } from 'fastify';
-import type { EngineClient } from '../../decoder/index.js';
-import type { CatalogService } from '../catalogs/catalog-service.js';
-import type { CatalogStore } from '../catalogs/catalog-store.js';
-import type { Config } from '../config.js';
-import type { JobStore } from '../jobs/job-store.js';
-import type { Metrics } from '../metrics.js';
 import { packageVersion } from '../package-version.js';
+import type { AppDeps } from './app-deps.js';
 import { handleError, notFound } from './errors.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { jobRoutes } from './routes/jobs.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
-
-/** What the routes work with. */
-export interface AppDeps {
-  config: Config;
-  catalogs: CatalogService;
-  store: CatalogStore;
-  jobs: JobStore;
-  engine: EngineClient;
-  metrics: Metrics;
-  kernelName: string;
-  /** Why the server should not get traffic; empty when it should. */
-  notReadyReasons: () => string[];
-}
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {

@@ -6,7 +6,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { EspalierError } from '../../../errors.js';
 import type { CatalogRecord, VersionRecord } from '../../catalogs/catalog-store.js';
-import type { AppDeps } from '../app.js';
+import type { AppDeps } from '../app-deps.js';
 import {
   BuildAnswer,
   CatalogBody,

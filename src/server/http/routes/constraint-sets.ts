@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { SetRecord } from '../../catalogs/catalog-store.js';
-import type { AppDeps } from '../app.js';
+import type { AppDeps } from '../app-deps.js';
 import { CatalogPath, ErrorAnswer, PreviewAnswer, RuleBody, SetPath, SetResource } from '../schemas.js';
 
 /** Constraint sets: named rules over a catalog's items. */

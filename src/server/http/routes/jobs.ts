@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { AppDeps } from '../app.js';
+import type { AppDeps } from '../app-deps.js';
 import { ErrorAnswer, JobAnswer, JobPath } from '../schemas.js';
 
 /** What became of an upload. */

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { AppDeps } from '../app.js';
+import type { AppDeps } from '../app-deps.js';
 
 const Health = Type.Object({ status: Type.String(), kernel: Type.String() });
 const Readiness = Type.Object({ status: Type.String(), reasons: Type.Array(Type.String()) });

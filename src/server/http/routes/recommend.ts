@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Static } from 'typebox';
 import type { RecommendQuery } from '../../../decoder/index.js';
 import { EspalierError } from '../../../errors.js';
-import type { AppDeps } from '../app.js';
+import type { AppDeps } from '../app-deps.js';
 import { ErrorAnswer, MAX_BEAM_WIDTH, RecommendAnswerSchema, RecommendBody } from '../schemas.js';
 
 const DEFAULT_BEAM_WIDTH = 50;

@@ -1,0 +1,19 @@
+import type { EngineClient } from '../../decoder/index.js';
+import type { CatalogService } from '../catalogs/catalog-service.js';
+import type { CatalogStore } from '../catalogs/catalog-store.js';
+import type { Config } from '../config.js';
+import type { JobStore } from '../jobs/job-store.js';
+import type { Metrics } from '../metrics.js';
+
+/** What the routes work with. */
+export interface AppDeps {
+  config: Config;
+  catalogs: CatalogService;
+  store: CatalogStore;
+  jobs: JobStore;
+  engine: EngineClient;
+  metrics: Metrics;
+  kernelName: string;
+  /** Why the server should not get traffic; empty when it should. */
+  notReadyReasons: () => string[];
+}

@@ -23,3 +23,12 @@ export { describe, type ParsedItem, parseItem, parseTimestamp } from './item-par
 export { indexLeafItems, type LeafItems, leafOfItem } from './leaf-items.js';
 export { countLiveNodes, deriveLiveLeaves } from './node-bits.js';
 export { type Progress, readItems } from './read-items.js';
+export {
+  type CompiledRule,
+  compileRule,
+  evaluateRule,
+  isAttributeName,
+  MAX_RULE_LENGTH,
+  type ParamValue,
+  type RuleParams,
+} from './rules/index.js';

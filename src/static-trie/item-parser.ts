@@ -125,8 +125,9 @@ const ISO_TIME = /^(\d{4})-(\d{2})-(\d{2})(?:T\d{2}:\d{2}:\d{2}(?:\.\d{1,3})?(?:
 export function parseTimestamp(value: unknown): number | undefined {
   const match = typeof value === 'string' ? ISO_TIME.exec(value) : null;
   if (match === null) return undefined;
-  // Date.parse lets the 30th of February pass as the 2nd of March.
+  // Rules know the years 1 to 9999; and Date.parse lets the 30th of February pass as the 2nd of March.
   const [year, month, day] = match.slice(1).map(Number);
+  if (year < 1) return undefined;
   if (new Date(Date.UTC(year, month - 1, day)).getUTCDate() !== day) return undefined;
   const time = Date.parse(match[0]);
   return Number.isNaN(time) ? undefined : time;

@@ -106,7 +106,7 @@ describe('recommend', () => {
   });
 
   it.each([
-    ['price <', 'ESP_RULE_SYNTAX', 7],
+    ['price <', 'ESP_RULE_SYNTAX', 6],
     ['pirce < 2.0', 'ESP_RULE_NAME', 0],
     ['price < params.max', 'ESP_RULE_NAME', undefined],
     ['price < "two"', 'ESP_RULE_TYPE', undefined],

@@ -1,6 +1,13 @@
 import { type TSchema, Type } from 'typebox';
 import { normalizations } from '../../kernels/index.js';
-import { attributeTypes, isAttributeName, MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../../static-trie/index.js';
+import {
+  attributeTypes,
+  isAttributeName,
+  MAX_CODEBOOK_SIZE,
+  MAX_LEVELS,
+  MAX_RULE_LENGTH,
+  type RuleParams,
+} from '../../static-trie/index.js';
 
 /** The shapes of requests and responses. Every request object is closed: an unknown field is an error. */
 export const closed = { additionalProperties: false } as const;
@@ -8,7 +15,6 @@ export const closed = { additionalProperties: false } as const;
 export const MAX_BEAM_WIDTH = 1_024;
 const MAX_HISTORY = 10_000;
 const MAX_ITEM_LIST = 10_000;
-const MAX_RULE_LENGTH = 8_192;
 
 export const Name = Type.String({
   pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$',
@@ -81,13 +87,17 @@ const ParamValue = Type.Union([
   Type.Array(Type.Number(), { maxItems: MAX_ITEM_LIST }),
   Type.Array(Type.String({ maxLength: MAX_RULE_LENGTH }), { maxItems: MAX_ITEM_LIST }),
 ]);
-const Params = Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), ParamValue, {
-  maxProperties: 64,
-  ...closed,
-});
+/** Typed by hand: the rules know these values by a type of their own. */
+const Params = Type.Unsafe<RuleParams>(
+  Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), ParamValue, {
+    maxProperties: 64,
+    ...closed,
+  }),
+);
 const Rule = Type.String({
   minLength: 1,
   maxLength: MAX_RULE_LENGTH,
+  type RuleParams,
   description: 'A CEL expression over the attributes; an item is allowed only when it is true.',
 });
 

@@ -55,7 +55,8 @@ export function arithmetic(
 export function negateNumber(start: number, operand: NumberNode): NumberNode {
   return numberNode(operand.type, start, operand.constant, (context) => {
     const { values, isError } = operand.evaluate(context);
-    if (operand.type === 'double') return { values: (values as Float64Array).map((value) => -value), isError };
+    if (operand.type === 'double')
+      return { values: (values as Float64Array).map((value) => -value), isError };
     const zero = { values: new Float64Array(1), isError };
     return intArithmetic('-', zero, { values, isError }, context);
   });

@@ -1,5 +1,4 @@
-import { isBitSet, setBit } from '../../kernels/index.js';
-import { wordsFor } from '../../kernels/index.js';
+import { isBitSet, setBit, wordsFor } from '../../kernels/index.js';
 import {
   type BoolNode,
   bitsByCode,

@@ -6,7 +6,7 @@ export const MAX_LIST_LENGTH = 10_000;
 
 /** String literals (which may hold anything) and comments: what the count of brackets must skip. */
 const SKIPPED =
-  /\/\/[^\n]*|(?<![A-Za-z0-9_])[bB]?[rR][bB]?(?:"""[^]*?"""|'''[^]*?'''|"[^"\n]*"|'[^'\n]*')|"""(?:\\[^]|[^\\])*?"""|'''(?:\\[^]|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'/g;
+  /\/\/[^\n]*|(?<![A-Za-z0-9_])[bB]?[rR][bB]?(?:"""[\s\S]*?"""|'''[\s\S]*?'''|"[^"\n]*"|'[^'\n]*')|"""(?:\\[\s\S]|[^\\])*?"""|'''(?:\\[\s\S]|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'/g;
 
 /**
  * Refuses what is too long or too deep before the parser sees it: the parser recurses, and a deep rule

@@ -61,7 +61,6 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
 function resource({ evaluation, ...record }: SetRecord) {
   return {
     ...record,
-    params: { ...record.params },
     catalogVersion: evaluation?.catalogVersion ?? null,
     evaluatedAt: evaluation?.evaluatedAt ?? null,
     items: evaluation?.items ?? null,

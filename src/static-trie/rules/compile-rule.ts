@@ -1,0 +1,45 @@
+import type { AttributeSchema, ColumnTable } from '../columns.js';
+import { wantBool } from './checks.js';
+import { compileExpression } from './compile-expression.js';
+import type { RuleParams } from './params.js';
+import type { Scope } from './scope.js';
+import { parseRule } from './syntax.js';
+import { type BoolNode, newContext } from './values.js';
+
+/** A rule as a tree of column operations: for one schema and one set of parameters. */
+export interface CompiledRule {
+  source: string;
+  /** The attributes that the rule reads, in the order in which they first come. */
+  attributes: string[];
+  /** Its answer changes with time. */
+  usesNow: boolean;
+  /** The tree; only evaluateRule looks inside. */
+  root: BoolNode;
+}
+
+/**
+ * Compiles a CEL expression over the attributes of `schema`.
+ * @throws EspalierError ESP_RULE_SYNTAX, ESP_RULE_NAME, ESP_RULE_TYPE, ESP_RULE_UNSUPPORTED or
+ *   ESP_RULE_TOO_LARGE, its one detail with the position in the source.
+ * @see docs/rules.md
+ */
+export function compileRule(source: string, schema: AttributeSchema, params: RuleParams): CompiledRule {
+  const syntax = parseRule(source);
+  const attributes = new Set<string>();
+  const reads = { now: false };
+  const scope: Scope = { syntax, schema, params, attributes, reads, compile: compileExpression };
+  const root = wantBool(compileExpression(syntax.expr, scope), 'the rule');
+  return { source, attributes: [...attributes], usesNow: reads.now, root };
+}
+
+/**
+ * The items that the rule allows: those for which it is true (neither false nor an error).
+ * @param table  of the schema that the rule was compiled for
+ * @param nowMs  the value of `now`, in ms since 1970
+ * @returns one bit an item, wordsFor(itemCount) words, bits beyond itemCount clear; owned by the caller
+ */
+export function evaluateRule(rule: CompiledRule, table: ColumnTable, nowMs: number): Uint32Array {
+  const context = newContext(table.itemCount, table, Math.trunc(nowMs));
+  // A copy: a rule like `true` answers with bits that the context shares.
+  return rule.root.evaluate(context).isTrue.slice();
+}

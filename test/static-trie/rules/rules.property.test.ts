@@ -1,0 +1,34 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { isBitSet, wordsFor } from '../../../src/kernels/index.js';
+import { compileRule, evaluateRule } from '../../../src/static-trie/rules/index.js';
+import { Random } from '../../helpers/random.js';
+import { verdicts } from '../../helpers/rules/oracle.js';
+import { NOW_MS, randomCase } from '../../helpers/rules/random-rule.js';
+import { seeded } from '../../helpers/seed.js';
+
+it('allows exactly the items for which the CEL library says true', () => {
+  const counts = { true: 0, false: 0, error: 0 };
+  fc.assert(
+    fc.property(fc.nat(), (caseSeed) => {
+      const { schema, table, params, rule } = randomCase(new Random(caseSeed));
+      const expected = verdicts(rule, schema, table, params, NOW_MS);
+      // The rule's opposite, too: it tells false from an error.
+      for (const [source, wanted] of [
+        [rule, true],
+        [`!(${rule})`, false],
+      ] as const) {
+        const bits = evaluateRule(compileRule(source, schema, params), table, NOW_MS);
+        const allowed = expected.map((_, index) => isBitSet(bits, index));
+        expect(allowed, source).toEqual(expected.map((verdict) => verdict === wanted));
+        const padding = Array.from({ length: wordsFor(table.itemCount) * 32 - table.itemCount });
+        expect(padding.some((_, index) => isBitSet(bits, table.itemCount + index))).toBe(false);
+      }
+      for (const verdict of expected) counts[`${verdict}`]++;
+    }),
+    seeded('rules against the CEL library', 3000),
+  );
+  // The cases are worth something only when every verdict comes up often.
+  const total = counts.true + counts.false + counts.error;
+  for (const count of Object.values(counts)) expect(count / total).toBeGreaterThan(0.1);
+});

@@ -229,6 +229,9 @@ describe('catalogs', () => {
       ['GET', '/v1/jobs/00000000-0000-0000-0000-000000000000', 404, 'ESP_JOB_NOT_FOUND'],
       ['GET', '/v1/nothing', 404, 'ESP_ROUTE_NOT_FOUND'],
       ['GET', '/v1/catalogs/..%2F..%2Fetc', 400, 'ESP_REQUEST_INVALID'],
+      ['GET', '/v1/catalogs/%zz', 400, 'ESP_REQUEST_INVALID'],
+      ['GET', `/v1/catalogs/${'a'.repeat(129)}`, 400, 'ESP_REQUEST_INVALID'],
+      ['GET', `/v1/catalogs/${'a'.repeat(128)}`, 404, 'ESP_CATALOG_NOT_FOUND'],
     ] as const) {
       const reply = await send(server, method, path);
       expect([path, reply.status, reply.body.error.code]).toEqual([path, status, code]);

@@ -182,14 +182,4 @@ describe('versions and sets', () => {
     expect(await ids(server, { filter: 'colour == "red"', exclude: ['b'] })).toEqual([]);
     await server.stop();
   });
-
-  it('stops on SIGTERM with exit code 0, also while decodes are under way', async () => {
-    const server = await startTestServer(makeDataDir(), [], models);
-    await makeCatalog(server);
-    const request = ids(server);
-    const ended = new Promise((resolve) => server.process.once('exit', resolve));
-    await server.stop();
-    expect(await ended).toBe(0);
-    await request.catch(() => {});
-  });
 });

@@ -195,6 +195,20 @@ describe('operations', () => {
     expect([docs.status, await docs.text()]).toEqual([200, expect.stringContaining('swagger-ui')]);
   });
 
+  it('finishes what is in flight on SIGTERM, and exits with 0', async () => {
+    const other = await startTestServer(makeDataDir());
+    await loadRetail(other.url);
+    const wide = { catalog: 'retail', history, k: 1024, beamWidth: 1024 };
+    const answer = send(other, 'POST', '/v1/recommend', wide);
+    const isDecoding = async () =>
+      (await (await fetch(`${other.url}/metrics`)).text()).includes('espalier_decode_queue_length 1');
+    while (!(await isDecoding()));
+    const exitCode = new Promise((resolve) => other.process.once('exit', resolve));
+    other.process.kill('SIGTERM');
+    expect((await answer).body.items).toHaveLength(1024);
+    expect(await exitCode).toBe(0);
+  });
+
   it('refuses requests beyond the queue limit with Retry-After', async () => {
     const small = await startTestServer(makeDataDir(), ['--decode-queue-limit', '1']);
     await loadRetail(small.url);

@@ -123,8 +123,9 @@ export class CatalogService {
         activeVersion: existing?.activeVersion ?? null,
         createdAt: existing?.createdAt ?? new Date().toISOString(),
       };
+      const isSame = existing !== undefined && canonicalJson(existing) === canonicalJson(record);
       if (record.activeVersion === null) this.#save(record);
-      else await this.#activate(record, record.activeVersion, model);
+      else if (!isSame || !this.#serving.has(name)) await this.#activate(record, record.activeVersion, model);
       return { record, created: existing === undefined };
     });
   }

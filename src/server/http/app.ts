@@ -4,12 +4,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { packageVersion } from '../package-version.js';
 import type { AppDeps } from './app-deps.js';
-import { handleError, notFound } from './errors.js';
+import { badRequest, handleError, notFound } from './errors.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { jobRoutes } from './routes/jobs.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
+import { MAX_NAME_LENGTH } from './schemas.js';
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
@@ -18,6 +19,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     logger: { level: config.logLevel },
     bodyLimit: config.bodyLimitBytes,
     genReqId: () => crypto.randomUUID(),
+    routerOptions: { maxParamLength: MAX_NAME_LENGTH },
+    // Faults that the router finds before any route: malformed URLs, names that are too long.
+    frameworkErrors: badRequest,
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
       customOptions: {

@@ -34,6 +34,12 @@ export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyR
   return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
 }
 
+export function badRequest(thrown: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const { message } = thrown;
+  request.log.info({ err: thrown }, message);
+  reply.code(400).send({ error: { code: 'ESP_REQUEST_INVALID' satisfies ErrorCode, message } });
+}
+
 function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
   if (thrown instanceof EspalierError) return thrown;
   if (thrown.validation !== undefined) {

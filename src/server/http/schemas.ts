@@ -12,13 +12,14 @@ import {
 /** The shapes of requests and responses. Every request object is closed: an unknown field is an error. */
 export const closed = { additionalProperties: false } as const;
 
+export const MAX_NAME_LENGTH = 128;
 export const MAX_BEAM_WIDTH = 1_024;
 const MAX_HISTORY = 10_000;
 const MAX_ITEM_LIST = 10_000;
 
 export const Name = Type.String({
-  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$',
-  description: 'Letters, digits, "_", "." and "-"; at most 128.',
+  pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,${MAX_NAME_LENGTH - 1}}$`,
+  description: `Letters, digits, "_", "." and "-"; at most ${MAX_NAME_LENGTH}.`,
 });
 const ItemId = Type.String({ minLength: 1, maxLength: 256 });
 const ItemIds = Type.Array(ItemId, { maxItems: MAX_ITEM_LIST });
@@ -97,7 +98,6 @@ const Params = Type.Unsafe<RuleParams>(
 const Rule = Type.String({
   minLength: 1,
   maxLength: MAX_RULE_LENGTH,
-  type RuleParams,
   description: 'A CEL expression over the attributes; an item is allowed only when it is true.',
 });
 

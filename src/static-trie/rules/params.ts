@@ -3,7 +3,7 @@ import { boolConstant, numberConstant, stringConstant } from './leaves.js';
 import { MAX_LIST_LENGTH, tooLarge } from './limits.js';
 import type { Node, ScalarNode } from './values.js';
 
-export type ParamValue = boolean | number | string | ReadonlyArray<string | number>;
+export type ParamValue = boolean | number | string | string[] | number[];
 /**
  * JSON values that a rule reads as `params.x`: a number is a CEL double, a string a string, a boolean a
  * bool, an array of only strings or only numbers a list.

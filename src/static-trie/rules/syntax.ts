@@ -24,7 +24,11 @@ export interface Syntax {
 export function parseRule(source: string): Syntax {
   checkSize(source);
   const { expr, sourceInfo } = parseOrFail(source);
-  const positionOf = ({ id }: Expr) => sourceInfo?.positions[id.toString()] ?? 0;
+  // The parser gives the space before an operator as its place.
+  const positionOf = ({ id }: Expr) => {
+    const position = sourceInfo?.positions[id.toString()] ?? 0;
+    return position + /^\s*/.exec(source.slice(position))![0].length;
+  };
   checkDepth(expr, 1, positionOf);
   return {
     expr,

@@ -192,7 +192,7 @@ class RuleWriter {
         return random.pick([
           () => pair(random.pick(['+', '-', '*', '/']), 'double', 'double'),
           () => `double(${this.#of('int', depth - 1)})`,
-          () => `(-${this.#of('double', depth - 1)})`,
+          () => `(-(${this.#of('double', depth - 1)}))`,
         ])();
       case 'string':
         return random.chance(0.5)
@@ -216,7 +216,7 @@ class RuleWriter {
     return random.pick([
       () => pair(random.pick(['+', '-', '*', '/', '%']), 'int', 'int'),
       () => pair(random.pick(['+', '-', '*', '/', '%']), 'int', 'int'),
-      () => `(-${this.#of('int', depth - 1)})`,
+      () => `(-(${this.#of('int', depth - 1)}))`,
       () => `size(${this.#of('string', depth - 1)})`,
       () => `${this.#of('string', depth - 1)}.size()`,
       () => `int(${this.#of(random.pick(['double', 'timestamp', 'duration'] as const), depth - 1)})`,

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { EspalierError } from '../../../src/errors.js';
 import { isBitSet, wordsFor } from '../../../src/kernels/index.js';
 import { compileRule, evaluateRule } from '../../../src/static-trie/rules/index.js';
 import { Random } from '../../helpers/random.js';
@@ -31,4 +32,38 @@ it('allows exactly the items for which the CEL library says true', () => {
   // The cases are worth something only when every verdict comes up often.
   const total = counts.true + counts.false + counts.error;
   for (const count of Object.values(counts)) expect(count / total).toBeGreaterThan(0.1);
+});
+
+it('answers any text with a rule or a typed error at a position inside it', () => {
+  const snippets =
+    '( ) [ ] { } ? : . , ! - == && in has( item params now size( null 1u b"x" \\ " \' // \n 💥 \ud83d r\'\' .map(c, .exists(x, 1e999 \0'.split(
+      ' ',
+    );
+  const outcomes = { compiled: 0, refused: 0 };
+  fc.assert(
+    fc.property(fc.nat(), (caseSeed) => {
+      const random = new Random(caseSeed);
+      const { schema, table, params, rule } = randomCase(random);
+      let source = rule;
+      for (let edit = random.below(4); edit >= 0; edit--) {
+        const at = random.below(source.length + 1);
+        const removed = random.chance(0.5) ? random.below(6) : 0;
+        const added = random.chance(0.5) ? ` ${random.pick(snippets)} ` : '';
+        source = source.slice(0, at) + added + source.slice(at + removed);
+      }
+      try {
+        evaluateRule(compileRule(source, schema, params), table, NOW_MS);
+        outcomes.compiled++;
+      } catch (thrown) {
+        expect(thrown, source).toBeInstanceOf(EspalierError);
+        const { code, details } = thrown as EspalierError;
+        expect(code, source).toMatch(/^ESP_RULE_/);
+        expect(details?.[0].position, source).toBeGreaterThanOrEqual(0);
+        expect(details?.[0].position, source).toBeLessThanOrEqual(source.length);
+        outcomes.refused++;
+      }
+    }),
+    seeded('mangled rules', 3000),
+  );
+  expect(Math.min(outcomes.compiled, outcomes.refused)).toBeGreaterThan(100);
 });

@@ -58,7 +58,7 @@ function toQuery(
     requestId,
     k,
     beamWidth,
-    constraint: constraint as RecommendQuery['constraint'],
+    constraint,
     enqueuedAtMs,
     deadlineAtMs: enqueuedAtMs + (timeoutMs ?? defaultTimeoutMs),
   };

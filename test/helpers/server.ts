@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { type ServerProcess, startServerProcess } from '../../examples/online-retail/server-process.js';
 import { modelsDir } from './retail.js';
 
@@ -16,13 +17,28 @@ export function makeDataDir(): string {
   return mkdtempSync(join(tmpdir(), 'espalier-data-'));
 }
 
+const started: ServerProcess[] = [];
+
+/** A failed test leaves its server behind; it must not outlive the file. */
+afterAll(async () => {
+  await Promise.all(started.map((server) => server.stop()));
+});
+
 /** The built server as a process of its own, on a free port. */
-export function startTestServer(
+export async function startTestServer(
   dataDir: string,
   options: readonly string[] = [],
   models: string = makeModelsDir(),
 ): Promise<ServerProcess> {
-  return startServerProcess(dataDir, 0, ['--models-dir', models, '--log-level', 'fatal', ...options]);
+  const server = await startServerProcess(dataDir, 0, [
+    '--models-dir',
+    models,
+    '--log-level',
+    'fatal',
+    ...options,
+  ]);
+  started.push(server);
+  return server;
 }
 
 export interface Reply {

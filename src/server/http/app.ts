@@ -56,13 +56,21 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs' });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { defaultModelsExpandDepth: -1 },
+    // The top bar only asks for the address of another document.
+    theme: {
+      title: 'Espalier',
+      css: [{ filename: 'espalier.css', content: '.swagger-ui .topbar { display: none }' }],
+    },
+  });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
-  await app.register(operationsRoutes, deps);
+  await app.register(recommendRoutes, deps);
   await app.register(catalogRoutes, deps);
   await app.register(constraintSetRoutes, deps);
   await app.register(jobRoutes, deps);
-  await app.register(recommendRoutes, deps);
+  await app.register(operationsRoutes, deps);
   await app.ready();
   return app;
 }

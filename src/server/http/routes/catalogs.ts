@@ -22,6 +22,12 @@ import {
 
 const NDJSON = 'application/x-ndjson';
 
+/** Read as a stream, line by line; the schema is documentation. */
+const ItemLines = Type.Any({
+  description:
+    'One JSON object a line: id, sid (a list of codes), and the attributes that the catalog declares.',
+});
+
 /** Catalogs and their versions. */
 export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs, store, config }) => {
   const tags = ['catalogs'];
@@ -30,13 +36,26 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
 
   app.get(
     '/v1/catalogs',
-    { schema: { tags, response: { 200: Type.Object({ catalogs: Type.Array(CatalogSummary) }) } } },
+    {
+      schema: {
+        tags,
+        summary: 'All catalogs',
+        response: { 200: Type.Object({ catalogs: Type.Array(CatalogSummary) }) },
+      },
+    },
     () => ({ catalogs: catalogs.list().map((record) => summary(record, catalogs.activeVersion(record))) }),
   );
 
   app.get(
     '/v1/catalogs/:catalog',
-    { schema: { tags, params: CatalogPath, response: { 200: CatalogResource, 404: ErrorAnswer } } },
+    {
+      schema: {
+        tags,
+        summary: 'One catalog with its codebooks and attributes',
+        params: CatalogPath,
+        response: { 200: CatalogResource, 404: ErrorAnswer },
+      },
+    },
     ({ params }) => {
       const record = catalogs.get(params.catalog);
       return resource(record, catalogs.activeVersion(record));
@@ -48,6 +67,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
     {
       schema: {
         tags,
+        summary: 'Create a catalog, or give it another model',
         params: CatalogPath,
         body: CatalogBody,
         response: { 200: CatalogResource, 201: CatalogResource, '4xx': ErrorAnswer },
@@ -69,6 +89,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
     {
       schema: {
         tags,
+        summary: 'The versions of a catalog',
         params: CatalogPath,
         response: { 200: Type.Object({ versions: Type.Array(VersionResource) }), 404: ErrorAnswer },
       },
@@ -86,7 +107,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
       schema: {
         tags,
         summary: 'Upload items as NDJSON; builds a new version',
-        consumes: [NDJSON],
+        body: { content: { [NDJSON]: { schema: ItemLines } } },
         params: CatalogPath,
         querystring: Type.Object({ activate: Type.Optional(Type.Enum(['true', 'false'])) }, closed),
         response: { 202: BuildAnswer, '4xx': ErrorAnswer },
@@ -118,7 +139,14 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
 
   app.post(
     '/v1/catalogs/:catalog/versions/:version/activate',
-    { schema: { tags, params: VersionPath, response: { 200: CatalogResource, '4xx': ErrorAnswer } } },
+    {
+      schema: {
+        tags,
+        summary: 'Make a version the active one, with every constraint set prepared for it',
+        params: VersionPath,
+        response: { 200: CatalogResource, '4xx': ErrorAnswer },
+      },
+    },
     async ({ params }) => {
       const record = await catalogs.activate(params.catalog, Number(params.version));
       return resource(record, catalogs.activeVersion(record));

@@ -13,6 +13,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
     {
       schema: {
         tags,
+        summary: 'The constraint sets of a catalog',
         params: CatalogPath,
         response: { 200: Type.Object({ constraintSets: Type.Array(SetResource) }), 404: ErrorAnswer },
       },
@@ -22,7 +23,14 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
 
   app.get(
     '/v1/catalogs/:catalog/constraint-sets/:set',
-    { schema: { tags, params: SetPath, response: { 200: SetResource, 404: ErrorAnswer } } },
+    {
+      schema: {
+        tags,
+        summary: 'One constraint set: its rule, and how many items it allows',
+        params: SetPath,
+        response: { 200: SetResource, 404: ErrorAnswer },
+      },
+    },
     ({ params }) => resource(catalogs.getSet(params.catalog, params.set)),
   );
 

@@ -6,7 +6,14 @@ import { ErrorAnswer, JobAnswer, JobPath } from '../schemas.js';
 export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {
   app.get(
     '/v1/jobs/:id',
-    { schema: { tags: ['jobs'], params: JobPath, response: { 200: JobAnswer, 404: ErrorAnswer } } },
+    {
+      schema: {
+        tags: ['jobs'],
+        summary: 'How far a job is, and what became of it',
+        params: JobPath,
+        response: { 200: JobAnswer, 404: ErrorAnswer },
+      },
+    },
     ({ params }) => ({ job: jobs.get(params.id) }),
   );
 };

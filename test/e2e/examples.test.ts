@@ -1,0 +1,73 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { describe, expect, it } from 'vitest';
+import { readItems } from '../../examples/online-retail/retail.js';
+import { makeDataDir } from '../helpers/server.js';
+
+const root = new URL('../..', import.meta.url).pathname;
+
+function run(...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync('npx', ['tsx', ...args], { cwd: root, encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+  return stdout;
+}
+
+describe('the examples', () => {
+  it('demo: serves, and prints three requests that answer as shown', async () => {
+    const demo = spawn(
+      'npx',
+      ['tsx', 'examples/online-retail/demo.ts', '--port', '0', '--data-dir', makeDataDir()],
+      {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'inherit'],
+        detached: true,
+      },
+    );
+    try {
+      const lines: string[] = [];
+      for await (const line of createInterface({ input: demo.stdout })) {
+        lines.push(line);
+        if (line.startsWith('Ctrl-C')) break;
+      }
+      const commands = lines.filter((line) => line.startsWith('curl '));
+      expect(commands).toHaveLength(3);
+      const items = new Map((await readItems()).map((item) => [item.id, item]));
+      for (const command of commands) {
+        const [, url, body] = /^curl -s (\S+) -H 'content-type: application\/json' -d '(.*)'$/.exec(command)!;
+        const response = await fetch(url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body,
+        });
+        const answer = (await response.json()) as { items: { id: string; attributes: { title: string } }[] };
+        expect(answer.items).toHaveLength(5);
+        for (const { id, attributes } of answer.items) {
+          expect(attributes.title).toBe(items.get(id)!.title);
+          expect(lines.some((line) => line.includes(id) && line.endsWith(attributes.title))).toBe(true);
+        }
+      }
+    } finally {
+      // The whole group: npx, tsx, and the server below them.
+      process.kill(-demo.pid!, 'SIGTERM');
+    }
+  });
+
+  it('rules-matter: no answer breaks its rule, and the constrained shelf is full', () => {
+    const table = run('examples/online-retail/rules-matter.ts', '--users', '20');
+    for (const rule of ['germany', 'under-2-pounds', 'new-arrivals', 'christmas', 'in-stock']) {
+      expect(table).toMatch(new RegExp(`│ ${rule} +│ \\d+ +│ 10 +│ [\\d.]+ +│ \\d+ +│ 0 +│`));
+    }
+  });
+
+  it('quality: looks for the hidden item of every shopper', () => {
+    expect(run('examples/online-retail/quality.ts', '--users', '20')).toMatch(
+      /^R@5 [01]\.\d{4} {2}NDCG@5 [01]\.\d{4}\n(.*\n){2}20 shoppers\n$/,
+    );
+  });
+
+  it('bench: measures the running server', () => {
+    const result = JSON.parse(run('bench/serve.ts', '--requests', '10', '--warm-up', '1'));
+    expect(result['recommend, unconstrained'].wallMs.samples).toBe(10);
+    expect(result['healthz while decodes run back to back'].decodesMeanwhile).toBeGreaterThan(0);
+  });
+});

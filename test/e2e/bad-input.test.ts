@@ -105,6 +105,12 @@ describe('recommend', () => {
     );
   });
 
+  it('names at most 100 of many faults, and stays quick about it', async () => {
+    const reply = await send(server, 'POST', '/v1/recommend', { ...request, history: Array(10_000).fill(1) });
+    expect(reply.status).toBe(400);
+    expect(reply.body.error.details).toHaveLength(100);
+  });
+
   it.each([
     ['price <', 'ESP_RULE_SYNTAX', 6],
     ['pirce < 2.0', 'ESP_RULE_NAME', 0],

@@ -11,6 +11,8 @@ const fastifyCodes: Record<string, ErrorCode> = {
 };
 
 const RETRY_AFTER_SECONDS = 1;
+/** A body can be wrong in ten thousand places; the first ones tell enough. */
+const MAX_DETAILS = 100;
 
 /** Turns anything thrown into the error answer; what is not meant for callers goes to the log only. */
 export function handleError(
@@ -43,7 +45,7 @@ export function badRequest(thrown: FastifyError, request: FastifyRequest, reply:
 function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
   if (thrown instanceof EspalierError) return thrown;
   if (thrown.validation !== undefined) {
-    const details = detailsOf(thrown.validation, request[placeOf(thrown)]);
+    const details = detailsOf(thrown.validation.slice(0, MAX_DETAILS), request[placeOf(thrown)]);
     const { field, expected, found } = details[0];
     return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
       details,

@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** The long variants of the property tests run twenty times as many cases. */
-const timeoutMs = process.env.ESPALIER_LONG_TESTS ? 1_800_000 : 120_000;
+const timeoutMs = process.env.LONG_TESTS ? 1_800_000 : 120_000;
 
 export default defineConfig({
   test: {

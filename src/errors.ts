@@ -33,6 +33,8 @@ export const errorCatalogue = {
   },
   ESP_MODEL_OUTPUT: { statusCode: 500, summary: 'The model answered with NaN or +infinity.' },
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
+  ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },
+  ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing came for too long in the middle of an upload.' },
   ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
   ESP_RULE_NAME: {
@@ -52,6 +54,8 @@ export const errorCatalogue = {
   ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
   ESP_SHUTTING_DOWN: { statusCode: 503, summary: 'The server is shutting down.' },
   ESP_ARTIFACT_CORRUPT: { statusCode: 500, summary: 'A file in the data directory is truncated or damaged.' },
+  ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
+  ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },
   ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },
   ESP_KERNEL_UNKNOWN: { statusCode: 500, summary: 'ESPALIER_KERNELS names a kernel that does not exist.' },
   ESP_SHAPE: { statusCode: 500, summary: 'An array has the wrong length for its documented shape.' },
@@ -107,4 +111,20 @@ export interface PlainError {
   code: ErrorCode;
   message: string;
   details?: ErrorDetail[];
+}
+
+/** A value as a message shows it: short, and recognisable as what it is. Never looks deeper than one level. */
+export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'number') return String(value);
+  if (Array.isArray(value)) {
+    const isPlain = value.length <= 8 && value.every((entry) => typeof entry !== 'object');
+    return isPlain ? shorten(JSON.stringify(value)) : `a list of ${value.length} values`;
+  }
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return shorten(JSON.stringify(value));
+}
+
+function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

@@ -10,9 +10,11 @@ async function main([command, ...args]: string[]): Promise<number> {
     case 'serve':
       return serve(args);
     case '--version':
+      refuseFurther(args);
       console.log(packageVersion());
       return 0;
     case '--help':
+      refuseFurther(args);
       console.log(usage());
       return 0;
     case undefined:
@@ -20,6 +22,10 @@ async function main([command, ...args]: string[]): Promise<number> {
     default:
       throw new UsageError(`unknown command ${command}`);
   }
+}
+
+function refuseFurther(args: string[]): void {
+  if (args.length > 0) throw new UsageError(`unexpected ${args.join(' ')}`);
 }
 
 try {

@@ -10,6 +10,8 @@ export interface ModelRef {
 /** A constraint set as the engine gets it: evaluated for the catalog version that is active. */
 export interface SetSnapshot {
   name: string;
+  /** The bitmaps are that version's leaf ranks; over any other they would allow the wrong items. */
+  catalogVersion: number;
   version: number;
   set: ConstraintSet;
 }

@@ -34,10 +34,18 @@ export class ActiveCatalog {
     this.model = model;
     this.#numberOfId = new Map(items.ids.map((id, number) => [id, number]));
     this.#schema = Object.fromEntries([...items.table.columns].map(([name, { type }]) => [name, { type }]));
-    for (const snapshot of activation.sets) this.#sets.set(snapshot.name, snapshot);
+    for (const snapshot of activation.sets) this.putSet(snapshot);
   }
 
+  /** @throws EspalierError ESP_INTERNAL on a snapshot of another catalog version. */
   putSet(snapshot: SetSnapshot): void {
+    if (snapshot.catalogVersion !== this.version) {
+      const found = `set ${snapshot.name} of version ${snapshot.catalogVersion}`;
+      throw new EspalierError(
+        'ESP_INTERNAL',
+        `catalog ${this.name}: expected version ${this.version}, found ${found}`,
+      );
+    }
     this.#sets.set(snapshot.name, snapshot);
   }
 

@@ -35,7 +35,14 @@ export async function openModel(folder: string, threads: number): Promise<Model>
   } catch (cause) {
     throw new EspalierError('ESP_MODEL_MISFIT', `model ${name}: ${files.model} does not load as ONNX`, {
       cause,
-      details: [{ field: 'files.model', expected: 'a readable ONNX file', found: firstLine(cause) }],
+      // ONNX Runtime names the whole path, which is nobody's business outside.
+      details: [
+        {
+          field: 'files.model',
+          expected: 'a readable ONNX file',
+          found: firstLine(cause).replaceAll(`${folder}/`, ''),
+        },
+      ],
     });
   }
   try {

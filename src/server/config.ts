@@ -41,6 +41,18 @@ export const ConfigSchema = Type.Object(
       default: 10_000,
       description: "A recommend request's time where it names no timeoutMs.",
     }),
+    shutdownGraceMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 10_000,
+      description: 'Time that requests in flight get to finish after SIGTERM.',
+    }),
+    uploadIdleTimeoutMs: Type.Integer({
+      minimum: 100,
+      maximum: 600_000,
+      default: 30_000,
+      description: 'An upload ends when nothing comes for so long.',
+    }),
     bodyLimitBytes: Type.Integer({
       minimum: 1_024,
       maximum: 67_108_864,
@@ -60,6 +72,9 @@ export type Config = Readonly<Static<typeof ConfigSchema>>;
 export type ConfigKey = keyof Config;
 
 export const configKeys = Object.keys(ConfigSchema.properties) as ConfigKey[];
+
+/** Variables that other parts read; any further ESPALIER_… is taken for a typing error. */
+const OTHER_VARIABLES = ['ESPALIER_KERNELS'];
 
 /** `dataDir` → `data-dir`. */
 export function flagName(key: string): string {
@@ -96,6 +111,12 @@ export function loadConfig(
   const faults: ErrorDetail[] = [];
   if (file !== undefined) {
     for (const [key, value] of Object.entries(readConfigFile(file))) put(key, value, file);
+  }
+  const known = new Set([...configKeys.map(environmentName), ...OTHER_VARIABLES]);
+  for (const name of Object.keys(environment)) {
+    if (name.startsWith('ESPALIER_') && !known.has(name)) {
+      faults.push({ field: name, expected: `one of ${[...known].join(', ')}`, found: name });
+    }
   }
   for (const key of configKeys) {
     const text = environment[environmentName(key)];

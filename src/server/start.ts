@@ -1,13 +1,17 @@
+import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
 import { EngineClient } from '../decoder/index.js';
-import type { EspalierError } from '../errors.js';
+import { EspalierError } from '../errors.js';
 import { chooseKernel } from '../kernels/index.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
 import type { Config } from './config.js';
+import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
 import { JobRunner } from './jobs/job-runner.js';
-import { JobStore } from './jobs/job-store.js';
+import { type Job, JobStore } from './jobs/job-store.js';
 import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
 
@@ -18,49 +22,86 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Starts everything: threads, state from the data directory, HTTP. */
+/**
+ * Starts everything: threads, state from the data directory, HTTP. What was started is stopped again when a
+ * later part fails.
+ * @throws EspalierError ESP_CONFIG_INVALID, ESP_KERNEL_UNKNOWN, ESP_DATA_DIR, ESP_ADDRESS
+ */
 export async function startServer(config: Config): Promise<RunningServer> {
+  const started: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const stop of started.splice(0).reverse()) await stop();
+  };
+  try {
+    return { url: await start(config, started), close };
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+}
+
+/** @param started gets what undoes each part, in the order in which they were started. */
+async function start(config: Config, started: (() => Promise<void> | void)[]): Promise<string> {
+  if (!existsSync(config.modelsDir)) {
+    throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
+  }
   // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
   const kernelName = chooseKernel().name;
+  const logger = pino({ level: config.logLevel });
+  const logError = (error: EspalierError, message: string) => logger.error({ err: error }, message);
   const failures: string[] = [];
-  let log: (error: EspalierError, message: string) => void = () => {};
   const onThreadFailure = (error: EspalierError) => {
     failures.push(error.message);
-    log(error, 'a worker thread died; restart the server');
+    logger.fatal({ err: error }, 'a worker thread died; restart the server');
   };
+
+  started.push(lockDataDir(config.dataDir));
+  const store = new CatalogStore(config.dataDir);
+  const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
+  const models = new ModelStore(config.modelsDir);
   const engine = new EngineClient({
     threads: config.decodeThreads,
     queueLimit: config.decodeQueueLimit,
     onFailure: onThreadFailure,
   });
+  started.push(() => engine.close());
   const metrics = new Metrics(kernelName, () => engine.queueLength);
-  const store = new CatalogStore(config.dataDir);
-  const jobs = new JobStore(config.dataDir);
-  const runner = new JobRunner(jobs, ({ kind, state }, durationMs) =>
-    metrics.jobDuration.observe({ kind, state }, durationMs / 1000),
-  );
-  const models = new ModelStore(config.modelsDir);
+  const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
+    metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
+  const runner = new JobRunner(jobs, onJobEnd, logError);
   const catalogs = new CatalogService({ store, models, engine, jobs, runner, onThreadFailure });
+  started.push(() => catalogs.close());
+  started.push(() => runner.close());
+  await catalogs.restore((catalog, error) => {
+    logError(error, `catalog ${catalog} could not be restored and is not served`);
+  });
+
   const notReadyReasons = () => {
     const reasons = [...failures, ...catalogs.notServing().map((name) => `catalog ${name} is not served`)];
     const anyActive = catalogs.list().some(({ activeVersion }) => activeVersion !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
-  const app = await buildApp({ config, catalogs, store, jobs, engine, metrics, kernelName, notReadyReasons });
-  log = (error, message) => app.log.fatal({ err: error }, message);
-  await catalogs.restore((catalog, error) => {
-    app.log.error({ err: error, catalog }, `catalog ${catalog} could not be restored and is not served`);
-  });
-  await app.listen({ host: config.host, port: config.port });
-  const { port } = app.server.address() as AddressInfo;
-  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
-  return {
-    url: `http://${host}:${port}`,
-    async close() {
-      await app.close();
-      await runner.close();
-      await catalogs.close();
-      await engine.close();
-    },
-  };
+  const deps = { config, catalogs, store, jobs, engine, metrics, kernelName, notReadyReasons };
+  const app = await buildApp(deps, logger);
+  started.push(() => closeApp(app, config.shutdownGraceMs));
+  return listen(app, config);
+}
+
+/** @returns the server's address as a URL. */
+async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new EspalierError('ESP_ADDRESS', `cannot listen on ${host}, port ${port}: ${message}`, { cause });
+  }
+  const address = app.server.address() as AddressInfo;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`;
+}
+
+/** Requests in flight may finish; what has not by then, such as a stalled upload, is cut off. */
+async function closeApp(app: FastifyInstance, graceMs: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), graceMs);
+  await app.close();
+  clearTimeout(timer);
 }

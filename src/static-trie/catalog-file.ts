@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { EspalierError } from '../errors.js';
 import type { TopLevel } from '../kernels/index.js';
 import { wideRows } from './build.js';
@@ -55,7 +56,10 @@ export function openCatalogFile(path: string): CatalogVersion {
   ): Type => {
     const section = sections.get(name);
     if (section instanceof type) return section;
-    throw new EspalierError('ESP_ARTIFACT_CORRUPT', `${path}: section ${name} must be a ${type.name}`);
+    throw new EspalierError(
+      'ESP_ARTIFACT_CORRUPT',
+      `${basename(path)}: section ${name} must be a ${type.name}`,
+    );
   };
   const codes = wideRows(codebookSizes) ? Uint32Array : Uint16Array;
   const strings = (name: string) =>

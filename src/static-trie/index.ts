@@ -19,10 +19,11 @@ export {
 } from './constraint-set.js';
 export { syncFolder, writeDurably } from './durable-file.js';
 export { type Exclusions, prepareExclusions } from './exclusions.js';
-export { describe, type ParsedItem, parseItem, parseTimestamp } from './item-parser.js';
+export { type ParsedItem, parseItem, parseTimestamp } from './item-parser.js';
 export { indexLeafItems, type LeafItems, leafOfItem } from './leaf-items.js';
 export { countLiveNodes, deriveLiveLeaves } from './node-bits.js';
 export { type Progress, readItems } from './read-items.js';
+export { findRepeatedName } from './repeated-name.js';
 export {
   type CompiledRule,
   compileRule,

@@ -1,5 +1,6 @@
-import type { ErrorDetail } from '../errors.js';
+import { describe, type ErrorDetail } from '../errors.js';
 import type { AttributeSchema, AttributeType, AttributeValue } from './columns.js';
+import { findRepeatedName } from './repeated-name.js';
 
 const MAX_ID_LENGTH = 256;
 const MAX_STRING_LENGTH = 32_768;
@@ -27,6 +28,10 @@ export function parseItem(
     json = JSON.parse(text);
   } catch (thrown) {
     return [{ expected: 'one JSON object', found: (thrown as Error).message }];
+  }
+  const repeated = findRepeatedName(text);
+  if (repeated !== undefined) {
+    return [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }];
   }
   if (!isObject(json)) return [{ expected: 'one JSON object', found: describe(json) }];
   const faults: ErrorDetail[] = [];
@@ -119,7 +124,8 @@ function parseString(value: unknown): string | undefined {
     : undefined;
 }
 
-const ISO_TIME = /^(\d{4})-(\d{2})-(\d{2})(?:T\d{2}:\d{2}:\d{2}(?:\.\d{1,3})?(?:Z|[+-]\d{2}:\d{2}))?$/;
+const ISO_TIME =
+  /^(\d{4})-(\d{2})-(\d{2})(?:T(?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,3})?(?:Z|[+-]\d{2}:\d{2}))?$/;
 
 /** ISO 8601 with an offset, or a date alone (midnight UTC), as milliseconds since 1970. */
 export function parseTimestamp(value: unknown): number | undefined {
@@ -135,11 +141,4 @@ export function parseTimestamp(value: unknown): number | undefined {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** A value as a message shows it: short, and recognisable as what it is. */
-export function describe(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const json = JSON.stringify(value);
-  return json.length > 80 ? `${json.slice(0, 77)}…` : json;
 }

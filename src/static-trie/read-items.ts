@@ -1,9 +1,9 @@
 import { statSync } from 'node:fs';
 import { TextDecoder } from 'node:util';
-import { type ErrorDetail, EspalierError } from '../errors.js';
+import { describe, type ErrorDetail, EspalierError } from '../errors.js';
 import { type CatalogVersion, CatalogVersionBuilder } from './catalog-version.js';
 import type { AttributeSchema } from './columns.js';
-import { describe, parseItem } from './item-parser.js';
+import { parseItem } from './item-parser.js';
 import { readLines } from './read-lines.js';
 
 const MAX_BAD_LINES = 100;

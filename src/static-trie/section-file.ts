@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { EspalierError } from '../errors.js';
 import { writeDurably } from './durable-file.js';
@@ -55,7 +56,7 @@ export function writeSectionFile<Meta>(path: string, kind: string, file: Section
 export function readSectionFile<Meta>(path: string, kind: string): SectionFile<Meta> {
   const bytes = readAligned(path);
   const corrupt = (expected: string, found: string) =>
-    new EspalierError('ESP_ARTIFACT_CORRUPT', `${path}: expected ${expected}, found ${found}`);
+    new EspalierError('ESP_ARTIFACT_CORRUPT', `${basename(path)}: expected ${expected}, found ${found}`);
   if (bytes.length < FIXED_BYTES) throw corrupt(`at least ${FIXED_BYTES} bytes`, String(bytes.length));
   const magic = bytes.toString('latin1', 0, MAGIC.length);
   if (magic !== MAGIC) throw corrupt(`the magic ${MAGIC}`, JSON.stringify(magic));

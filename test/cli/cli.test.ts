@@ -32,6 +32,7 @@ describe('the espalier command', () => {
     [['sreve'], 'unknown command sreve'],
     [['serve', '--prot', '80'], "Unknown option '--prot'"],
     [['serve', 'extra'], 'extra'],
+    [['--version', 'extra'], 'unexpected extra'],
   ])('answers %j with usage and exit code 2', (args, message) => {
     const { status, stderr } = espalier(args);
     expect(status).toBe(2);
@@ -63,11 +64,13 @@ describe('the espalier command', () => {
     writeFileSync(file, JSON.stringify({ modelsDir: 'm', prot: 80 }));
     const { status, stderr } = espalier(['serve', '--config', file, '--check-config', '--port', '80 80'], {
       ESPALIER_LOG_LEVEL: 'loud',
+      ESPALIER_DATA_DIRR: 'd',
     });
     expect(status).toBe(2);
     expect(stderr).toContain('--data-dir: expected a value, here or as ESPALIER_DATA_DIR, found nothing');
     expect(stderr).toContain('--port: port: expected an integer from 0 to 65535, found "80 80"');
     expect(stderr).toContain('ESPALIER_LOG_LEVEL: logLevel: expected one of trace, debug, info');
+    expect(stderr).toContain('ESPALIER_DATA_DIRR: expected one of ESPALIER_DATA_DIR,');
     expect(stderr).toContain(`${file}: prot: expected one of dataDir, modelsDir`);
   });
 

@@ -1,4 +1,12 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -112,6 +120,100 @@ describe('state in the data directory', () => {
     const reply = await send(second, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
     expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
     await second.stop();
+  });
+});
+
+describe('a server that cannot start', () => {
+  it('ends with exit code 1 and says why, and leaves the other one alone', async () => {
+    const dataDir = makeDataDir();
+    const server = await startTestServer(dataDir, [], models);
+    await makeCatalog(server);
+    await expect(startTestServer(dataDir, [], models)).rejects.toThrow(
+      /ended with code 1:\n.*ESP_DATA_DIR: another server \(process \d+\) uses the data directory/,
+    );
+    const { port } = new URL(server.url);
+    await expect(startTestServer(makeDataDir(), ['--port', port], models)).rejects.toThrow(
+      /ended with code 1:\n.*ESP_ADDRESS: cannot listen on 127\.0\.0\.1, port/,
+    );
+    const file = join(makeDataDir(), 'file');
+    writeFileSync(file, '');
+    await expect(startTestServer(file, [], models)).rejects.toThrow(/ended with code 1:\n.*ESP_DATA_DIR/);
+    await expect(startTestServer(makeDataDir(), [], join(dataDir, 'nowhere'))).rejects.toThrow(
+      /ended with code 2:\n.*ESP_CONFIG_INVALID: modelsDir/,
+    );
+    expect(await ids(server)).toHaveLength(6);
+    await server.stop();
+  });
+});
+
+describe('damage on disk', () => {
+  it('keeps to the catalog or the job that it hit', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    await makeCatalog(first);
+    await send(first, 'PUT', '/v1/catalogs/other', { model: 'table', sid, attributes });
+    const job = await upload(first, 'other', items);
+    await first.stop();
+    writeFileSync(join(dataDir, 'jobs', `${job.id}.json`), '');
+    writeFileSync(join(dataDir, 'catalogs/other/catalog.json'), '{');
+    mkdirSync(join(dataDir, 'catalogs/small/versions/.stray'));
+    writeFileSync(join(dataDir, 'catalogs/small/catalog.json.7.tmp'), '{');
+
+    const second = await startTestServer(dataDir, [], models);
+    expect(await ids(second)).toHaveLength(6);
+    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual(['catalog other is not served']);
+    expect((await send(second, 'GET', `/v1/jobs/${job.id}`)).status).toBe(404);
+    const reply = await send(second, 'PUT', '/v1/catalogs/other', { model: 'table', sid, attributes });
+    expect([reply.status, reply.body.error.code]).toEqual([500, 'ESP_ARTIFACT_CORRUPT']);
+    expect(reply.body.error.message).not.toContain(dataDir);
+    expect((await upload(second, 'small', items)).result.version).toBe(2);
+    expect(existsSync(join(dataDir, 'catalogs/small/catalog.json.7.tmp'))).toBe(false);
+    await second.stop();
+  });
+
+  it('does not switch versions halfway when a write fails', async () => {
+    const dataDir = makeDataDir();
+    const server = await startTestServer(dataDir, [], models);
+    await makeCatalog(server);
+    const moved = items.map((item) => ({ ...item, sid: [item.sid[0], 2 - item.sid[1]] }));
+    await upload(server, 'small', moved, false);
+    // A folder where the pointer's temporary file would go: the write fails as on a full disk.
+    const obstacle = join(dataDir, `catalogs/small/catalog.json.${server.process.pid}.tmp`);
+    mkdirSync(obstacle);
+    expect((await send(server, 'POST', '/v1/catalogs/small/versions/2/activate')).status).toBe(500);
+    expect((await send(server, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(1);
+    const set = { rule: 'colour == params.colour', params: { colour: 'red' } };
+    await send(server, 'PUT', '/v1/catalogs/small/constraint-sets/red', set);
+    expect((await ids(server, { set: 'red' })).sort()).toEqual(['0-0', '1-0']);
+    rmdirSync(obstacle);
+    expect((await send(server, 'POST', '/v1/catalogs/small/versions/2/activate')).status).toBe(200);
+    expect((await ids(server, { set: 'red' })).sort()).toEqual(['0-0', '1-0']);
+    await server.stop();
+  });
+
+  it('goes on with jobs when their state cannot be written', async () => {
+    const dataDir = makeDataDir();
+    const server = await startTestServer(dataDir, [], models);
+    await makeCatalog(server);
+    const many = Array.from({ length: 100_000 }, (_, index) =>
+      JSON.stringify({ id: `${index}`, sid: [0, 0] }),
+    );
+    const started = await send(
+      server,
+      'POST',
+      '/v1/catalogs/small/versions',
+      many.join('\n'),
+      'application/x-ndjson',
+    );
+    renameSync(join(dataDir, 'jobs'), join(dataDir, 'jobs.away'));
+    const { id } = started.body.job;
+    const isOver = async () =>
+      !['queued', 'running'].includes((await send(server, 'GET', `/v1/jobs/${id}`)).body.job.state);
+    while (!(await isOver())) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect((await send(server, 'GET', `/v1/jobs/${id}`)).body.job.state).toBe('succeeded');
+    renameSync(join(dataDir, 'jobs.away'), join(dataDir, 'jobs'));
+    expect((await upload(server, 'small', items)).state).toBe('succeeded');
+    await server.stop();
   });
 });
 

@@ -16,6 +16,19 @@ export interface CatalogDefinition {
   attributes: AttributeSchema;
 }
 
+/** What a set came to for the catalog version that is active; derived, so it is not kept on disk. */
+export interface SetEvaluation {
+  catalogVersion: number;
+  items: number;
+  leaves: number;
+  evaluatedAt: string;
+}
+
+/** A set's truth, and its evaluation where a version is active. */
+export interface EvaluatedSet extends SetRecord {
+  evaluation: SetEvaluation | null;
+}
+
 export interface CatalogServiceDeps {
   store: CatalogStore;
   models: ModelStore;
@@ -35,6 +48,10 @@ export class CatalogService {
   readonly #deps: CatalogServiceDeps;
   readonly #rules: ThreadClient<CatalogHandlers>;
   readonly #catalogs = new Map<string, CatalogRecord>();
+  /** By catalog, then by set. */
+  readonly #evaluations = new Map<string, Map<string, SetEvaluation>>();
+  /** Catalogs whose file is damaged. */
+  readonly #damaged = new Map<string, EspalierError>();
   /** Catalogs whose active version serves. */
   readonly #serving = new Set<string>();
   /** Builds under way; their versions depend on the catalog's attributes as they are. */
@@ -44,23 +61,26 @@ export class CatalogService {
   constructor(deps: CatalogServiceDeps) {
     this.#deps = deps;
     this.#rules = new ThreadClient(WORKER, undefined, deps.onThreadFailure);
-    for (const record of deps.store.listCatalogs()) this.#catalogs.set(record.name, record);
+    deps.store.clean();
+    const records = deps.store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
+    for (const record of records) this.#catalogs.set(record.name, record);
   }
 
   /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
   async restore(onFailure: (catalog: string, error: EspalierError) => void): Promise<void> {
+    for (const [catalog, error] of this.#damaged) onFailure(catalog, error);
     for (const record of this.#catalogs.values()) {
-      if (record.activeVersion === null) continue;
+      const { activeVersion, activatedAt, name } = record;
+      if (activeVersion === null) continue;
       try {
-        const sets = this.#deps.store.listSets(record.name);
-        const snapshots = await this.#evaluateSets(record, record.activeVersion, sets, (set) =>
-          Date.parse(set.evaluation?.evaluatedAt ?? set.updatedAt),
-        );
-        await this.#prepare(record, record.activeVersion, this.#modelOf(record), snapshots);
-        await this.#deps.engine.commitCatalog(record.name);
-        this.#serving.add(record.name);
+        const sets = this.#deps.store.listSets(name);
+        // At the time at which each was last evaluated, so that the same items are allowed as before.
+        const evaluatedAt = (set: SetRecord) => (set.updatedAt > activatedAt! ? set.updatedAt : activatedAt!);
+        const snapshots = await this.#evaluateSets(record, activeVersion, sets, evaluatedAt);
+        await this.#prepare(record, activeVersion, this.#modelOf(record), snapshots);
+        await this.#serve(name, snapshots);
       } catch (thrown) {
-        onFailure(record.name, EspalierError.from(thrown));
+        onFailure(name, EspalierError.from(thrown));
       }
     }
   }
@@ -69,15 +89,17 @@ export class CatalogService {
     return [...this.#catalogs.values()];
   }
 
-  /** Catalogs that have an active version which does not serve. */
+  /** Catalogs that should serve and don't. */
   notServing(): string[] {
-    return this.list()
-      .filter(({ name, activeVersion }) => activeVersion !== null && !this.#serving.has(name))
-      .map(({ name }) => name);
+    const broken = this.list().filter(
+      ({ name, activeVersion }) => activeVersion !== null && !this.#serving.has(name),
+    );
+    return [...this.#damaged.keys(), ...broken.map(({ name }) => name)];
   }
 
-  /** @throws EspalierError ESP_CATALOG_NOT_FOUND */
+  /** @throws EspalierError ESP_CATALOG_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its file is damaged. */
   get(catalog: string): CatalogRecord {
+    this.#refuseDamaged(catalog);
     const record = this.#catalogs.get(catalog);
     if (record !== undefined) return record;
     const found = [...this.#catalogs.keys()].join(', ') || 'none';
@@ -96,7 +118,11 @@ export class CatalogService {
   }
 
   /** Creates a catalog, or gives it another model. Its codebooks and attributes stay once it has versions. */
-  put(name: string, definition: CatalogDefinition): Promise<{ record: CatalogRecord; created: boolean }> {
+  async put(
+    name: string,
+    definition: CatalogDefinition,
+  ): Promise<{ record: CatalogRecord; created: boolean }> {
+    this.#refuseDamaged(name);
     return this.#mutex.run(name, async () => {
       const model = this.#deps.models.find(definition.model.name, definition.model.version);
       const { codebookSizes } = await this.#deps.engine.loadModel(model);
@@ -121,6 +147,7 @@ export class CatalogService {
         codebookSizes: definition.codebookSizes,
         attributes: definition.attributes,
         activeVersion: existing?.activeVersion ?? null,
+        activatedAt: existing?.activatedAt ?? null,
         createdAt: existing?.createdAt ?? new Date().toISOString(),
       };
       const isSame = existing !== undefined && canonicalJson(existing) === canonicalJson(record);
@@ -132,37 +159,50 @@ export class CatalogService {
 
   /** Starts the build of a new version from an upload that lies at `uploadPath`. */
   startBuild(catalog: string, uploadPath: string, activate: boolean): { job: Job; version: number } {
-    const { store, runner, jobs } = this.#deps;
-    const { codebookSizes, attributes: schema } = this.get(catalog);
+    const { store, runner } = this.#deps;
+    const record = this.get(catalog);
     const version = store.reserveVersion(catalog);
-    this.#countBuilding(catalog, +1);
     const job = runner.submit('catalog-build', async (jobId) => {
-      // A thread of its own: the memory that parsing takes is given back when it ends.
-      const builder = new ThreadClient<CatalogHandlers>(
-        WORKER,
-        undefined,
-        () => {},
-        (event) => {
-          const { phase, fraction } = event as BuildEvent;
-          jobs.progress(jobId, phase, fraction);
-        },
-      );
       try {
-        const path = store.catalogFilePath(catalog, version);
-        const counts = await builder.call('build', { jobId, uploadPath, path, schema, codebookSizes });
-        store.putVersion(catalog, { version, ...counts, createdAt: new Date().toISOString() });
+        const counts = await this.#build(jobId, record, version, uploadPath);
         if (activate) {
-          jobs.progress(jobId, 'activating', 0);
+          this.#deps.jobs.progress(jobId, 'activating', 0);
           await this.activate(catalog, version);
         }
         return { catalog, version, ...counts, activated: activate };
       } finally {
-        await builder.close();
         this.#countBuilding(catalog, -1);
         rmSync(uploadPath, { force: true });
       }
     });
+    this.#countBuilding(catalog, +1);
     return { job, version };
+  }
+
+  /** Builds on a thread of its own: the memory that parsing takes is given back when it ends. */
+  async #build(
+    jobId: string,
+    { name: catalog, codebookSizes, attributes: schema }: CatalogRecord,
+    version: number,
+    uploadPath: string,
+  ): Promise<{ items: number; leaves: number }> {
+    const { store, jobs } = this.#deps;
+    const onEvent = (event: unknown) => {
+      const { phase, fraction } = event as BuildEvent;
+      jobs.progress(jobId, phase, fraction);
+    };
+    const builder = new ThreadClient<CatalogHandlers>(WORKER, undefined, () => {}, onEvent);
+    try {
+      const path = store.catalogFilePath(catalog, version);
+      const counts = await builder.call('build', { jobId, uploadPath, path, schema, codebookSizes });
+      store.putVersion(catalog, { version, ...counts, createdAt: new Date().toISOString() });
+      return counts;
+    } catch (thrown) {
+      store.clearVersion(catalog, version);
+      throw thrown;
+    } finally {
+      await builder.close();
+    }
   }
 
   /**
@@ -187,13 +227,13 @@ export class CatalogService {
     });
   }
 
-  listSets(catalog: string): SetRecord[] {
+  listSets(catalog: string): EvaluatedSet[] {
     this.get(catalog);
-    return this.#deps.store.listSets(catalog);
+    return this.#deps.store.listSets(catalog).map((set) => this.#withEvaluation(catalog, set));
   }
 
   /** @throws EspalierError ESP_SET_NOT_FOUND */
-  getSet(catalog: string, name: string): SetRecord {
+  getSet(catalog: string, name: string): EvaluatedSet {
     const sets = this.listSets(catalog);
     const record = sets.find((set) => set.name === name);
     if (record !== undefined) return record;
@@ -210,33 +250,26 @@ export class CatalogService {
     name: string,
     rule: string,
     params: RuleParams,
-  ): Promise<{ record: SetRecord; created: boolean }> {
+  ): Promise<{ record: EvaluatedSet; created: boolean }> {
     return this.#mutex.run(catalog, async () => {
       const { activeVersion, attributes } = this.get(catalog);
+      const { store, engine } = this.#deps;
       const existing = this.listSets(catalog).find((set) => set.name === name);
-      const now = new Date();
-      const record: SetRecord = {
-        name,
-        version: (existing?.version ?? 0) + 1,
-        rule,
-        params,
-        updatedAt: now.toISOString(),
-        evaluation: null,
-      };
+      const updatedAt = new Date().toISOString();
+      const record: SetRecord = { name, version: (existing?.version ?? 0) + 1, rule, params, updatedAt };
       if (activeVersion === null) {
         // Nothing to evaluate it on yet; the first activation does.
         await this.#rules.call('checkRule', rule, attributes, params);
-        this.#deps.store.putSet(catalog, record);
+        store.putSet(catalog, record);
       } else {
-        const set = await this.#rules.call(
-          'evaluate',
-          this.#ruleTask(catalog, activeVersion, rule, params, now),
-        );
-        record.evaluation = evaluation(activeVersion, set, now);
-        this.#deps.store.putSet(catalog, record);
-        await this.#deps.engine.putSet(catalog, { name, version: record.version, set });
+        const task = this.#ruleTask(catalog, activeVersion, rule, params, updatedAt);
+        const set = await this.#rules.call('evaluate', task);
+        store.putSet(catalog, record);
+        const snapshot = { name, catalogVersion: activeVersion, version: record.version, set };
+        if (this.#serving.has(catalog)) await engine.putSet(catalog, snapshot);
+        this.#remember(catalog, snapshot, updatedAt);
       }
-      return { record, created: existing === undefined };
+      return { record: this.#withEvaluation(catalog, record), created: existing === undefined };
     });
   }
 
@@ -246,27 +279,43 @@ export class CatalogService {
     if (activeVersion === null) {
       throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
     }
-    return this.#rules.call('preview', this.#ruleTask(catalog, activeVersion, rule, params, new Date()));
+    return this.#rules.call(
+      'preview',
+      this.#ruleTask(catalog, activeVersion, rule, params, new Date().toISOString()),
+    );
   }
 
   async close(): Promise<void> {
     await this.#rules.close();
   }
 
-  /** Prepares everything for a version, writes the pointer, and switches. */
+  /** Prepares everything for a version, writes the pointer, and switches. Nothing fails after the pointer. */
   async #activate(record: CatalogRecord, version: number, model: ModelRef): Promise<CatalogRecord> {
-    const { store, engine } = this.#deps;
-    const now = new Date();
-    const sets = store.listSets(record.name);
-    const snapshots = await this.#evaluateSets(record, version, sets, () => now.getTime());
+    const activatedAt = new Date().toISOString();
+    const sets = this.#deps.store.listSets(record.name);
+    const snapshots = await this.#evaluateSets(record, version, sets, () => activatedAt);
     await this.#prepare(record, version, model, snapshots);
-    this.#save(record);
-    sets.forEach((set, index) => {
-      store.putSet(record.name, { ...set, evaluation: evaluation(version, snapshots[index].set, now) });
-    });
-    await engine.commitCatalog(record.name);
-    this.#serving.add(record.name);
-    return record;
+    const activated = { ...record, activeVersion: version, activatedAt };
+    this.#save(activated);
+    await this.#serve(record.name, snapshots);
+    return activated;
+  }
+
+  async #serve(catalog: string, snapshots: (SetSnapshot & { evaluatedAt: string })[]): Promise<void> {
+    await this.#deps.engine.commitCatalog(catalog);
+    this.#serving.add(catalog);
+    this.#evaluations.delete(catalog);
+    for (const snapshot of snapshots) this.#remember(catalog, snapshot, snapshot.evaluatedAt);
+  }
+
+  #remember(catalog: string, { name, catalogVersion, set }: SetSnapshot, evaluatedAt: string): void {
+    const evaluations = this.#evaluations.get(catalog) ?? new Map<string, SetEvaluation>();
+    evaluations.set(name, { catalogVersion, items: set.itemCount, leaves: set.leafCount, evaluatedAt });
+    this.#evaluations.set(catalog, evaluations);
+  }
+
+  #withEvaluation(catalog: string, set: SetRecord): EvaluatedSet {
+    return { ...set, evaluation: this.#evaluations.get(catalog)?.get(set.name) ?? null };
   }
 
   #prepare(record: CatalogRecord, version: number, model: ModelRef, sets: SetSnapshot[]): Promise<void> {
@@ -278,17 +327,19 @@ export class CatalogService {
   /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
   async #evaluateSets(
     { name: catalog }: CatalogRecord,
-    version: number,
+    catalogVersion: number,
     sets: SetRecord[],
-    nowMs: (set: SetRecord) => number,
-  ): Promise<SetSnapshot[]> {
+    evaluatedAtOf: (set: SetRecord) => string,
+  ): Promise<(SetSnapshot & { evaluatedAt: string })[]> {
     const faults: ErrorDetail[] = [];
-    const snapshots: SetSnapshot[] = [];
-    for (const { name, version: setVersion, rule, params, ...rest } of sets) {
-      const now = new Date(nowMs({ name, version: setVersion, rule, params, ...rest }));
+    const snapshots: (SetSnapshot & { evaluatedAt: string })[] = [];
+    for (const record of sets) {
+      const { name, version, rule, params } = record;
+      const evaluatedAt = evaluatedAtOf(record);
       try {
-        const set = await this.#rules.call('evaluate', this.#ruleTask(catalog, version, rule, params, now));
-        snapshots.push({ name, version: setVersion, set });
+        const task = this.#ruleTask(catalog, catalogVersion, rule, params, evaluatedAt);
+        const set = await this.#rules.call('evaluate', task);
+        snapshots.push({ name, catalogVersion, version, set, evaluatedAt });
       } catch (thrown) {
         const { code, message } = EspalierError.from(thrown);
         if (!code.startsWith('ESP_RULE_')) throw thrown;
@@ -297,14 +348,14 @@ export class CatalogService {
     }
     if (faults.length === 0) return snapshots;
     const names = faults.map(({ field }) => field).join(', ');
-    const message = `version ${version} of catalog ${catalog} stays inactive: these sets cannot bind: ${names}`;
+    const message = `version ${catalogVersion} of catalog ${catalog} stays inactive: these sets cannot bind: ${names}`;
     throw new EspalierError('ESP_SET_UNBOUND', message, { details: faults });
   }
 
-  #ruleTask(catalog: string, version: number, rule: string, params: RuleParams, now: Date): RuleTask {
+  #ruleTask(catalog: string, version: number, rule: string, params: RuleParams, now: string): RuleTask {
     const { attributes: schema } = this.get(catalog);
     const path = this.#deps.store.catalogFilePath(catalog, version);
-    return { path, schema, rule, params, nowMs: now.getTime() };
+    return { path, schema, rule, params, nowMs: Date.parse(now) };
   }
 
   #modelOf({ model }: CatalogRecord): ModelRef {
@@ -317,18 +368,16 @@ export class CatalogService {
     else this.#building.set(catalog, count);
   }
 
+  /** A catalog whose file is damaged is not overwritten: its versions may still be saved by hand. */
+  #refuseDamaged(name: string): void {
+    const error = this.#damaged.get(name);
+    if (error !== undefined) throw error;
+  }
+
   #save(record: CatalogRecord): void {
     this.#deps.store.putCatalog(record);
     this.#catalogs.set(record.name, record);
   }
-}
-
-function evaluation(
-  catalogVersion: number,
-  { itemCount, leafCount }: { itemCount: number; leafCount: number },
-  now: Date,
-): SetRecord['evaluation'] {
-  return { catalogVersion, items: itemCount, leaves: leafCount, evaluatedAt: now.toISOString() };
 }
 
 /** Versions depend on the codebooks and the attributes they were built with. */

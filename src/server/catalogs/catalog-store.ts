@@ -1,6 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AttributeSchema, type RuleParams, syncFolder, writeDurably } from '../../static-trie/index.js';
+import { EspalierError } from '../../errors.js';
+import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
+import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
 /** A catalog as it is on disk. Its active pointer lives here, so that one rename switches versions. */
 export interface CatalogRecord {
@@ -9,6 +11,8 @@ export interface CatalogRecord {
   codebookSizes: number[];
   attributes: AttributeSchema;
   activeVersion: number | null;
+  /** When the active version was activated; sets were evaluated then, or later when they were put. */
+  activatedAt: string | null;
   createdAt: string;
 }
 
@@ -26,8 +30,6 @@ export interface SetRecord {
   rule: string;
   params: RuleParams;
   updatedAt: string;
-  /** Counts for the catalog version that the set was last evaluated for; null before the first one. */
-  evaluation: { catalogVersion: number; items: number; leaves: number; evaluatedAt: string } | null;
 }
 
 /**
@@ -58,42 +60,64 @@ export class CatalogStore {
     return join(this.#versionFolder(catalog, version), 'catalog.bin');
   }
 
-  listCatalogs(): CatalogRecord[] {
-    return readdirSync(this.#root)
-      .map((name) => join(this.#root, name, 'catalog.json'))
-      .filter((path) => existsSync(path))
-      .map((path) => readJson<CatalogRecord>(path));
+  /** All catalogs; one whose file is damaged is reported and left out. */
+  listCatalogs(onDamage: (catalog: string, error: EspalierError) => void): CatalogRecord[] {
+    const records: CatalogRecord[] = [];
+    for (const name of readdirSync(this.#root)) {
+      const path = join(this.#root, name, 'catalog.json');
+      if (!existsSync(path)) continue;
+      try {
+        records.push(readState<CatalogRecord>(path));
+      } catch (thrown) {
+        onDamage(name, EspalierError.from(thrown));
+      }
+    }
+    return records;
+  }
+
+  /** Removes what interrupted uploads and writes have left behind. */
+  clean(): void {
+    for (const catalog of readdirSync(this.#root)) {
+      removeTemporaryFiles(join(this.#root, catalog));
+      removeTemporaryFiles(this.#setsFolder(catalog));
+      for (const version of this.#versionNumbers(catalog)) {
+        const folder = this.#versionFolder(catalog, version);
+        if (existsSync(join(folder, 'version.json'))) removeTemporaryFiles(folder);
+        else this.clearVersion(catalog, version);
+      }
+    }
   }
 
   putCatalog(record: CatalogRecord): void {
     const folder = join(this.#root, record.name);
     makeFolder(folder);
-    writeJson(join(folder, 'catalog.json'), record);
+    writeState(join(folder, 'catalog.json'), record);
   }
 
   listVersions(catalog: string): VersionRecord[] {
-    const folder = join(this.#root, catalog, 'versions');
-    if (!existsSync(folder)) return [];
-    return readdirSync(folder)
-      .map((version) => join(folder, version, 'version.json'))
+    return this.#versionNumbers(catalog)
+      .map((version) => join(this.#versionFolder(catalog, version), 'version.json'))
       .filter((path) => existsSync(path))
-      .map((path) => readJson<VersionRecord>(path))
-      .sort((a, b) => a.version - b.version);
+      .map((path) => readState<VersionRecord>(path));
   }
 
-  /** The next version's number, with its folder made so that no other upload gets it. */
+  /** The next version's number, with its folder made so that no other upload ever gets it. */
   reserveVersion(catalog: string): number {
-    const folder = join(this.#root, catalog, 'versions');
-    makeFolder(folder);
-    const taken = readdirSync(folder).map(Number);
-    const version = Math.max(0, ...taken) + 1;
+    const version = (this.#versionNumbers(catalog).at(-1) ?? 0) + 1;
+    makeFolder(join(this.#root, catalog, 'versions'));
     makeFolder(this.#versionFolder(catalog, version));
     return version;
   }
 
+  /** Empties the folder of a version that came to nothing; the number stays taken. */
+  clearVersion(catalog: string, version: number): void {
+    const folder = this.#versionFolder(catalog, version);
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+
   /** Written after the version's file: a version without its record does not exist. */
   putVersion(catalog: string, record: VersionRecord): void {
-    writeJson(join(this.#versionFolder(catalog, record.version), 'version.json'), record);
+    writeState(join(this.#versionFolder(catalog, record.version), 'version.json'), record);
   }
 
   listSets(catalog: string): SetRecord[] {
@@ -101,13 +125,23 @@ export class CatalogStore {
     if (!existsSync(folder)) return [];
     return readdirSync(folder)
       .filter((file) => file.endsWith('.json'))
-      .map((file) => readJson<SetRecord>(join(folder, file)))
+      .map((file) => readState<SetRecord>(join(folder, file)))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   putSet(catalog: string, record: SetRecord): void {
     makeFolder(this.#setsFolder(catalog));
-    writeJson(join(this.#setsFolder(catalog), `${record.name}.json`), record);
+    writeState(join(this.#setsFolder(catalog), `${record.name}.json`), record);
+  }
+
+  /** Ascending. */
+  #versionNumbers(catalog: string): number[] {
+    const folder = join(this.#root, catalog, 'versions');
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder)
+      .filter((name) => /^[1-9]\d*$/.test(name))
+      .map(Number)
+      .sort((a, b) => a - b);
   }
 
   #versionFolder(catalog: string, version: number): string {
@@ -117,18 +151,4 @@ export class CatalogStore {
   #setsFolder(catalog: string): string {
     return join(this.#root, catalog, 'constraint-sets');
   }
-}
-
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  mkdirSync(path, { recursive: true });
-  syncFolder(join(path, '..'));
-}
-
-function writeJson(path: string, value: unknown): void {
-  writeDurably(path, [`${JSON.stringify(value, null, 2)}\n`]);
-}
-
-function readJson<Type>(path: string): Type {
-  return JSON.parse(readFileSync(path, 'utf8')) as Type;
 }

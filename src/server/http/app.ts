@@ -1,41 +1,39 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import { describe, EspalierError } from '../../errors.js';
+import { findRepeatedName } from '../../static-trie/index.js';
 import { packageVersion } from '../package-version.js';
 import type { AppDeps } from './app-deps.js';
-import { badRequest, handleError, notFound } from './errors.js';
+import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { jobRoutes } from './routes/jobs.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
-import { MAX_NAME_LENGTH } from './schemas.js';
+import { uploadRoutes } from './routes/uploads.js';
+import { ErrorAnswer, MAX_NAME_LENGTH, NoQuery } from './schemas.js';
 
 /** The HTTP application, not listening yet. */
-export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
+export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {
   const { config, metrics } = deps;
   const app = Fastify({
-    logger: { level: config.logLevel },
+    loggerInstance: logger,
     bodyLimit: config.bodyLimitBytes,
     genReqId: () => crypto.randomUUID(),
     routerOptions: { maxParamLength: MAX_NAME_LENGTH },
-    // Faults that the router finds before any route: malformed URLs, names that are too long.
+    // Faults that are found before any route: malformed URLs, names that are too long, malformed HTTP.
     frameworkErrors: badRequest,
+    clientErrorHandler: badConnection,
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
-      customOptions: {
-        removeAdditional: false,
-        coerceTypes: false,
-        allErrors: true,
-        verbose: true,
-        useDefaults: true,
-      },
+      // One fault at a time: collecting all of a large body's would keep this thread busy.
+      customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false, verbose: true },
     },
-  }).withTypeProvider<TypeBoxTypeProvider>();
-
+  });
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(notFound);
+  acceptJsonOnly(app);
   app.addHook('onResponse', async (request, reply) => {
     const labels = {
       method: request.method,
@@ -44,7 +42,19 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     };
     metrics.requestDuration.observe(labels, reply.elapsedTime / 1000);
   });
+  await documentApi(app);
+  refuseWhatRoutesDoNotRead(app);
+  await app.register(recommendRoutes, deps);
+  await app.register(catalogRoutes, deps);
+  await app.register(uploadRoutes, deps);
+  await app.register(constraintSetRoutes, deps);
+  await app.register(jobRoutes, deps);
+  await app.register(operationsRoutes, deps);
+  await app.ready();
+  return app;
+}
 
+async function documentApi(app: FastifyInstance): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -66,11 +76,43 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     },
   });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
-  await app.register(recommendRoutes, deps);
-  await app.register(catalogRoutes, deps);
-  await app.register(constraintSetRoutes, deps);
-  await app.register(jobRoutes, deps);
-  await app.register(operationsRoutes, deps);
-  await app.ready();
-  return app;
+}
+
+/** JSON in which no name comes twice; any other content type is a 415. */
+function acceptJsonOnly(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    void parse(request, body as string, (error, json) => {
+      const repeated = error ? undefined : findRepeatedName(body as string);
+      if (repeated === undefined) return done(error, json);
+      const details = [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }];
+      done(
+        new EspalierError('ESP_REQUEST_INVALID', `the name ${repeated} comes twice in an object`, {
+          details,
+        }),
+      );
+    });
+  });
+}
+
+/**
+ * A query or a body that a route does not read is refused, not ignored. Every route also documents the errors
+ * that any of them can give.
+ */
+function refuseWhatRoutesDoNotRead(app: FastifyInstance): void {
+  app.addHook('onRoute', (route) => {
+    route.schema = {
+      querystring: NoQuery,
+      ...route.schema,
+      response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer, ...(route.schema?.response as object) },
+    };
+  });
+  app.addHook('preValidation', async (request) => {
+    const { body, routeOptions } = request;
+    if (body === undefined || body === null || routeOptions.schema?.body !== undefined) return;
+    throw new EspalierError('ESP_REQUEST_INVALID', `this route reads no body, found ${describe(body)}`, {
+      details: [{ field: 'body', expected: 'nothing', found: describe(body) }],
+    });
+  });
 }

@@ -1,5 +1,6 @@
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { type ErrorCode, type ErrorDetail, EspalierError } from '../../errors.js';
+import { describe, type ErrorCode, type ErrorDetail, EspalierError } from '../../errors.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -11,8 +12,6 @@ const fastifyCodes: Record<string, ErrorCode> = {
 };
 
 const RETRY_AFTER_SECONDS = 1;
-/** A body can be wrong in ten thousand places; the first ones tell enough. */
-const MAX_DETAILS = 100;
 
 /** Turns anything thrown into the error answer; what is not meant for callers goes to the log only. */
 export function handleError(
@@ -36,6 +35,16 @@ export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyR
   return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
 }
 
+/** What is not HTTP at all gets our error too, and the connection is closed. */
+export function badConnection(thrown: Error, socket: Socket): void {
+  if (!socket.writable) return;
+  const error = { code: 'ESP_BODY_MALFORMED' satisfies ErrorCode, message: thrown.message };
+  const body = JSON.stringify({ error });
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
 export function badRequest(thrown: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const { message } = thrown;
   request.log.info({ err: thrown }, message);
@@ -45,7 +54,7 @@ export function badRequest(thrown: FastifyError, request: FastifyRequest, reply:
 function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
   if (thrown instanceof EspalierError) return thrown;
   if (thrown.validation !== undefined) {
-    const details = detailsOf(thrown.validation.slice(0, MAX_DETAILS), request[placeOf(thrown)]);
+    const details = detailsOf(thrown.validation, request[placeOf(thrown)]);
     const { field, expected, found } = details[0];
     return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
       details,
@@ -80,7 +89,7 @@ function detailsOf(faults: readonly Fault[], body: unknown): ErrorDetail[] {
       details.push({
         field: fieldOf(instancePath) || 'body',
         expected: expectation(fault),
-        found: show(value),
+        found: describe(value),
       });
     }
   }
@@ -124,9 +133,4 @@ function valueAt(body: unknown, pointer: string): unknown {
   let value = body;
   for (const part of pointer.split('/').slice(1)) value = (value as Record<string, unknown> | null)?.[part];
   return value;
-}
-
-function show(value: unknown): string {
-  const json = JSON.stringify(value) ?? 'nothing';
-  return json.length > 80 ? `${json.slice(0, 77)}…` : json;
 }

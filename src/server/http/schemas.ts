@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox';
+import type { RecommendQuery } from '../../decoder/index.js';
 import { normalizations } from '../../kernels/index.js';
 import {
   attributeTypes,
@@ -11,6 +12,8 @@ import {
 
 /** The shapes of requests and responses. Every request object is closed: an unknown field is an error. */
 export const closed = { additionalProperties: false } as const;
+
+export const NoQuery = Type.Object({}, closed);
 
 export const MAX_NAME_LENGTH = 128;
 export const MAX_BEAM_WIDTH = 1_024;
@@ -154,29 +157,50 @@ const JobResource = Type.Object({
 export const JobAnswer = Type.Object({ job: JobResource });
 export const BuildAnswer = Type.Object({ job: JobResource, version: Type.Integer() });
 
+/** What a recommend request leaves out. `beamWidth` is the larger of k and 50, `timeoutMs` the server's. */
+export const recommendDefaults: Pick<
+  RecommendQuery,
+  'k' | 'constraint' | 'excludeHistory' | 'normalize' | 'temperature' | 'attributes'
+> = {
+  k: 10,
+  constraint: {},
+  excludeHistory: false,
+  normalize: 'vocabulary',
+  temperature: 1,
+  attributes: [],
+};
+
 export const RecommendBody = Type.Object(
   {
     catalog: Name,
     history: Type.Array(ItemId, { maxItems: MAX_HISTORY, description: 'Item ids, oldest first.' }),
-    k: Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, default: 10 }),
+    k: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, default: recommendDefaults.k })),
     beamWidth: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, description: 'Default: the larger of k and 50.' }),
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_BEAM_WIDTH,
+        description: 'Default: the larger of k and 50.',
+      }),
     ),
-    constraint: Type.Object(
-      {
-        set: Type.Optional(Name),
-        filter: Type.Optional(Rule),
-        params: Type.Optional(Params),
-        include: Type.Optional(ItemIds),
-        exclude: Type.Optional(ItemIds),
-      },
-      { ...closed, default: {} },
+    constraint: Type.Optional(
+      Type.Object(
+        {
+          set: Type.Optional(Name),
+          filter: Type.Optional(Rule),
+          params: Type.Optional(Params),
+          include: Type.Optional(ItemIds),
+          exclude: Type.Optional(ItemIds),
+        },
+        closed,
+      ),
     ),
-    excludeHistory: Type.Boolean({ default: false }),
-    normalize: Type.Enum([...normalizations], { default: 'vocabulary' }),
-    temperature: Type.Number({ minimum: 0.01, maximum: 100, default: 1 }),
+    excludeHistory: Type.Optional(Type.Boolean({ default: recommendDefaults.excludeHistory })),
+    normalize: Type.Optional(Type.Enum([...normalizations], { default: recommendDefaults.normalize })),
+    temperature: Type.Optional(
+      Type.Number({ minimum: 0.01, maximum: 100, default: recommendDefaults.temperature }),
+    ),
     timeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 600_000 })),
-    attributes: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 256, default: [] }),
+    attributes: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 256 })),
   },
   closed,
 );

@@ -1,7 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, type PlainError } from '../../errors.js';
-import { writeDurably } from '../../static-trie/index.js';
+import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
 export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
 
@@ -25,16 +25,16 @@ export class JobStore {
   readonly #folder: string;
   readonly #jobs = new Map<string, Job>();
 
-  /** Jobs that a stopped server left unfinished end as failed: their uploads are gone. */
-  constructor(dataDir: string) {
+  /**
+   * Jobs that a stopped server left unfinished end as failed: their uploads are gone. A job whose file is
+   * damaged is reported and forgotten.
+   */
+  constructor(dataDir: string, onDamage: (error: EspalierError) => void) {
     this.#folder = join(dataDir, 'jobs');
     mkdirSync(this.#folder, { recursive: true });
-    const jobs = readdirSync(this.#folder)
-      .filter((file) => file.endsWith('.json'))
-      .map((file) => JSON.parse(readFileSync(join(this.#folder, file), 'utf8')) as Job)
-      .sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
-    for (const job of jobs) this.#jobs.set(job.id, job);
-    for (const job of jobs) {
+    removeTemporaryFiles(this.#folder);
+    for (const job of this.#readAll(onDamage)) this.#jobs.set(job.id, job);
+    for (const job of [...this.#jobs.values()]) {
       if (job.state !== 'queued' && job.state !== 'running') continue;
       const error = new EspalierError(
         'ESP_JOB_INTERRUPTED',
@@ -52,10 +52,10 @@ export class JobStore {
     return job;
   }
 
-  /** Durable when it returns. */
+  /** Durable when it returns; in memory even when the write fails, so that a reader sees what is true. */
   put(job: Job): void {
     this.#jobs.set(job.id, job);
-    writeDurably(this.#path(job.id), [`${JSON.stringify(job)}\n`]);
+    writeState(this.#path(job.id), job);
     this.#forgetOldest();
   }
 
@@ -63,6 +63,18 @@ export class JobStore {
   progress(id: string, phase: string, fraction: number): void {
     const job = this.#jobs.get(id);
     if (job?.state === 'running') this.#jobs.set(id, { ...job, phase, fraction });
+  }
+
+  #readAll(onDamage: (error: EspalierError) => void): Job[] {
+    const jobs: Job[] = [];
+    for (const file of readdirSync(this.#folder).filter((name) => name.endsWith('.json'))) {
+      try {
+        jobs.push(readState<Job>(join(this.#folder, file)));
+      } catch (thrown) {
+        onDamage(EspalierError.from(thrown));
+      }
+    }
+    return jobs.sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
   }
 
   #forgetOldest(): void {

@@ -1,6 +1,8 @@
 import type { AttributeSchema, ColumnTable } from '../columns.js';
 import { wantBool } from './checks.js';
 import { compileExpression } from './compile-expression.js';
+import { fault } from './fault.js';
+import { expectedName } from './names.js';
 import type { RuleParams } from './params.js';
 import type { Scope } from './scope.js';
 import { parseRule } from './syntax.js';
@@ -26,9 +28,15 @@ export interface CompiledRule {
 export function compileRule(source: string, schema: AttributeSchema, params: RuleParams): CompiledRule {
   const syntax = parseRule(source);
   const attributes = new Set<string>();
-  const reads = { now: false };
+  const reads = { now: false, params: new Set<string>() };
   const scope: Scope = { syntax, schema, params, attributes, reads, compile: compileExpression };
   const root = wantBool(compileExpression(syntax.expr, scope), 'the rule');
+  // A misspelt parameter would go unnoticed where the rule asks has(params.x).
+  const unread = Object.keys(params).find((name) => !reads.params.has(name));
+  if (unread !== undefined) {
+    const expected = expectedName('only parameters that the rule reads', unread, [...reads.params]);
+    throw fault('ESP_RULE_NAME', 0, expected, `params.${unread}`);
+  }
   return { source, attributes: [...attributes], usesNow: reads.now, root };
 }
 

@@ -14,7 +14,7 @@ export interface Scope {
   /** The macro variable in whose test we are: there attributes cannot be read. */
   variable?: string;
   attributes: Set<string>;
-  reads: { now: boolean };
+  reads: { now: boolean; params: Set<string> };
   compile(expr: Expr, scope: Scope): Node;
 }
 
@@ -49,6 +49,7 @@ export function compileField(expr: Expr, scope: Scope): Node {
   // The parser puts a field at its dot, has() at its bracket: the name is the first match from there.
   const at = Math.max(syntax.source.indexOf(field, syntax.positionOf(operand!) + base.length), start);
   if (base === 'params') {
+    scope.reads.params.add(field);
     const isKnown = Object.hasOwn(params, field);
     if (testOnly) return boolConstant(start, isKnown);
     if (isKnown) return paramNode(start, field, params[field]);

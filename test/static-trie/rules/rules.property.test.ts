@@ -7,6 +7,7 @@ import { Random } from '../../helpers/random.js';
 import { verdicts } from '../../helpers/rules/oracle.js';
 import { NOW_MS, randomCase } from '../../helpers/rules/random-rule.js';
 import { seeded } from '../../helpers/seed.js';
+import { usedParams } from '../../helpers/used-params.js';
 
 it('allows exactly the items for which the CEL library says true', () => {
   const counts = { true: 0, false: 0, error: 0 };
@@ -19,7 +20,7 @@ it('allows exactly the items for which the CEL library says true', () => {
         [rule, true],
         [`!(${rule})`, false],
       ] as const) {
-        const bits = evaluateRule(compileRule(source, schema, params), table, NOW_MS);
+        const bits = evaluateRule(compileRule(source, schema, usedParams(source, params)), table, NOW_MS);
         const allowed = expected.map((_, index) => isBitSet(bits, index));
         expect(allowed, source).toEqual(expected.map((verdict) => verdict === wanted));
         const padding = Array.from({ length: wordsFor(table.itemCount) * 32 - table.itemCount });
@@ -52,7 +53,7 @@ it('answers any text with a rule or a typed error at a position inside it', () =
         source = source.slice(0, at) + added + source.slice(at + removed);
       }
       try {
-        evaluateRule(compileRule(source, schema, params), table, NOW_MS);
+        evaluateRule(compileRule(source, schema, usedParams(source, params)), table, NOW_MS);
         outcomes.compiled++;
       } catch (thrown) {
         expect(thrown, source).toBeInstanceOf(EspalierError);

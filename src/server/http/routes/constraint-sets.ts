@@ -1,8 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { SetRecord } from '../../catalogs/catalog-store.js';
+import type { EvaluatedSet } from '../../catalogs/catalog-service.js';
 import type { AppDeps } from '../app-deps.js';
-import { CatalogPath, ErrorAnswer, PreviewAnswer, RuleBody, SetPath, SetResource } from '../schemas.js';
+import { CatalogPath, PreviewAnswer, RuleBody, SetPath, SetResource } from '../schemas.js';
 
 /** Constraint sets: named rules over a catalog's items. */
 export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
@@ -15,7 +15,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         tags,
         summary: 'The constraint sets of a catalog',
         params: CatalogPath,
-        response: { 200: Type.Object({ constraintSets: Type.Array(SetResource) }), 404: ErrorAnswer },
+        response: { 200: Type.Object({ constraintSets: Type.Array(SetResource) }) },
       },
     },
     ({ params }) => ({ constraintSets: catalogs.listSets(params.catalog).map(resource) }),
@@ -28,7 +28,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         tags,
         summary: 'One constraint set: its rule, and how many items it allows',
         params: SetPath,
-        response: { 200: SetResource, 404: ErrorAnswer },
+        response: { 200: SetResource },
       },
     },
     ({ params }) => resource(catalogs.getSet(params.catalog, params.set)),
@@ -42,7 +42,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         summary: 'Evaluate a rule; in force when this answers',
         params: SetPath,
         body: RuleBody,
-        response: { 200: SetResource, 201: SetResource, '4xx': ErrorAnswer },
+        response: { 200: SetResource, 201: SetResource },
       },
     },
     async ({ params: { catalog, set }, body }, reply) => {
@@ -59,14 +59,14 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         summary: 'What a rule would allow, without changing anything',
         params: CatalogPath,
         body: RuleBody,
-        response: { 200: PreviewAnswer, '4xx': ErrorAnswer },
+        response: { 200: PreviewAnswer },
       },
     },
     ({ params, body }) => catalogs.preview(params.catalog, body.rule, body.params ?? {}),
   );
 };
 
-function resource({ evaluation, ...record }: SetRecord) {
+function resource({ evaluation, ...record }: EvaluatedSet) {
   return {
     ...record,
     catalogVersion: evaluation?.catalogVersion ?? null,

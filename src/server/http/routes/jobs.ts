@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
-import { ErrorAnswer, JobAnswer, JobPath } from '../schemas.js';
+import { JobAnswer, JobPath } from '../schemas.js';
 
 /** What became of an upload. */
 export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {
@@ -11,7 +11,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs 
         tags: ['jobs'],
         summary: 'How far a job is, and what became of it',
         params: JobPath,
-        response: { 200: JobAnswer, 404: ErrorAnswer },
+        response: { 200: JobAnswer },
       },
     },
     ({ params }) => ({ job: jobs.get(params.id) }),

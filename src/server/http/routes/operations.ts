@@ -31,7 +31,13 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, 
 
   app.get(
     '/metrics',
-    { schema: { tags: ['operations'], summary: 'Prometheus metrics', response: { 200: Type.String() } } },
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'Prometheus metrics',
+        response: { 200: { content: { 'text/plain': { schema: Type.String() } } } },
+      },
+    },
     async (_request, reply) => {
       reply.type(deps.metrics.registry.contentType);
       return deps.metrics.registry.metrics();

@@ -3,7 +3,7 @@ import type { Static } from 'typebox';
 import type { RecommendQuery } from '../../../decoder/index.js';
 import { EspalierError } from '../../../errors.js';
 import type { AppDeps } from '../app-deps.js';
-import { ErrorAnswer, MAX_BEAM_WIDTH, RecommendAnswerSchema, RecommendBody } from '../schemas.js';
+import { MAX_BEAM_WIDTH, RecommendAnswerSchema, RecommendBody, recommendDefaults } from '../schemas.js';
 
 const DEFAULT_BEAM_WIDTH = 50;
 
@@ -18,7 +18,7 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, d
         tags: ['recommend'],
         summary: 'k allowed items, exactly ranked',
         body: RecommendBody,
-        response: { 200: RecommendAnswerSchema, '4xx': ErrorAnswer, '5xx': ErrorAnswer },
+        response: { 200: RecommendAnswerSchema },
       },
     },
     async (request) => {
@@ -36,7 +36,8 @@ function toQuery(
   requestId: string,
   defaultTimeoutMs: number,
 ): RecommendQuery {
-  const { k, timeoutMs, beamWidth = Math.max(k, DEFAULT_BEAM_WIDTH), constraint, ...rest } = body;
+  const { timeoutMs, ...complete } = { ...recommendDefaults, ...body };
+  const { k, beamWidth = Math.max(k, DEFAULT_BEAM_WIDTH), constraint } = complete;
   if (beamWidth < k) {
     const expected = `${k} (k) to ${MAX_BEAM_WIDTH}`;
     throw new EspalierError('ESP_BEAM_WIDTH', `beamWidth: expected ${expected}, found ${beamWidth}`, {
@@ -54,11 +55,9 @@ function toQuery(
   }
   const enqueuedAtMs = performance.timeOrigin + performance.now();
   return {
-    ...rest,
+    ...complete,
     requestId,
-    k,
     beamWidth,
-    constraint,
     enqueuedAtMs,
     deadlineAtMs: enqueuedAtMs + (timeoutMs ?? defaultTimeoutMs),
   };

@@ -1,0 +1,34 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { EspalierError } from '../errors.js';
+import { syncFolder, writeDurably } from '../static-trie/index.js';
+
+/** JSON files of the data directory. Writes are durable when they return. */
+
+/** @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is not JSON. */
+export function readState<Type>(path: string): Type {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Type;
+  } catch (cause) {
+    const message = `${basename(path)} cannot be read: ${(cause as Error).message}`;
+    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
+  }
+}
+
+export function writeState(path: string, value: unknown): void {
+  writeDurably(path, [`${JSON.stringify(value, null, 2)}\n`]);
+}
+
+/** Makes a folder and its name durable. */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  mkdirSync(path, { recursive: true });
+  syncFolder(join(path, '..'));
+}
+
+/** Removes what a write left behind that was interrupted before its rename. */
+export function removeTemporaryFiles(folder: string): void {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (name.endsWith('.tmp')) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}

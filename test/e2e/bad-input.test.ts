@@ -98,18 +98,20 @@ describe('recommend', () => {
   });
 
   it.each([
-    [{ k: '5' }, { field: 'k', expected: 'integer', found: '"5"' }],
+    ['k', { k: '5' }, { field: 'k', expected: 'integer', found: '"5"' }],
     [
+      'normalize',
       { normalize: 'all' },
       { field: 'normalize', expected: 'one of vocabulary, level, live', found: '"all"' },
     ],
-    [{ x: 1 }, { field: 'x', expected: 'no field of this name', found: 'x' }],
-    [{ k: 0 }, { field: 'k', expected: '>= 1', found: '0' }],
+    ['x', { x: 1 }, { field: 'x', expected: 'no field of this name', found: 'x' }],
+    ['k', { k: 0 }, { field: 'k', expected: '>= 1', found: '0' }],
     [
+      'history',
       { history: Array(60_000).fill(1) },
       { field: 'history', expected: expect.any(String), found: 'a list of 60000 values' },
     ],
-  ])('says what was expected and what was found: %j', async (fields, detail) => {
+  ])('says of %s what was expected and what was found', async (_, fields, detail) => {
     const reply = await send(server, 'POST', '/v1/recommend', { ...request, ...fields });
     expect(reply.status).toBe(400);
     expect(reply.body.error.details).toEqual([detail]);
@@ -170,7 +172,7 @@ describe('recommend', () => {
   });
 
   it('refuses parameters that the rule does not read', async () => {
-    const constraint = { filter: '!has(params.max) || price < params.max', params: { maxx: 1 } };
+    const constraint = { filter: 'has(params.max) && price < 2.0', params: { max: 1, maxx: 1 } };
     const reply = await send(server, 'POST', '/v1/recommend', { ...request, constraint });
     expect([reply.status, reply.body.error.code]).toEqual([400, 'ESP_RULE_NAME']);
     expect(reply.body.error.details[0].found).toBe('params.maxx');

@@ -103,7 +103,8 @@ class _Decoder:
         now = self.next_position[:, None].expand(-1, beams)
         self.position = torch.cat([self.position, now], 1)
         self.next_position = self.next_position + 1
-        distance = (now[:, :, None] - self.position[:, None, :]).clamp(0, self.model.distance_bias.num_embeddings - 1)
+        furthest = self.model.distance_bias.num_embeddings - 1
+        distance = (now[:, :, None] - self.position[:, None, :]).clamp(0, furthest)
         with torch.no_grad():
             logits, self.past = self.model(torch.from_numpy(ids), distance, self.seen, self.past)
         return logits

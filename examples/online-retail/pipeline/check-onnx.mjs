@@ -6,15 +6,19 @@
  * of 50 rows with it. logits: row by row.
  */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import * as ort from 'onnxruntime-node';
 
 const TOLERANCE = 1e-3; // float32 sums in another order, logits of magnitude 10 to 20
-const here = (path) => new URL(path, import.meta.url);
-const { layers, heads, headWidth, cases } = JSON.parse(readFileSync(here('work/onnx-check.json'), 'utf8'));
+const output = process.env.OUTPUT_DIR ?? resolve(import.meta.dirname, '..');
+const { layers, heads, headWidth, cases } = JSON.parse(
+  readFileSync(resolve(import.meta.dirname, 'work/onnx-check.json'), 'utf8'),
+);
 const rows = cases.length;
 
 const int64 = (values, dims) => new ort.Tensor('int64', BigInt64Array.from(values, BigInt), dims);
-const session = (name) => ort.InferenceSession.create(readFileSync(here(`../models/${name}/1/model.onnx`)));
+const session = (name) =>
+  ort.InferenceSession.create(readFileSync(resolve(output, `models/${name}/1/model.onnx`)));
 
 function largestDifference(found, expected) {
   let largest = 0;

@@ -1,4 +1,4 @@
-"""Stage 5: most-popular, tuned item-kNN and the model, leave-last-out (data/quality.json).
+"""Stage 6: most-popular, tuned neighbour models and the model, leave-last-out (data/quality.json).
 
     evaluate.py [validation]
 
@@ -19,6 +19,7 @@ from dataset import history_of, load_baskets, load_cases, load_items, load_sids
 from metrics import MISSED, recall_difference, summary
 from model import load
 from settings import BEAM_WIDTH, DATA, WORK, TrainSettings
+from teacher import neighbour_shares
 from tokens import Tokens
 
 ROWS_AT_ONCE = 64
@@ -49,24 +50,40 @@ def model_ranks(model, trie, cases, repeats, depth=20):
 
 
 def knn_sequences(cases, extra):
-    """What the kNN learns from: first purchases only, or all that the model is trained on."""
+    """What neighbours are learned from: first purchases only, or all that the model is trained on."""
     if not extra:
         return [case.first_purchases for case in cases]
     return [history_of(case, True) for case in cases] + [[i for i, _ in basket] for basket in load_baskets()]
 
 
-def tuned_knn(extra, item_count):
-    """(test ranks, chosen settings); neighbours for tuning come from before the validation targets."""
+def item_knn(cases, extra, item_count):
+    return knn.similarities(knn_sequences(cases, extra), item_count)
+
+
+def neighbouring_lines(cases, extra, item_count):
+    """The model's teacher by itself: no baseline is closer to it."""
+    return neighbour_shares(knn_sequences(cases, extra), item_count, TrainSettings())
+
+
+def tuned(similarities, extra, item_count):
+    """(test ranks, chosen decay and window); neighbours for tuning come from before the validation targets."""
     validation, test = load_cases("validation"), load_cases("test")
-    chosen = knn.tune(knn.similarities(knn_sequences(validation, extra), item_count), validation,
+    chosen = knn.tune(similarities(validation, extra, item_count), validation,
                       [history_of(case, extra) for case in validation])
-    cosine = knn.similarities(knn_sequences(test, extra), item_count)
-    return knn.ranks(cosine, test, [history_of(case, extra) for case in test], *chosen), chosen
+    histories = [history_of(case, extra) for case in test]
+    return knn.ranks(similarities(test, extra, item_count), test, histories, *chosen), chosen
 
 
 def by_invoice(ranks, same_invoice):
     return {"all": summary(ranks), "sameInvoice": summary(ranks[same_invoice]),
             "newInvoice": summary(ranks[~same_invoice])}
+
+
+BASELINES = (
+    ("itemKnn", item_knn, False),
+    ("itemKnnExtraData", item_knn, True),
+    ("neighbouringLines", neighbouring_lines, True),
+)
 
 
 def main():
@@ -86,15 +103,15 @@ def main():
         "mostPopular": by_invoice(popularity_ranks(cases), same),
     }
     differences = {}
-    for name, extra in (("itemKnn", False), ("itemKnnExtraData", True)):
-        theirs, (decay, window) = tuned_knn(extra, item_count)
+    for name, similarities, extra in BASELINES:
+        theirs, (decay, window) = tuned(similarities, extra, item_count)
         report[name] = {"decay": decay, "window": window} | by_invoice(theirs, same)
         differences[name] = {"all": recall_difference(ours, theirs),
                              "sameInvoice": recall_difference(ours[same], theirs[same]),
                              "newInvoice": recall_difference(ours[~same], theirs[~same])}
     report["model"] = by_invoice(ours, same)
     report["modelMinusKnnRecallAt10"] = differences
-    DATA.mkdir(exist_ok=True)
+    DATA.mkdir(parents=True, exist_ok=True)
     (DATA / "quality.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 

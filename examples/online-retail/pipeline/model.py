@@ -30,7 +30,8 @@ class PooledDropout(nn.Module):
             return x
         count = x.numel()
         if self.pool is None or self.pool.numel() < 2 * count:
-            self.pool = (torch.rand(max(1 << 23, 3 * count), generator=self.generator) >= self.rate).to(x.dtype) / (1 - self.rate)
+            drawn = torch.rand(max(1 << 23, 3 * count), generator=self.generator)
+            self.pool = (drawn >= self.rate).to(x.dtype) / (1 - self.rate)
         start = int(torch.randint(0, self.pool.numel() - count, (1,), generator=self.generator))
         return x * self.pool[start:start + count].view_as(x)
 
@@ -48,7 +49,8 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def forward(self, x, bias, past):
-        """x [rows, new, width], bias [1 or rows, heads, new, past + new], past two [rows, heads, past, head width]."""
+        """x [rows, new, width]; bias [1 or rows, heads, new, past + new]; past (key, value), each
+        [rows, heads, past, width / heads], or None. Returns x transformed and the past with the new tokens."""
         rows, new, width = x.shape
         split = (rows, new, self.heads, width // self.heads)
         query, key, value = (part.reshape(split).transpose(1, 2)
@@ -65,8 +67,8 @@ class Block(nn.Module):
 class Retriever(nn.Module):
     def __init__(self, vocab_size, context_tokens, width, layers, heads, dropout):
         super().__init__()
-        self.settings = dict(vocab_size=vocab_size, context_tokens=context_tokens, width=width, layers=layers,
-                             heads=heads, dropout=dropout)
+        self.settings = dict(vocab_size=vocab_size, context_tokens=context_tokens, width=width,
+                             layers=layers, heads=heads, dropout=dropout)
         self.token = nn.Embedding(vocab_size, width)
         self.distance_bias = nn.Embedding(context_tokens, layers * heads)
         self.dropout = PooledDropout(dropout)
@@ -90,7 +92,8 @@ class Retriever(nn.Module):
         x = self.dropout(self.token(ids))
         present = []
         for layer, block in enumerate(self.blocks):
-            x, kept = block(x, bias[:, layer * heads:(layer + 1) * heads], None if past is None else past[layer])
+            own_bias = bias[:, layer * heads:(layer + 1) * heads]
+            x, kept = block(x, own_bias, None if past is None else past[layer])
             present.append(kept)
         x = self.norm(x[:, -1:] if last_only else x)
         return x @ self.token.weight.t(), present

@@ -1,4 +1,4 @@
-"""Stage 6: what the demo serves besides the model: data/items.ndjson.gz, histories.ndjson.gz, golden-beams.json."""
+"""Stage 5: what the demo has besides the model (data/items.ndjson.gz, histories.ndjson.gz, golden-beams.json)."""
 
 import gzip
 import json
@@ -66,7 +66,7 @@ def golden_cases(model, trie, items, cases, repeats):
 
 
 def main():
-    DATA.mkdir(exist_ok=True)
+    DATA.mkdir(parents=True, exist_ok=True)
     items, sids, cases = load_items(), load_sids(), load_cases("test")
     write_gzip_lines("items.ndjson.gz", item_records(items, sids["sids"]))
     write_gzip_lines("histories.ndjson.gz", history_records(cases, items))

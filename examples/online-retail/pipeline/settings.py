@@ -1,12 +1,14 @@
 """Every setting of the pipeline, in one place; the scripts take paths only."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"  # intermediate files, ignored by git
-DATA = HERE.parent / "data"
-MODELS = HERE.parent / "models"
+OUTPUT = Path(os.environ.get("OUTPUT_DIR", HERE.parent))  # elsewhere, to compare before replacing
+DATA = OUTPUT / "data"
+MODELS = OUTPUT / "models"
 
 # --- prepare -----------------------------------------------------------------
 MIN_BUYERS_PER_ITEM = 5
@@ -42,7 +44,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    steps: int = 13_500
+    steps: int = 10_000
     batch_windows: int = 64
     peak_learning_rate: float = 1.5e-3
     warmup_steps: int = 200

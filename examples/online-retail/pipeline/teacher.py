@@ -11,16 +11,22 @@ import torch
 from sids import neighbour_counts
 
 
+def neighbour_shares(sequences, item_count, settings):
+    """float32 [items, items]: of the lines near an item, the share that is each other item; rows of rare items
+    sum to less than 1, so that they say less."""
+    counts = neighbour_counts([np.array(s) for s in sequences if len(s) > 1], item_count,
+                              settings.teacher_window, settings.teacher_count_decay).toarray().astype(np.float32)
+    return counts / (counts.sum(1, keepdims=True) + settings.teacher_shrink)
+
+
 class Teacher:
     """Attributes: suggests float32 [items, items], columns in id order (leaves of one prefix adjoin);
     leaf_of int [items]: an item's column; codes int [items, levels]: the ids in that order."""
 
     def __init__(self, sequences, tokens, settings):
-        counts = neighbour_counts([np.array(s) for s in sequences if len(s) > 1], len(tokens.sids), settings.teacher_window,
-                                  settings.teacher_count_decay).toarray().astype(np.float32)
-        counts /= counts.sum(1, keepdims=True) + settings.teacher_shrink
         order = np.lexsort(tokens.sids.T[::-1])
-        self.suggests = torch.from_numpy(np.ascontiguousarray(counts[:, order]))
+        shares = neighbour_shares(sequences, len(tokens.sids), settings)
+        self.suggests = torch.from_numpy(np.ascontiguousarray(shares[:, order]))
         self.leaf_of = np.argsort(order)
         self.codes = tokens.sids[order]
         self.tokens = tokens

@@ -14,12 +14,13 @@ from dataclasses import asdict, replace
 from beam_search import Trie
 from dataset import load_cases
 from evaluate import model_ranks
+from losses import target_loss
 from metrics import summary
 from model import save
 from settings import WORK, ModelSettings, SidSettings, TrainSettings
 from sids import build_sids
 from tokens import Tokens
-from train import target_loss, train
+from train import train
 
 
 def parse(arguments):
@@ -45,7 +46,8 @@ def main():
               **summary(model_ranks(model.eval(), Trie(tokens), cases, repeats))}
     save(model, WORK / f"try-{name}.pt")
     with open(WORK / "experiments.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(result | {"settings": {part: asdict(value) for part, value in chosen.items()}}) + "\n")
+        settings = {part: asdict(value) for part, value in chosen.items()}
+        file.write(json.dumps(result | {"settings": settings}) + "\n")
     print(json.dumps(result))
 
 

@@ -1,0 +1,61 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+
+/**
+ * Writes the README's tables from what was measured: `npx tsx scripts/readme-tables.ts`. With `--check` it only
+ * says whether they are up to date.
+ */
+const root = new URL('..', import.meta.url);
+const read = (path: string) => readFileSync(new URL(path, root), 'utf8');
+
+interface Scores {
+  'R@10': number;
+  'NDCG@10': number;
+}
+interface Quality {
+  mostPopular: { all: Scores };
+  itemKnn: { all: Scores };
+  model: { all: Scores };
+}
+interface Shelf {
+  users: number;
+  rules: Record<string, number | string>[];
+}
+
+const quality = JSON.parse(read('examples/online-retail/data/quality.json')) as Quality;
+const shelf = JSON.parse(read('examples/online-retail/data/shelf.json')) as Shelf;
+
+function table(header: string[], rows: (string | number)[][]): string {
+  return [header, header.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+const tables = {
+  shelf: table(
+    Object.keys(shelf.rules[0]),
+    shelf.rules.map((row) => Object.values(row)),
+  ),
+  quality: table(
+    ['', 'R@10', 'NDCG@10'],
+    (
+      [
+        ['most popular', quality.mostPopular],
+        ['item-kNN, tuned', quality.itemKnn],
+        ['the bundled model, constrained beam of 50', quality.model],
+      ] as const
+    ).map(([name, { all }]) => [name, all['R@10'].toFixed(3), all['NDCG@10'].toFixed(3)]),
+  ),
+};
+
+const before = read('README.md');
+let after = before;
+for (const [name, text] of Object.entries(tables)) {
+  after = after.replace(
+    new RegExp(`<!-- ${name} table -->[\\s\\S]*?<!-- end -->`),
+    `<!-- ${name} table -->\n${text}\n<!-- end -->`,
+  );
+}
+if (process.argv.includes('--check')) {
+  if (after !== before)
+    throw new Error('the tables of README.md are out of date: npx tsx scripts/readme-tables.ts');
+} else {
+  writeFileSync(new URL('README.md', root), after);
+}

@@ -7,7 +7,10 @@ export interface StepLogits {
   vocabSize: number;
 }
 
-/** One request's decode inside the model: what it has read so far, beam by beam. */
+/**
+ * One request's decode inside the model: what it has read so far, beam by beam. Decodes of one graph run one
+ * after the other, never interleaved.
+ */
 export interface ModelDecoding {
   /** Reads the history; the logits have one row. */
   start(tokens: readonly number[]): Promise<StepLogits>;

@@ -48,18 +48,35 @@ export const decoderWithPastContract: Contract = {
       ]),
     ];
   },
-  open: (graph) => new DecoderWithPast(graph),
+  open: (graph) => new DecoderWithPast(graph, scratchOf(graph)),
 };
+
+/** By input name: memory for gathered rows. */
+type Scratch = Map<string, Float32Array>;
+
+/**
+ * Gathering rows for 50 beams fills megabytes at every step; fresh memory each time costs as much as the copy.
+ * One set of buffers serves a graph, since it runs one decode at a time.
+ */
+const scratches = new WeakMap<OnnxGraph, Scratch>();
+
+function scratchOf(graph: OnnxGraph): Scratch {
+  const scratch = scratches.get(graph) ?? new Map<string, Float32Array>();
+  scratches.set(graph, scratch);
+  return scratch;
+}
 
 class DecoderWithPast implements ModelDecoding {
   readonly #graph: OnnxGraph;
   readonly #pasts: readonly TensorShape[];
+  readonly #scratch: Scratch;
   /** By input name: what each beam has read, [beams, heads, length, headSize]. */
   #cache = new Map<string, TensorValue<Float32Array>>();
   #length = 0;
 
-  constructor(graph: OnnxGraph) {
+  constructor(graph: OnnxGraph, scratch: Scratch) {
     this.#graph = graph;
+    this.#scratch = scratch;
     this.#pasts = pastInputs(graph);
   }
 
@@ -73,7 +90,8 @@ class DecoderWithPast implements ModelDecoding {
   }
 
   advance(parentBeams: Uint32Array, tokens: Uint32Array, isLast: boolean): Promise<StepLogits> {
-    for (const [name, tensor] of this.#cache) this.#cache.set(name, gatherRows(tensor, parentBeams));
+    for (const [name, tensor] of this.#cache)
+      this.#cache.set(name, this.#gatherRows(name, tensor, parentBeams));
     return this.#run(tokens, parentBeams.length, isLast);
   }
 
@@ -101,19 +119,27 @@ class DecoderWithPast implements ModelDecoding {
     return lastPositionLogits(outputs.get('logits')!);
   }
 
+  /** Row i of the result is row `rows[i]` of the tensor. Valid until the next step. */
+  #gatherRows(
+    name: string,
+    { data, dims }: TensorValue<Float32Array>,
+    rows: Uint32Array,
+  ): TensorValue<Float32Array> {
+    const rowSize = dims[1] * dims[2] * dims[3];
+    let buffer = this.#scratch.get(name);
+    if (buffer === undefined || buffer.length < rows.length * rowSize) {
+      buffer = new Float32Array(rows.length * rowSize);
+      this.#scratch.set(name, buffer);
+    }
+    for (let index = 0; index < rows.length; index++) {
+      buffer.set(data.subarray(rows[index] * rowSize, (rows[index] + 1) * rowSize), index * rowSize);
+    }
+    return { data: buffer.subarray(0, rows.length * rowSize), dims: [rows.length, ...dims.slice(1)] };
+  }
+
   #has(name: string): boolean {
     return this.#graph.inputs.some((input) => input.name === name);
   }
-}
-
-/** Row i of the result is row `rows[i]` of the tensor. */
-function gatherRows({ data, dims }: TensorValue<Float32Array>, rows: Uint32Array): TensorValue<Float32Array> {
-  const rowSize = dims[1] * dims[2] * dims[3];
-  const gathered = new Float32Array(rows.length * rowSize);
-  rows.forEach((row, index) => {
-    gathered.set(data.subarray(row * rowSize, (row + 1) * rowSize), index * rowSize);
-  });
-  return { data: gathered, dims: [rows.length, ...dims.slice(1)] };
 }
 
 function pastInputs(graph: OnnxGraph): TensorShape[] {

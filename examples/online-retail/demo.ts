@@ -25,23 +25,20 @@ if (!catalogs.some(({ name, activeVersion }) => name === CATALOG && activeVersio
 }
 
 const attributes = ['title', 'price'];
-// A shopper with a red retrospot lunch bag, a jumbo bag and a T-light holder in the basket.
-const history = ['20725', '85099B', '85123A'];
+// Lunch bags with red dots, with skulls, and in Suki design.
+const history = ['20725', '20727', '22383'];
+const common = { catalog: CATALOG, history, k: 5, excludeHistory: true, attributes };
 const requests = [
-  { note: 'What goes with these?', body: { catalog: CATALOG, history, k: 5, attributes } },
+  { note: 'Three lunch bags are in the basket. What goes with them?', body: common },
   {
     note: 'The same shopper, Christmas articles only',
-    body: { catalog: CATALOG, history, k: 5, constraint: { set: 'christmas' }, attributes },
+    body: { ...common, constraint: { set: 'christmas' } },
   },
   {
-    note: 'In stock, at most £1.50, and nothing they already have',
+    note: 'In stock and at most £1.50',
     body: {
-      catalog: CATALOG,
-      history,
-      k: 5,
+      ...common,
       constraint: { set: 'in-stock', filter: 'price <= params.max', params: { max: 1.5 } },
-      excludeHistory: true,
-      attributes,
     },
   },
 ];

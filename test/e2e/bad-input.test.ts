@@ -383,7 +383,12 @@ describe('uploads that end in the middle', () => {
     expect(text).toContain('ESP_UPLOAD_STALLED');
     expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
 
-    const patient = await startTestServer(makeDataDir(), ['--shutdown-grace-ms', '200']);
+    const patient = await startTestServer(makeDataDir(), [
+      '--upload-idle-timeout-ms',
+      '600000',
+      '--shutdown-grace-ms',
+      '200',
+    ]);
     await loadRetail(patient.url);
     const hanging = connect(Number(new URL(patient.url).port), '127.0.0.1');
     hanging.on('error', () => {});

@@ -183,8 +183,11 @@ describe('damage on disk', () => {
     expect((await send(server, 'POST', '/v1/catalogs/small/versions/2/activate')).status).toBe(500);
     expect((await send(server, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(1);
     const set = { rule: 'colour == params.colour', params: { colour: 'red' } };
-    await send(server, 'PUT', '/v1/catalogs/small/constraint-sets/red', set);
-    expect((await ids(server, { set: 'red' })).sort()).toEqual(['0-0', '1-0']);
+    expect((await send(server, 'PUT', '/v1/catalogs/small/constraint-sets/red', set)).status).toBe(200);
+    const request = { catalog: 'small', history: [], constraint: { set: 'red' }, k: 2 };
+    const { body } = await send(server, 'POST', '/v1/recommend', request);
+    expect(body.versions).toEqual({ catalog: 1, constraintSet: 2, model: 1 });
+    expect(body.items.map(({ id }: { id: string }) => id).sort()).toEqual(['0-0', '1-0']);
     rmdirSync(obstacle);
     expect((await send(server, 'POST', '/v1/catalogs/small/versions/2/activate')).status).toBe(200);
     expect((await ids(server, { set: 'red' })).sort()).toEqual(['0-0', '1-0']);

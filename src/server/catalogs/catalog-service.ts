@@ -7,8 +7,9 @@ import type { JobRunner } from '../jobs/job-runner.js';
 import type { Job, JobStore } from '../jobs/job-store.js';
 import type { ModelStore } from '../model-store.js';
 import type { CatalogRecord, CatalogStore, SetRecord, VersionRecord } from './catalog-store.js';
-import type { BuildEvent, CatalogHandlers, RulePreview, RuleTask } from './catalog-worker.js';
+import type { BuildEvent, CatalogHandlers, RulePreview } from './catalog-worker.js';
 import { KeyedMutex } from './keyed-mutex.js';
+import { SetEvaluator, type TimedSnapshot } from './set-evaluator.js';
 
 export interface CatalogDefinition {
   model: { name: string; version?: number | undefined };
@@ -46,7 +47,7 @@ const WORKER = new URL('./catalog-worker.js', import.meta.url);
  */
 export class CatalogService {
   readonly #deps: CatalogServiceDeps;
-  readonly #rules: ThreadClient<CatalogHandlers>;
+  readonly #evaluator: SetEvaluator;
   readonly #catalogs = new Map<string, CatalogRecord>();
   /** By catalog, then by set. */
   readonly #evaluations = new Map<string, Map<string, SetEvaluation>>();
@@ -60,7 +61,7 @@ export class CatalogService {
 
   constructor(deps: CatalogServiceDeps) {
     this.#deps = deps;
-    this.#rules = new ThreadClient(WORKER, undefined, deps.onThreadFailure);
+    this.#evaluator = new SetEvaluator(deps.store, deps.onThreadFailure);
     deps.store.clean();
     const records = deps.store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
     for (const record of records) this.#catalogs.set(record.name, record);
@@ -76,7 +77,7 @@ export class CatalogService {
         const sets = this.#deps.store.listSets(name);
         // At the time at which each was last evaluated, so that the same items are allowed as before.
         const evaluatedAt = (set: SetRecord) => (set.updatedAt > activatedAt! ? set.updatedAt : activatedAt!);
-        const snapshots = await this.#evaluateSets(record, activeVersion, sets, evaluatedAt);
+        const snapshots = await this.#evaluator.evaluateAll(record, activeVersion, sets, evaluatedAt);
         await this.#prepare(record, activeVersion, this.#modelOf(record), snapshots);
         await this.#serve(name, snapshots);
       } catch (thrown) {
@@ -252,22 +253,21 @@ export class CatalogService {
     params: RuleParams,
   ): Promise<{ record: EvaluatedSet; created: boolean }> {
     return this.#mutex.run(catalog, async () => {
-      const { activeVersion, attributes } = this.get(catalog);
+      const catalogRecord = this.get(catalog);
+      const { activeVersion } = catalogRecord;
       const { store, engine } = this.#deps;
       const existing = this.listSets(catalog).find((set) => set.name === name);
       const updatedAt = new Date().toISOString();
       const record: SetRecord = { name, version: (existing?.version ?? 0) + 1, rule, params, updatedAt };
       if (activeVersion === null) {
         // Nothing to evaluate it on yet; the first activation does.
-        await this.#rules.call('checkRule', rule, attributes, params);
+        await this.#evaluator.check(catalogRecord, rule, params);
         store.putSet(catalog, record);
       } else {
-        const task = this.#ruleTask(catalog, activeVersion, rule, params, updatedAt);
-        const set = await this.#rules.call('evaluate', task);
+        const snapshot = await this.#evaluator.evaluate(catalogRecord, activeVersion, record, updatedAt);
         store.putSet(catalog, record);
-        const snapshot = { name, catalogVersion: activeVersion, version: record.version, set };
         if (this.#serving.has(catalog)) await engine.putSet(catalog, snapshot);
-        this.#remember(catalog, snapshot, updatedAt);
+        this.#remember(catalog, snapshot);
       }
       return { record: this.#withEvaluation(catalog, record), created: existing === undefined };
     });
@@ -275,25 +275,22 @@ export class CatalogService {
 
   /** What a rule would allow, without changing anything. */
   async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
-    const { activeVersion } = this.get(catalog);
-    if (activeVersion === null) {
+    const record = this.get(catalog);
+    if (record.activeVersion === null) {
       throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
     }
-    return this.#rules.call(
-      'preview',
-      this.#ruleTask(catalog, activeVersion, rule, params, new Date().toISOString()),
-    );
+    return this.#evaluator.preview(record, record.activeVersion, { rule, params });
   }
 
   async close(): Promise<void> {
-    await this.#rules.close();
+    await this.#evaluator.close();
   }
 
   /** Prepares everything for a version, writes the pointer, and switches. Nothing fails after the pointer. */
   async #activate(record: CatalogRecord, version: number, model: ModelRef): Promise<CatalogRecord> {
     const activatedAt = new Date().toISOString();
     const sets = this.#deps.store.listSets(record.name);
-    const snapshots = await this.#evaluateSets(record, version, sets, () => activatedAt);
+    const snapshots = await this.#evaluator.evaluateAll(record, version, sets, () => activatedAt);
     await this.#prepare(record, version, model, snapshots);
     const activated = { ...record, activeVersion: version, activatedAt };
     this.#save(activated);
@@ -301,14 +298,14 @@ export class CatalogService {
     return activated;
   }
 
-  async #serve(catalog: string, snapshots: (SetSnapshot & { evaluatedAt: string })[]): Promise<void> {
+  async #serve(catalog: string, snapshots: TimedSnapshot[]): Promise<void> {
     await this.#deps.engine.commitCatalog(catalog);
     this.#serving.add(catalog);
     this.#evaluations.delete(catalog);
-    for (const snapshot of snapshots) this.#remember(catalog, snapshot, snapshot.evaluatedAt);
+    for (const snapshot of snapshots) this.#remember(catalog, snapshot);
   }
 
-  #remember(catalog: string, { name, catalogVersion, set }: SetSnapshot, evaluatedAt: string): void {
+  #remember(catalog: string, { name, catalogVersion, set, evaluatedAt }: TimedSnapshot): void {
     const evaluations = this.#evaluations.get(catalog) ?? new Map<string, SetEvaluation>();
     evaluations.set(name, { catalogVersion, items: set.itemCount, leaves: set.leafCount, evaluatedAt });
     this.#evaluations.set(catalog, evaluations);
@@ -322,40 +319,6 @@ export class CatalogService {
     const { store, engine } = this.#deps;
     const path = store.catalogFilePath(record.name, version);
     return engine.prepareCatalog({ catalog: record.name, version, path, model, sets });
-  }
-
-  /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
-  async #evaluateSets(
-    { name: catalog }: CatalogRecord,
-    catalogVersion: number,
-    sets: SetRecord[],
-    evaluatedAtOf: (set: SetRecord) => string,
-  ): Promise<(SetSnapshot & { evaluatedAt: string })[]> {
-    const faults: ErrorDetail[] = [];
-    const snapshots: (SetSnapshot & { evaluatedAt: string })[] = [];
-    for (const record of sets) {
-      const { name, version, rule, params } = record;
-      const evaluatedAt = evaluatedAtOf(record);
-      try {
-        const task = this.#ruleTask(catalog, catalogVersion, rule, params, evaluatedAt);
-        const set = await this.#rules.call('evaluate', task);
-        snapshots.push({ name, catalogVersion, version, set, evaluatedAt });
-      } catch (thrown) {
-        const { code, message } = EspalierError.from(thrown);
-        if (!code.startsWith('ESP_RULE_')) throw thrown;
-        faults.push({ field: name, expected: 'a rule that binds to the version', found: message });
-      }
-    }
-    if (faults.length === 0) return snapshots;
-    const names = faults.map(({ field }) => field).join(', ');
-    const message = `version ${catalogVersion} of catalog ${catalog} stays inactive: these sets cannot bind: ${names}`;
-    throw new EspalierError('ESP_SET_UNBOUND', message, { details: faults });
-  }
-
-  #ruleTask(catalog: string, version: number, rule: string, params: RuleParams, now: string): RuleTask {
-    const { attributes: schema } = this.get(catalog);
-    const path = this.#deps.store.catalogFilePath(catalog, version);
-    return { path, schema, rule, params, nowMs: Date.parse(now) };
   }
 
   #modelOf({ model }: CatalogRecord): ModelRef {

@@ -55,6 +55,10 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     logger.fatal({ err: error }, 'a worker thread died; restart the server');
   };
 
+  if (!/^(127\.|::1$|localhost$)/.test(config.host)) {
+    logger.warn(`anyone who reaches ${config.host} can change catalogs and rules: there are no API keys yet`);
+  }
+
   started.push(lockDataDir(config.dataDir));
   const store = new CatalogStore(config.dataDir);
   const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));

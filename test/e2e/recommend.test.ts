@@ -204,7 +204,11 @@ describe('operations', () => {
     const answer = send(other, 'POST', '/v1/recommend', wide);
     const isDecoding = async () =>
       (await (await fetch(`${other.url}/metrics`)).text()).includes('espalier_decode_queue_length 1');
-    while (!(await isDecoding()));
+    let isAnswered = false;
+    void answer.then(() => {
+      isAnswered = true;
+    });
+    while (!isAnswered && !(await isDecoding()));
     const exitCode = new Promise((resolve) => other.process.once('exit', resolve));
     other.process.kill('SIGTERM');
     expect((await answer).body.items).toHaveLength(1024);

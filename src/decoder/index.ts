@@ -1,11 +1,4 @@
-export type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
-export type { ModelInfo } from './engine.js';
-export { EngineClient, type EngineOptions } from './engine-client.js';
-export {
-  type ModelManifest,
-  ModelManifestSchema,
-  parseModelManifest,
-  readModelManifest,
-} from './model-manifest.js';
-export type { RecommendAnswer, RecommendQuery, ShortfallCode } from './recommend.js';
-export { serveThread, ThreadClient, type ThreadHandlers, tellParent } from './thread-rpc.js';
+export type { ModelRef, SetSnapshot } from './activation.js';
+export { EngineClient } from './engine-client.js';
+export type { RecommendAnswer, RecommendQuery } from './recommend.js';
+export { serveThread, ThreadClient, tellParent } from './thread-rpc.js';

@@ -7,11 +7,11 @@ import {
   constraintSetFromItems,
   type Exclusions,
   intersectSets,
-  leafOfItem,
+  jsonValueAt,
   prepareExclusions,
   type RuleParams,
   setHasItem,
-  valueAt,
+  sidOf,
 } from '../static-trie/index.js';
 import type { ActiveCatalog } from './active-catalog.js';
 import { type BeamSearchResult, beamSearch } from './beam-search.js';
@@ -83,7 +83,7 @@ export async function recommend(
 
   const tokens = historyTokens(
     catalog.model,
-    history.map((item) => sidOf(catalog, item)),
+    history.map((item) => sidOf(catalog.items, item)),
   );
   if (tokens.length === 0) {
     throw new EspalierError('ESP_HISTORY_EMPTY', 'no history item is known, and the model has no bos token', {
@@ -190,7 +190,7 @@ function bestItems(
     id: ids[item],
     // Nine digits tell any two float32 values apart.
     score: Number(score.toPrecision(9)),
-    sid: Array.from(sidOf(catalog, item)),
+    sid: Array.from(sidOf(catalog.items, item)),
     ...(attributes.length > 0 && { attributes: attributesOf(catalog, item, attributes) }),
   }));
 }
@@ -208,12 +208,6 @@ function shortfallOf(found: number, k: number, allowed: number): RecommendAnswer
   return { code: 'ESP_SHORTFALL_BEAM', message };
 }
 
-function sidOf({ items }: ActiveCatalog, item: number): Uint16Array | Uint32Array {
-  const { rows, levelCount } = items.trie;
-  const leaf = leafOfItem(items.leafItems, item);
-  return rows.subarray(leaf * levelCount, (leaf + 1) * levelCount);
-}
-
 function attributesOf(
   { items }: ActiveCatalog,
   item: number,
@@ -222,9 +216,7 @@ function attributesOf(
   return Object.fromEntries(
     names.map((name) => {
       const column = items.table.columns.get(name)!;
-      const value = valueAt(column, item);
-      if (value === undefined) return [name, null];
-      return [name, column.type === 'timestamp' ? new Date(value as number).toISOString() : value];
+      return [name, jsonValueAt(column, item) ?? null];
     }),
   );
 }

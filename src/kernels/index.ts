@@ -4,22 +4,14 @@ export {
   countBits,
   isBitSet,
   nextSetBit,
-  popCount,
   previousSetBit,
   setBit,
   wordsFor,
 } from './bits.js';
-export { ChildList, listLiveChildren, lowerBound } from './children.js';
+export { lowerBound } from './children.js';
 export { chooseKernel } from './choose-kernel.js';
 export { createJsKernel } from './js-kernel.js';
-export {
-  BadLogit,
-  type LevelTokens,
-  logSumExp,
-  type Normalization,
-  normalizations,
-  tokenOf,
-} from './log-probs.js';
+export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
 export {
   createStepOutput,
   type DeadLeaves,

@@ -8,7 +8,7 @@ import {
   type ColumnTable,
 } from './columns.js';
 import type { ParsedItem } from './item-parser.js';
-import { indexLeafItems, type LeafItems } from './leaf-items.js';
+import { indexLeafItems, type LeafItems, leafOfItem } from './leaf-items.js';
 
 /** One version of a catalog, immutable: its items by number, in the order (leaf rank, id). */
 export interface CatalogVersion {
@@ -17,6 +17,12 @@ export interface CatalogVersion {
   /** [itemCount] item ids. */
   ids: readonly string[];
   table: ColumnTable;
+}
+
+/** The SID of item `item`; a view, not a copy. */
+export function sidOf({ trie, leafItems }: CatalogVersion, item: number): Uint16Array | Uint32Array {
+  const start = leafOfItem(leafItems, item) * trie.levelCount;
+  return trie.rows.subarray(start, start + trie.levelCount);
 }
 
 /** Collects checked items and turns them into a catalog version. */

@@ -65,6 +65,13 @@ export function valueAt(column: Column, index: number): AttributeValue | undefin
   }
 }
 
+/** Item `index`'s value as JSON answers carry it: timestamps in ISO 8601. */
+export function jsonValueAt(column: Column, index: number): AttributeValue | undefined {
+  const value = valueAt(column, index);
+  if (value === undefined || column.type !== 'timestamp') return value;
+  return new Date(value as number).toISOString();
+}
+
 /** Builds a column from one value per item; undefined is missing. The values must fit `type`. */
 export function buildColumn(type: AttributeType, values: ReadonlyArray<AttributeValue | undefined>): Column {
   const present = new Uint32Array(wordsFor(values.length));

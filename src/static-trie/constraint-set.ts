@@ -1,4 +1,5 @@
 import {
+  clearBit,
   countBits,
   isBitSet,
   type LiveLeaves,
@@ -64,7 +65,7 @@ export function intersectSets(
     const leaf = sharedLeaves[index];
     if (!isBitSet(leafBits, leaf)) continue;
     const items = countBits(sharedItemBits, sharedStart[index], sharedStart[index + 1]);
-    if (items === 0) leafBits[leaf >>> 5] &= ~(1 << (leaf & 31));
+    if (items === 0) clearBit(leafBits, leaf);
     else itemsBeyondFirst += items - 1;
   }
   const leafCount = countBits(leafBits, 0, trie.leafCount);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseModelManifest } from '../../src/decoder/index.js';
 import { historyTokens, openModel } from '../../src/decoder/model.js';
+import { parseModelManifest } from '../../src/decoder/model-manifest.js';
 
 const folder = (name: string) => new URL(`../fixtures/models/${name}/1`, import.meta.url).pathname;
 

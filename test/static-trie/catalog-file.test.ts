@@ -5,26 +5,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EspalierError } from '../../src/errors.js';
 import {
-  type AttributeSchema,
   type CatalogVersion,
   CatalogVersionBuilder,
   openCatalogFile,
   writeCatalogFile,
 } from '../../src/static-trie/index.js';
+import { everyType } from '../helpers/every-type.js';
 import { seeded } from '../helpers/seed.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-catalog-file-'));
-const schema: AttributeSchema = {
-  gift: { type: 'bool' },
-  stock: { type: 'int64' },
-  price: { type: 'double' },
-  title: { type: 'string' },
-  since: { type: 'timestamp' },
-  tags: { type: 'string[]' },
-};
 
 function smallVersion(codebookSizes = [4, 300]): CatalogVersion {
-  const builder = new CatalogVersionBuilder(schema, codebookSizes);
+  const builder = new CatalogVersionBuilder(everyType, codebookSizes);
   const last = codebookSizes[1] - 1;
   builder.add({ id: 'b', sid: [1, last], attributes: [true, -3, 1.5, 'Ünï 🎁', 0, ['x', 'y']] }, 1);
   builder.add(

@@ -2,27 +2,15 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import {
-  type AttributeSchema,
-  type CatalogVersion,
-  readItems,
-  valueAt,
-} from '../../src/static-trie/index.js';
+import { type CatalogVersion, readItems, valueAt } from '../../src/static-trie/index.js';
+import { everyType } from '../helpers/every-type.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-read-items-'));
-const schema: AttributeSchema = {
-  gift: { type: 'bool' },
-  stock: { type: 'int64' },
-  price: { type: 'double' },
-  title: { type: 'string' },
-  since: { type: 'timestamp' },
-  tags: { type: 'string[]' },
-};
 
 function read(content: string | Buffer): Promise<CatalogVersion> {
   const path = join(folder, 'items.ndjson');
   writeFileSync(path, content);
-  return readItems(path, schema, [4, 300], () => {});
+  return readItems(path, everyType, [4, 300], () => {});
 }
 
 describe('reading items', () => {
@@ -36,7 +24,7 @@ describe('reading items', () => {
     );
     expect(version.ids).toEqual(['a', 'b']);
     const values = (item: number) =>
-      Object.keys(schema).map((name) => valueAt(version.table.columns.get(name)!, item));
+      Object.keys(everyType).map((name) => valueAt(version.table.columns.get(name)!, item));
     expect(values(1)).toEqual([true, 3, 2.5, 'x', Date.UTC(2011, 11, 9, 11, 50), ['p', 'q']]);
     const missing = undefined;
     expect(values(0)).toEqual([missing, missing, missing, missing, Date.UTC(2011, 11, 9), missing]);

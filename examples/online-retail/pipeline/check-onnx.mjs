@@ -12,7 +12,7 @@ import * as ort from 'onnxruntime-node';
 const TOLERANCE = 1e-3; // float32 sums in another order, logits of magnitude 10 to 20
 const output = process.env.OUTPUT_DIR ?? resolve(import.meta.dirname, '..');
 const { layers, heads, headWidth, cases } = JSON.parse(
-  readFileSync(resolve(import.meta.dirname, 'work/onnx-check.json'), 'utf8'),
+  readFileSync(resolve(import.meta.dirname, 'intermediate/onnx-check.json'), 'utf8'),
 );
 const rows = cases.length;
 

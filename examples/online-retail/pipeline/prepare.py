@@ -1,4 +1,4 @@
-"""Stage 1: raw transactions -> items and purchase sequences (work/items.jsonl, users.jsonl, baskets.jsonl).
+"""Stage 1: raw transactions -> items and purchase sequences (intermediate/items.jsonl, users.jsonl, baskets.jsonl).
 
 A row counts when it is a sale (not cancelled, quantity and price above zero) of a product (a five-digit
 stock code, perhaps with letters). Users and items are then thinned to a 5-core over *first* purchases.

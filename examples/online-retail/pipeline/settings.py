@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WORK = HERE / "work"  # intermediate files, ignored by git
+WORK = HERE / "intermediate"  # intermediate files, ignored by git
 OUTPUT = Path(os.environ.get("OUTPUT_DIR", HERE.parent))  # elsewhere, to compare before replacing
 DATA = OUTPUT / "data"
 MODELS = OUTPUT / "models"

@@ -1,4 +1,4 @@
-"""Stage 2: items -> semantic ids (work/sids.json), by residual k-means over behaviour and titles.
+"""Stage 2: items -> semantic ids (intermediate/sids.json), by residual k-means over behaviour and titles.
 
 Behaviour is what predicts the next line of an invoice: which items stand near each other, nearer counting
 more. Its positive pointwise mutual information is factorised, joined with title words, and quantised level

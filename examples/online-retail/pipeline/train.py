@@ -1,4 +1,4 @@
-"""Stage 3: semantic ids and purchase sequences -> a trained model (work/model-<split>.pt).
+"""Stage 3: semantic ids and purchase sequences -> a trained model (intermediate/model-<split>.pt).
 
     train.py [validation|test]
 

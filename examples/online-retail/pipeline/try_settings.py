@@ -2,7 +2,7 @@
 
     try_settings.py NAME [sid.FIELD=VALUE] [model.FIELD=VALUE] [train.FIELD=VALUE] ...
 
-The line goes to work/experiments.jsonl; experiments.md tells what came of them.
+The line goes to intermediate/experiments.jsonl; experiments.md tells what came of them.
 """
 
 import ast

@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { serveThread, tellParent } from '../../decoder/index.js';
+import { nextSetBit } from '../../kernels/index.js';
 import {
   type AttributeSchema,
   type AttributeValue,
@@ -9,11 +10,11 @@ import {
   constraintSetFromItems,
   countLiveNodes,
   evaluateRule,
-  leafOfItem,
+  jsonValueAt,
   openCatalogFile,
   type RuleParams,
   readItems,
-  valueAt,
+  sidOf,
   writeCatalogFile,
 } from '../../static-trie/index.js';
 
@@ -107,23 +108,19 @@ function evaluate(version: CatalogVersion, task: RuleTask): ConstraintSet {
   return constraintSetFromItems(version.trie, version.leafItems, evaluateBits(version, task));
 }
 
-/** The first items of the set in the order of their ids' numbers. */
-function sampleOf(
-  { trie, leafItems, ids, table }: CatalogVersion,
-  itemBits: Uint32Array,
-): RulePreview['sample'] {
+/** The first items of the set, in the order of their numbers. */
+function sampleOf(version: CatalogVersion, itemBits: Uint32Array): RulePreview['sample'] {
+  const { ids, table } = version;
   const sample: RulePreview['sample'] = [];
-  for (let item = 0; item < ids.length && sample.length < SAMPLE_SIZE; item++) {
-    if (((itemBits[item >>> 5] >>> (item & 31)) & 1) === 0) continue;
-    const leaf = leafOfItem(leafItems, item);
+  for (let item = -1; sample.length < SAMPLE_SIZE; ) {
+    item = nextSetBit(itemBits, item + 1, ids.length);
+    if (item === ids.length) break;
     const attributes: Record<string, AttributeValue> = {};
     for (const [name, column] of table.columns) {
-      const value = valueAt(column, item);
-      if (value === undefined) continue;
-      attributes[name] = column.type === 'timestamp' ? new Date(value as number).toISOString() : value;
+      const value = jsonValueAt(column, item);
+      if (value !== undefined) attributes[name] = value;
     }
-    const sid = Array.from(trie.rows.subarray(leaf * trie.levelCount, (leaf + 1) * trie.levelCount));
-    sample.push({ id: ids[item], sid, attributes });
+    sample.push({ id: ids[item], sid: Array.from(sidOf(version, item)), attributes });
   }
   return sample;
 }

@@ -6,6 +6,7 @@ import {
   compareCodeUnits,
   constraintSetFromItems,
   type Exclusions,
+  firstItemOf,
   intersectSets,
   jsonValueAt,
   prepareExclusions,
@@ -180,7 +181,8 @@ function bestItems(
   const { leafItems, ids } = catalog.items;
   const found: { item: number; score: number }[] = [];
   leaves.forEach((leaf, index) => {
-    for (let item = leafItems.itemStart[leaf]; item < leafItems.itemStart[leaf + 1]; item++) {
+    const end = firstItemOf(leafItems, leaf + 1);
+    for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
       if (!setHasItem(leafItems, set, item) || exclusions?.items.has(item)) continue;
       found.push({ item, score: scores[index] });
     }

@@ -77,3 +77,24 @@ export function allBits(bitCount: number): Uint32Array {
   if (bitCount & 31) words[bitCount >>> 5] = -1 >>> (32 - (bitCount & 31));
   return words;
 }
+
+/** Copies `count` bits of `from`, from bit `fromStart` on, over clear bits of `to` from bit `toStart` on. */
+export function copyBits(
+  from: Uint32Array,
+  fromStart: number,
+  to: Uint32Array,
+  toStart: number,
+  count: number,
+): void {
+  for (let done = 0; done < count; ) {
+    const target = toStart + done;
+    const source = fromStart + done;
+    // Up to the end of the target's word, from one or two words of the source.
+    const step = Math.min(32 - (target & 31), count - done);
+    let bits = from[source >>> 5] >>> (source & 31);
+    if ((source & 31) + step > 32) bits |= from[(source >>> 5) + 1] << (32 - (source & 31));
+    if (step < 32) bits &= (1 << step) - 1;
+    to[target >>> 5] |= bits << (target & 31);
+    done += step;
+  }
+}

@@ -1,6 +1,7 @@
 export {
   allBits,
   clearBit,
+  copyBits,
   countBits,
   isBitSet,
   nextSetBit,

@@ -1,5 +1,6 @@
 import { EspalierError } from '../errors.js';
 import { setBit, type TopLevel, type TrieArrays, wordsFor } from '../kernels/index.js';
+import type { LeafItems } from './leaf-items.js';
 
 /** Codebooks beyond this need u32 rows. */
 const MAX_U16_CODEBOOK = 65_536;
@@ -15,10 +16,26 @@ export interface SidRows {
 
 export interface BuiltTrie {
   trie: TrieArrays;
-  /** [rowCount]: the leaf rank of each input row. */
-  leafOfRow: Uint32Array;
   /** [rowCount]: the input rows in the order of their SIDs; equal SIDs keep the input's order. */
   sortedRows: Uint32Array;
+  /** Which positions of `sortedRows` lie on which leaf; its shared leaves are the collisions. */
+  leafItems: LeafItems;
+}
+
+/** [rowCount]: the leaf rank of each input row. */
+export function leafRanksOfRows({ sortedRows, leafItems }: BuiltTrie): Uint32Array {
+  const ranks = new Uint32Array(sortedRows.length);
+  let shared = 0;
+  let item = 0;
+  for (let leaf = 0; leaf < leafItems.leafCount; leaf++) {
+    let end = item + 1;
+    if (leafItems.sharedLeaves[shared] === leaf) {
+      end = item + leafItems.sharedStart[shared + 1] - leafItems.sharedStart[shared];
+      shared++;
+    }
+    for (; item < end; item++) ranks[sortedRows[item]] = leaf;
+  }
+  return ranks;
 }
 
 /**
@@ -30,7 +47,6 @@ export function buildStaticTrie(rows: SidRows): BuiltTrie {
   checkRows(rows);
   const levelCount = rows.codebookSizes.length;
   const sortedRows = sortRows(rows);
-  const leafOfRow = new Uint32Array(rows.rowCount);
 
   // The first level at which each sorted row differs from the one before; levelCount for duplicates.
   const firstDifference = new Uint8Array(rows.rowCount);
@@ -40,7 +56,6 @@ export function buildStaticTrie(rows: SidRows): BuiltTrie {
     const level = rank === 0 ? 0 : differingLevel(rows.codes, levelCount, sortedRows[rank - 1], row);
     firstDifference[rank] = level;
     if (level < levelCount) leafCount++;
-    leafOfRow[row] = leafCount - 1;
   }
 
   const leaves = new (wideRows(rows.codebookSizes) ? Uint32Array : Uint16Array)(leafCount * levelCount);
@@ -63,7 +78,28 @@ export function buildStaticTrie(rows: SidRows): BuiltTrie {
     newPrefix,
     topLevels: explicitTopLevels(leaves, leafCount, levelCount, newPrefix),
   };
-  return { trie, leafOfRow, sortedRows };
+  return { trie, sortedRows, leafItems: findSharedLeaves(firstDifference, levelCount, leafCount) };
+}
+
+/** Rows that differ from the one before at no level share its leaf. */
+function findSharedLeaves(firstDifference: Uint8Array, levelCount: number, leafCount: number): LeafItems {
+  const sharedLeaves: number[] = [];
+  const sharedStart = [0];
+  let leaf = -1;
+  for (const level of firstDifference) {
+    if (level < levelCount) leaf++;
+    else if (sharedLeaves.at(-1) === leaf) sharedStart[sharedStart.length - 1]++;
+    else {
+      sharedLeaves.push(leaf);
+      sharedStart.push(sharedStart[sharedStart.length - 1] + 2);
+    }
+  }
+  return {
+    itemCount: firstDifference.length,
+    leafCount,
+    sharedLeaves: Uint32Array.from(sharedLeaves),
+    sharedStart: Uint32Array.from(sharedStart),
+  };
 }
 
 export function wideRows(codebookSizes: readonly number[]): boolean {

@@ -1,5 +1,6 @@
 import {
   clearBit,
+  copyBits,
   countBits,
   isBitSet,
   type LiveLeaves,
@@ -32,14 +33,21 @@ export function constraintSetFromItems(
 ): ConstraintSet {
   const leafBits = new Uint32Array(wordsFor(trie.leafCount));
   const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
-  const { itemCount, itemStart } = leafItems;
+  const { itemCount, leafCount, sharedLeaves, sharedStart } = leafItems;
+  // Between two shared leaves, leaves and items run in step: their bits move in runs.
   let leaf = 0;
-  for (let item = nextSetBit(itemBits, 0, itemCount); item < itemCount; ) {
-    while (itemStart[leaf + 1] <= item) leaf++;
-    setBit(leafBits, leaf);
-    const number = sharedNumber(leafItems, item, leaf);
-    if (number >= 0) setBit(sharedItemBits, number);
-    item = nextSetBit(itemBits, item + 1, itemCount);
+  let item = 0;
+  for (let shared = 0; shared <= sharedLeaves.length; shared++) {
+    const runEnd = shared < sharedLeaves.length ? sharedLeaves[shared] : leafCount;
+    copyBits(itemBits, item, leafBits, leaf, runEnd - leaf);
+    item += runEnd - leaf;
+    leaf = runEnd;
+    if (shared === sharedLeaves.length) break;
+    const count = sharedStart[shared + 1] - sharedStart[shared];
+    copyBits(itemBits, item, sharedItemBits, sharedStart[shared], count);
+    if (nextSetBit(itemBits, item, item + count) < item + count) setBit(leafBits, leaf);
+    item += count;
+    leaf++;
   }
   return {
     live: deriveLiveLeaves(trie, leafBits),

@@ -1,6 +1,6 @@
 import type { DeadLeaves } from '../kernels/index.js';
 import { type ConstraintSet, setHasItem } from './constraint-set.js';
-import { type LeafItems, leafOfItem } from './leaf-items.js';
+import { firstItemOf, type LeafItems, leafOfItem } from './leaf-items.js';
 
 /** Items that one request must not get, prepared against the set that it decodes under. */
 export interface Exclusions {
@@ -37,7 +37,8 @@ function keepsAnItem(
   excluded: ReadonlySet<number>,
   leaf: number,
 ): boolean {
-  for (let item = leafItems.itemStart[leaf]; item < leafItems.itemStart[leaf + 1]; item++) {
+  const end = firstItemOf(leafItems, leaf + 1);
+  for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
     if (!excluded.has(item) && setHasItem(leafItems, set, item)) return true;
   }
   return false;

@@ -1,4 +1,4 @@
-export { buildStaticTrie, MAX_CODEBOOK_SIZE, MAX_LEVELS } from './build.js';
+export { type BuiltTrie, buildStaticTrie, leafRanksOfRows, MAX_CODEBOOK_SIZE, MAX_LEVELS } from './build.js';
 export { openCatalogFile, writeCatalogFile } from './catalog-file.js';
 export { type CatalogVersion, CatalogVersionBuilder, compareCodeUnits, sidOf } from './catalog-version.js';
 export {
@@ -20,7 +20,7 @@ export {
 } from './constraint-set.js';
 export { syncFolder, writeDurably } from './durable-file.js';
 export { type Exclusions, prepareExclusions } from './exclusions.js';
-export { indexLeafItems, type LeafItems, leafOfItem } from './leaf-items.js';
+export { firstItemOf, type LeafItems, leafOfItem } from './leaf-items.js';
 export { countLiveNodes } from './node-bits.js';
 export { type Progress, readItems } from './read-items.js';
 export { findRepeatedName } from './repeated-name.js';

@@ -1,53 +1,52 @@
-import { lowerBound, type TrieArrays } from '../kernels/index.js';
+import { lowerBound } from '../kernels/index.js';
 
 /**
- * Which items lie on which leaf. Items are numbered in the order (leaf rank, id), so that the items of a
- * leaf are neighbours and most leaves carry one.
+ * Which items lie on which leaf. Items are numbered in the order (leaf rank, id), so that the items of a leaf
+ * are neighbours. Most leaves carry one item; only those that several share are listed, and the rest follows.
  */
 export interface LeafItems {
   itemCount: number;
-  /** [leafCount + 1]: the items of leaf i are numbered itemStart[i] … itemStart[i + 1] − 1. */
-  itemStart: Uint32Array;
+  leafCount: number;
   /** Leaves that several items share, ascending. */
   sharedLeaves: Uint32Array;
   /** [sharedLeaves.length + 1]: the items on shared leaves, numbered on their own: first number of each leaf. */
   sharedStart: Uint32Array;
 }
 
-/** @param leafOfItem [itemCount] the leaf rank of each item, ascending. Every leaf has at least one item. */
-export function indexLeafItems(trie: TrieArrays, leafOfItem: Uint32Array): LeafItems {
-  const itemStart = new Uint32Array(trie.leafCount + 1);
-  for (const leaf of leafOfItem) itemStart[leaf + 1]++;
-  const sharedLeaves: number[] = [];
-  const sharedStart = [0];
-  for (let leaf = 0; leaf < trie.leafCount; leaf++) {
-    const count = itemStart[leaf + 1];
-    if (count > 1) {
-      sharedLeaves.push(leaf);
-      sharedStart.push(sharedStart[sharedStart.length - 1] + count);
-    }
-    itemStart[leaf + 1] += itemStart[leaf];
-  }
-  return {
-    itemCount: leafOfItem.length,
-    itemStart,
-    sharedLeaves: Uint32Array.from(sharedLeaves),
-    sharedStart: Uint32Array.from(sharedStart),
-  };
+/** The number of leaf `leaf`'s first item; for leafCount it is the item count. */
+export function firstItemOf(leafItems: LeafItems, leaf: number): number {
+  return leaf + itemsBeyondLeaves(leafItems, lowerBound(leafItems.sharedLeaves, leaf));
 }
 
 /** The leaf that item `item` lies on. */
-export function leafOfItem({ itemStart }: LeafItems, item: number): number {
-  return lowerBound(itemStart, item + 1) - 1;
+export function leafOfItem(leafItems: LeafItems, item: number): number {
+  const { sharedLeaves } = leafItems;
+  // The last shared leaf whose first item is not behind `item`.
+  let low = 0;
+  let high = sharedLeaves.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sharedLeaves[middle] + itemsBeyondLeaves(leafItems, middle) <= item) low = middle + 1;
+    else high = middle;
+  }
+  if (low === 0) return item;
+  const leaf = sharedLeaves[low - 1];
+  return Math.max(leaf, item - itemsBeyondLeaves(leafItems, low));
 }
 
 /** Item `item`'s number among the items on shared leaves, or -1 where it has its leaf for itself. */
 export function sharedNumber(leafItems: LeafItems, item: number, leaf: number): number {
-  const { itemStart, sharedLeaves, sharedStart } = leafItems;
-  if (itemStart[leaf + 1] - itemStart[leaf] === 1) return -1;
-  return sharedStart[lowerBound(sharedLeaves, leaf)] + item - itemStart[leaf];
+  const { sharedLeaves, sharedStart } = leafItems;
+  const index = lowerBound(sharedLeaves, leaf);
+  if (sharedLeaves[index] !== leaf) return -1;
+  return sharedStart[index] + item - (leaf + itemsBeyondLeaves(leafItems, index));
 }
 
 export function sharedItemCount({ sharedStart }: LeafItems): number {
   return sharedStart[sharedStart.length - 1];
+}
+
+/** By how much items are ahead of leaves once the first `index` shared leaves are passed. */
+function itemsBeyondLeaves({ sharedStart }: LeafItems, index: number): number {
+  return sharedStart[index] - index;
 }

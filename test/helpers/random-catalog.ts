@@ -3,7 +3,6 @@ import {
   buildStaticTrie,
   type ConstraintSet,
   constraintSetFromItems,
-  indexLeafItems,
   type LeafItems,
 } from '../../src/static-trie/index.js';
 import type { Random } from './random.js';
@@ -33,11 +32,7 @@ export function randomCatalog(random: Random): RandomCatalog {
     }),
   );
   const codes = Uint16Array.from(uploaded.flat());
-  const { trie, leafOfRow, sortedRows } = buildStaticTrie({ codebookSizes, rowCount: itemCount, codes });
-  const leafItems = indexLeafItems(
-    trie,
-    sortedRows.map((row) => leafOfRow[row]),
-  );
+  const { trie, sortedRows, leafItems } = buildStaticTrie({ codebookSizes, rowCount: itemCount, codes });
   return { codebookSizes, sids: Array.from(sortedRows, (row) => uploaded[row]), trie, leafItems };
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { chooseKernel, createJsKernel, createStepOutput, type StepInput } from '../../src/kernels/index.js';
-import { buildStaticTrie, constraintSetFromItems, indexLeafItems } from '../../src/static-trie/index.js';
+import { buildStaticTrie, constraintSetFromItems } from '../../src/static-trie/index.js';
 
 // Two levels of three codes; leaves: 00 01 12 20 21 22.
 const sids = [
@@ -12,7 +12,11 @@ const sids = [
   [2, 2],
 ];
 const codebookSizes = [3, 3];
-const { trie } = buildStaticTrie({ codebookSizes, rowCount: 6, codes: Uint16Array.from(sids.flat()) });
+const { trie, leafItems } = buildStaticTrie({
+  codebookSizes,
+  rowCount: 6,
+  codes: Uint16Array.from(sids.flat()),
+});
 const kernel = createJsKernel();
 
 function step(input: Partial<StepInput>, beamWidth = 3) {
@@ -105,11 +109,7 @@ describe('the step', () => {
 
   it('normalizes over the vocabulary, the level or the live children', () => {
     const logits = Float32Array.of(0, 0, 0, 0, 0);
-    const set = constraintSetFromItems(
-      trie,
-      indexLeafItems(trie, Uint32Array.of(0, 1, 2, 3, 4, 5)),
-      Uint32Array.of(0b100100, 0),
-    );
+    const set = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b100100, 0));
     const input = { logits, vocabSize: 5, tokens: { offset: 1 }, live: set.live };
     expect(step({ ...input, normalize: 'vocabulary' }).scores[0]).toBeCloseTo(-Math.log(5), 6);
     expect(step({ ...input, normalize: 'level' }).scores[0]).toBeCloseTo(-Math.log(3), 6);

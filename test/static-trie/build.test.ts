@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isBitSet } from '../../src/kernels/index.js';
-import { buildStaticTrie } from '../../src/static-trie/index.js';
+import { buildStaticTrie, leafRanksOfRows } from '../../src/static-trie/index.js';
 import { compareCodes } from '../helpers/brute-force.js';
 import { Random } from '../helpers/random.js';
 import { randomCatalog } from '../helpers/random-catalog.js';
@@ -9,13 +9,17 @@ import { seeded } from '../helpers/seed.js';
 
 describe('the static trie', () => {
   it('sorts rows, drops duplicates and says where each row went', () => {
-    const { trie, leafOfRow, sortedRows } = buildStaticTrie({
+    const built = buildStaticTrie({
       codebookSizes: [3, 4],
       rowCount: 5,
       codes: Uint16Array.of(2, 1, 0, 3, 2, 1, 0, 0, 2, 0),
     });
+    const { trie, sortedRows, leafItems } = built;
     expect(Array.from(trie.rows)).toEqual([0, 0, 0, 3, 2, 0, 2, 1]);
-    expect(Array.from(leafOfRow)).toEqual([3, 1, 3, 0, 2]);
+    expect(Array.from(leafRanksOfRows(built))).toEqual([3, 1, 3, 0, 2]);
+    expect([leafItems.itemCount, leafItems.leafCount]).toEqual([5, 4]);
+    expect(Array.from(leafItems.sharedLeaves)).toEqual([3]);
+    expect(Array.from(leafItems.sharedStart)).toEqual([0, 2]);
     expect(Array.from(sortedRows)).toEqual([3, 1, 4, 0, 2]);
     expect(trie.newPrefix.map((bits) => bits[0])).toEqual([0b10101, 0b11111]);
     const [roots, nodes] = trie.topLevels;

@@ -1,0 +1,2 @@
+#define ESPALIER_LEVEL avx512
+#include "all_kernels.h"

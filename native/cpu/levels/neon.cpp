@@ -1,0 +1,2 @@
+#define ESPALIER_LEVEL neon
+#include "all_kernels.h"

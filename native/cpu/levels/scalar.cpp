@@ -1,0 +1,2 @@
+#define ESPALIER_LEVEL scalar
+#include "all_kernels.h"

@@ -1,0 +1,273 @@
+/*
+ * Espalier's native kernels: building static tries, deriving constraint sets, scanning columns.
+ *
+ * Conventions. Every function that can fail returns a status; the text of the last failure on the calling
+ * thread is esp_last_error(). Arrays are borrowed for the call unless said otherwise. Bit arrays are
+ * little-endian 64-bit words: bit i is bit i % 64 of word i / 64, and bits beyond the end are clear.
+ * Handles are reference-counted; releasing null does nothing.
+ */
+#ifndef ESPALIER_H
+#define ESPALIER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ESP_MAX_LEVELS 32
+#define ESP_MAX_CODEBOOK_SIZE 262144u
+/* Rows and leaves are numbered in 32 bits, and one number more must fit. */
+#define ESP_MAX_ROWS 4294967294u
+
+typedef enum esp_status {
+  ESP_OK = 0,
+  /* A length, a count or a value does not fit what is documented. */
+  ESP_STATUS_SHAPE = 1,
+  ESP_STATUS_MEMORY = 2,
+  /* The operating system refused; esp_last_error() has its words. */
+  ESP_STATUS_SYSTEM = 3,
+  ESP_STATUS_CANCELLED = 4,
+  /* The machine lacks the instruction set that was asked for. */
+  ESP_STATUS_UNSUPPORTED = 5,
+  ESP_STATUS_INTERNAL = 6
+} esp_status;
+
+/* Owned by the library; valid until the next failure on this thread. */
+const char *esp_last_error(void);
+
+/* ---- instruction sets -------------------------------------------------------------------------------- */
+
+typedef enum esp_level {
+  ESP_LEVEL_SCALAR = 0,
+  ESP_LEVEL_NEON = 1,
+  /* AVX2, BMI1, BMI2, LZCNT, POPCNT. */
+  ESP_LEVEL_AVX2 = 2,
+  /* AVX-512 F, BW, DQ, VL, VBMI, VBMI2, VPOPCNTDQ, and what AVX2 asks for. */
+  ESP_LEVEL_AVX512 = 3,
+  ESP_LEVEL_COUNT = 4
+} esp_level;
+
+/* Whether this build has the level and this machine can run it. */
+int esp_level_usable(esp_level level);
+esp_level esp_level_best(void);
+const char *esp_level_name(esp_level level);
+
+/* ---- memory ------------------------------------------------------------------------------------------ */
+
+/* A reference-counted piece of memory: allocated, or mapped from a file. Counting is thread-safe. */
+typedef struct esp_memory esp_memory;
+
+/* Maps bytes [offset, offset + length) of an open file read-only, shared with everyone who maps them. */
+esp_status esp_memory_map(int file, uint64_t offset, size_t length, esp_memory **out);
+const void *esp_memory_data(const esp_memory *memory);
+size_t esp_memory_size(const esp_memory *memory);
+void esp_memory_retain(esp_memory *memory);
+void esp_memory_release(esp_memory *memory);
+
+/* ---- static tries ------------------------------------------------------------------------------------ */
+
+/* One explicit level: its nodes in lexicographic order. */
+typedef struct esp_top_level {
+  uint32_t node_count;
+  /* [node_count] each node's code; uint16, or uint32 in wide tries. */
+  const void *codes;
+  /* [node_count + 1] the first leaf below each node; the last entry is the leaf count. */
+  const uint32_t *leaf_start;
+  /* [node_count + 1] each node's first child on level 1; null on the last explicit level. */
+  const uint32_t *first_child;
+} esp_top_level;
+
+/*
+ * A static trie in the leaf-range layout: leaves are the distinct SIDs in lexicographic order, and a node of
+ * depth d is the range of leaves that share d codes.
+ */
+typedef struct esp_trie_arrays {
+  uint32_t leaf_count;
+  uint32_t level_count;
+  uint32_t codebook_sizes[ESP_MAX_LEVELS];
+  /* Codes are uint32 instead of uint16: a codebook exceeds 65,536. */
+  int is_wide;
+  /* [leaf_count, level_count] */
+  const void *rows;
+  /* [level_count] of [leaf_count + 1] bits: where a node of depth d + 1 begins; the last bit is set. */
+  const uint64_t *new_prefix[ESP_MAX_LEVELS];
+  /* Levels 0 and, where there is one, 1. */
+  esp_top_level top_levels[2];
+  /*
+   * Level-0 nodes whose children are worth a mask, ascending [mask_count]; their masks [mask_count] of
+   * codebook_sizes[1] bits, rounded up to words; and for each mask word the number of children before it.
+   */
+  uint32_t mask_count;
+  const uint32_t *mask_nodes;
+  const uint64_t *mask_bits;
+  const uint32_t *mask_ranks;
+} esp_trie_arrays;
+
+typedef struct esp_trie esp_trie;
+
+typedef enum esp_dtype { ESP_U8 = 0, ESP_U16 = 1, ESP_U32 = 2, ESP_I32 = 3, ESP_I64 = 4 } esp_dtype;
+
+/* SIDs in any order, with duplicates. */
+typedef struct esp_rows {
+  /* [row_count, level_count] */
+  const void *codes;
+  esp_dtype dtype;
+  uint64_t row_count;
+  uint32_t level_count;
+  const uint32_t *codebook_sizes;
+} esp_rows;
+
+typedef enum esp_phase { ESP_PHASE_READ = 0, ESP_PHASE_SORT = 1, ESP_PHASE_WRITE = 2 } esp_phase;
+
+/* Called from building threads, one at a time. Returns non-zero to cancel. */
+typedef int (*esp_progress)(void *user, esp_phase phase, double fraction);
+
+typedef struct esp_build_options {
+  /* 1 or more. */
+  uint32_t threads;
+  esp_level level;
+  /* At most so many bytes of child masks. */
+  uint64_t mask_budget_bytes;
+  /* May be null. */
+  esp_progress progress;
+  void *user;
+} esp_build_options;
+
+/*
+ * Sorts rows into a static trie. Beside the input it holds 16 bytes a row, and what it returns.
+ * @return ESP_STATUS_SHAPE naming row and level where a code is not below its codebook's size.
+ */
+esp_status esp_trie_build(const esp_rows *rows, const esp_build_options *options, esp_trie **out);
+
+/*
+ * A trie over arrays that somebody else holds: copied, but for those that lie within one of `memories`, which
+ * the trie retains. Checks all that keeps reads inside the arrays, not that the trie is meaningful.
+ */
+esp_status esp_trie_attach(const esp_trie_arrays *arrays, esp_memory *const *memories, size_t memory_count,
+                           esp_trie **out);
+
+/* Valid as long as the trie. */
+const esp_trie_arrays *esp_trie_view(const esp_trie *trie);
+/* The memory behind one of the trie's own arrays, to be retained by whoever keeps the pointer; or null. */
+esp_memory *esp_trie_memory_of(const esp_trie *trie, const void *array);
+size_t esp_trie_byte_size(const esp_trie *trie);
+
+/* What a build knows besides the trie; all null and 0 for attached tries. */
+typedef struct esp_build_result {
+  /* [row_count] the input's rows in the order of their SIDs; equal SIDs keep the input's order. */
+  const uint32_t *sorted_rows;
+  uint64_t row_count;
+  /* [shared_count] leaves that several rows share, ascending. */
+  const uint32_t *shared_leaves;
+  /* [shared_count + 1] the rows on shared leaves, numbered on their own: first number of each leaf. */
+  const uint32_t *shared_start;
+  uint32_t shared_count;
+} esp_build_result;
+
+const esp_build_result *esp_trie_build_result(const esp_trie *trie);
+void esp_trie_retain(esp_trie *trie);
+void esp_trie_release(esp_trie *trie);
+
+/* ---- constraint sets --------------------------------------------------------------------------------- */
+
+typedef enum esp_bit_operation { ESP_AND = 0, ESP_OR = 1, ESP_AND_NOT = 2 } esp_bit_operation;
+
+/* out may be a or b. */
+esp_status esp_bits_combine(esp_level level, esp_bit_operation operation, const uint64_t *a, const uint64_t *b,
+                            uint64_t *out, size_t word_count);
+/* Set bits in [0, bit_count). */
+esp_status esp_bits_count(esp_level level, const uint64_t *bits, uint64_t bit_count, uint64_t *out);
+
+/*
+ * From one bit a leaf, which children of the root are live, by code, and which level-1 nodes, by node.
+ * @param root_mask [codebook_sizes[0]] bits, overwritten
+ * @param node_bits [nodes of level 1] bits, overwritten; not touched in tries of one level
+ */
+esp_status esp_set_derive(esp_level level, const esp_trie *trie, const uint64_t *leaf_bits, uint64_t *root_mask,
+                          uint64_t *node_bits);
+
+/* Live nodes of each depth 1 ... level_count. @param out [level_count] */
+esp_status esp_set_live_nodes(esp_level level, const esp_trie *trie, const uint64_t *leaf_bits, uint64_t *out);
+
+/* Which items lie on which leaf; see esp_build_result. */
+typedef struct esp_leaf_items {
+  uint32_t leaf_count;
+  uint32_t item_count;
+  const uint32_t *shared_leaves;
+  const uint32_t *shared_start;
+  uint32_t shared_count;
+} esp_leaf_items;
+
+/*
+ * From one bit an item, one bit a leaf and one bit an item on shared leaves; outputs are overwritten.
+ * @return ESP_STATUS_SHAPE where the shared leaves don't ascend within the leaves and items.
+ */
+esp_status esp_set_from_items(const esp_leaf_items *items, const uint64_t *item_bits, uint64_t *leaf_bits,
+                              uint64_t *shared_bits);
+
+/* Sets or clears each shared leaf's bit by whether one of its items' bits is set. */
+esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits);
+
+/*
+ * The leaves that lose their last allowed item when `excluded` items are taken away.
+ * @param excluded     [excluded_count] item numbers, ascending, without duplicates
+ * @param leaf_bits    the set's leaves; null for all
+ * @param shared_bits  the set's items on shared leaves; null for all
+ * @param dead_leaves  [excluded_count] overwritten, ascending
+ * @param in_set       how many of the excluded items are in the set
+ */
+esp_status esp_exclusions_prepare(const esp_leaf_items *items, const uint32_t *excluded, size_t excluded_count,
+                                  const uint64_t *leaf_bits, const uint64_t *shared_bits, uint32_t *dead_leaves,
+                                  size_t *dead_count, size_t *in_set);
+
+/* ---- rules over columns ------------------------------------------------------------------------------ */
+
+typedef enum esp_leaf_kind {
+  /* low <= code <= high, in the codes' own order; NaN is in no range. */
+  ESP_LEAF_RANGE = 0,
+  /* The code's flag is set; codes beyond flag_count have none. */
+  ESP_LEAF_FLAGS = 1,
+  /* A flag of the item's list of codes is set. */
+  ESP_LEAF_ANY_FLAG = 2,
+  ESP_LEAF_BITS = 3
+} esp_leaf_kind;
+
+typedef enum esp_code_type { ESP_CODES_U8 = 0, ESP_CODES_U16 = 1, ESP_CODES_U32 = 2, ESP_CODES_F64 = 3 } esp_code_type;
+
+/* One test over one column: an item passes when it has a value and the test, negated or not, holds. */
+typedef struct esp_scan_leaf {
+  esp_leaf_kind kind;
+  esp_code_type code_type;
+  /* [item_count], of a list column [offsets[item_count]]; unused by ESP_LEAF_BITS. */
+  const void *codes;
+  uint64_t code_count;
+  double low;
+  double high;
+  const uint64_t *flags;
+  uint64_t flag_count;
+  /* [item_count + 1], of list columns: item i has codes [offsets[i], offsets[i + 1]). */
+  const uint32_t *offsets;
+  const uint64_t *bits;
+  int negate;
+  /* [item_count] bits; null: every item has a value. */
+  const uint64_t *present;
+} esp_scan_leaf;
+
+#define ESP_SCAN_AND (-1)
+#define ESP_SCAN_OR (-2)
+#define ESP_SCAN_MAX_DEPTH 256
+
+/*
+ * Evaluates a boolean expression of tests for all items.
+ * @param postfix  a number >= 0 pushes that leaf's bits, ESP_SCAN_AND and ESP_SCAN_OR take two
+ * @param out      [item_count] bits, overwritten
+ */
+esp_status esp_scan(esp_level level, uint32_t threads, const esp_scan_leaf *leaves, size_t leaf_count,
+                    const int32_t *postfix, size_t postfix_length, uint64_t item_count, uint64_t *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

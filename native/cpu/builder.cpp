@@ -372,7 +372,7 @@ void sort_wide(const Build &build, const std::vector<uint32_t> &group_ends, uint
           sort_stretches(build, keys, stretches);
         }
         for (uint64_t at = from; at < to; at++) {
-          order[at] = static_cast<uint32_t>(keys[at]);
+          order[at] = layout.row_of(keys[at]);
           if (at > from && !layout.same_sid(keys[at - 1], keys[at])) begins[at / 64] |= uint64_t{1} << (at % 64);
         }
       }

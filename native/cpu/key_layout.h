@@ -16,6 +16,7 @@ struct KeyLayout {
   uint32_t level_count;
   uint32_t row_stride;
   uint32_t sid_bits;
+  uint32_t row_mask;
   uint32_t bits[ESP_MAX_LEVELS];
   // [row_stride] the largest code that each level of a row allows.
   uint32_t max_code[ESP_MAX_LEVELS];
@@ -43,6 +44,7 @@ struct KeyLayout {
       bits[level] = bits_for(max_code[from + level]);
       sid_bits += bits[level];
     }
+    row_mask = sid_bits <= 96 ? UINT32_MAX : (1u << (128 - sid_bits)) - 1;
     uint32_t above = 0;
     for (uint32_t level = 0; level < level_count; level++) {
       above += bits[level];
@@ -59,6 +61,8 @@ struct KeyLayout {
   // A codebook of one code takes no bits.
   static uint32_t bits_for(uint32_t max) { return max == 0 ? 0 : 32 - static_cast<uint32_t>(__builtin_clz(max)); }
 
+  // A key's row; the bits above it are the SID's, or clear.
+  uint32_t row_of(Key key) const { return static_cast<uint32_t>(key) & row_mask; }
   bool same_sid(Key a, Key b) const { return sid_bits == 0 || (a ^ b) >> (128 - sid_bits) == 0; }
 
  private:

@@ -1,13 +1,13 @@
 import { EspalierError } from '../errors.js';
-import { type Kernel, type Normalization, setBit, wordsFor } from '../kernels/index.js';
+import { firstItemOf, type Kernel, type Normalization, setBit, wordsFor } from '../kernels/index.js';
 import {
   type AttributeValue,
   type ConstraintSet,
   compareCodeUnits,
   constraintSetFromItems,
   type Exclusions,
-  firstItemOf,
   intersectSets,
+  isExcluded,
   jsonValueAt,
   prepareExclusions,
   type RuleParams,
@@ -183,7 +183,7 @@ function bestItems(
   leaves.forEach((leaf, index) => {
     const end = firstItemOf(leafItems, leaf + 1);
     for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
-      if (!setHasItem(leafItems, set, item) || exclusions?.items.has(item)) continue;
+      if (!setHasItem(leafItems, set, item) || (exclusions && isExcluded(exclusions, item))) continue;
       found.push({ item, score: scores[index] });
     }
   });

@@ -1,23 +1,60 @@
 import { EspalierError } from '../errors.js';
 import { createJsKernel } from './js-kernel.js';
+import { loadAddon } from './native/addon.js';
+import { createNativeBuild, type NativeBuild } from './native/native-build.js';
+import { createNativeSets } from './native/native-sets.js';
 import type { Kernel } from './types.js';
 
-/** Every kernel by its name; the first is what `auto` takes. */
-const kernels: Record<string, () => Kernel> = { js: createJsKernel };
+const nativeNames = ['scalar', 'neon', 'avx2', 'avx512'];
+const names = ['auto', 'js', 'native', ...nativeNames];
+
+export interface KernelChoice extends Kernel {
+  /** The native builder, at the kernel's instruction set; null where js runs. */
+  readonly buildNatively: NativeBuild | null;
+}
+
+let chosen: { wanted: string | undefined; kernel: KernelChoice } | undefined;
 
 /**
- * The kernel that `ESPALIER_KERNELS` names, or the best there is.
- * @throws EspalierError ESP_KERNEL_UNKNOWN on any other name: a typing error must not change what runs.
+ * The kernel that `ESPALIER_KERNELS` names, or the best there is: `js`, `native` (the machine's best instruction
+ * set) or one instruction set.
+ * @throws EspalierError ESP_KERNEL_UNKNOWN on any other name, and on one that cannot run here: a typing error must
+ *   not change what runs.
  */
-export function chooseKernel(wanted: string | undefined = process.env.ESPALIER_KERNELS): Kernel {
-  const name = wanted === undefined || wanted === '' || wanted === 'auto' ? Object.keys(kernels)[0] : wanted;
-  const create = Object.hasOwn(kernels, name) ? kernels[name] : undefined;
-  if (create === undefined) {
-    const names = ['auto', ...Object.keys(kernels)].join(', ');
-    throw new EspalierError(
-      'ESP_KERNEL_UNKNOWN',
-      `ESPALIER_KERNELS must be one of ${names}, found "${name}"`,
-    );
+export function chooseKernel(wanted: string | undefined = process.env.ESPALIER_KERNELS): KernelChoice {
+  if (chosen === undefined || chosen.wanted !== wanted) chosen = { wanted, kernel: create(wanted || 'auto') };
+  return chosen.kernel;
+}
+
+/** The instruction sets that can run here, the best last. */
+export function usableLevels(): { name: string; level: number }[] {
+  return loadAddon().addon?.levels() ?? [];
+}
+
+function create(name: string): KernelChoice {
+  if (!names.includes(name)) {
+    throw unknown(`ESPALIER_KERNELS must be one of ${names.join(', ')}, found "${name}"`);
   }
-  return create();
+  const { addon, reason } = loadAddon();
+  if (name === 'js' || (name === 'auto' && addon === null)) {
+    return { ...createJsKernel(), buildNatively: null };
+  }
+  if (addon === null) throw unknown(`ESPALIER_KERNELS is ${name}, but ${reason}`);
+  const levels = addon.levels();
+  const isBest = name === 'auto' || name === 'native';
+  const level = isBest ? levels[levels.length - 1] : levels.find((usable) => usable.name === name);
+  if (level === undefined) {
+    const usable = levels.map((one) => one.name).join(', ');
+    throw unknown(`ESPALIER_KERNELS is ${name}, which this machine cannot run; it can run ${usable}`);
+  }
+  return {
+    ...createJsKernel(),
+    name: level.name,
+    buildNatively: createNativeBuild(addon, level.level),
+    sets: createNativeSets(addon, level.level),
+  };
+}
+
+function unknown(message: string): EspalierError {
+  return new EspalierError('ESP_KERNEL_UNKNOWN', message);
 }

@@ -10,14 +10,22 @@ export {
   wordsFor,
 } from './bits.js';
 export { lowerBound } from './children.js';
-export { chooseKernel } from './choose-kernel.js';
+export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
 export { createJsKernel } from './js-kernel.js';
+export { hasItem, jsSets } from './js-sets.js';
+export { firstItemOf, type LeafItems, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
 export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
+export type { RowCodes } from './native/addon.js';
+export { mapNatively } from './native/native-map.js';
 export {
+  type BitOperation,
+  type ChildMasks,
   createStepOutput,
   type DeadLeaves,
+  type ItemSubset,
   type Kernel,
   type LiveLeaves,
+  type SetAlgebra,
   type StepInput,
   type StepOutput,
   type TopLevel,

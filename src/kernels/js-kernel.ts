@@ -1,6 +1,7 @@
 import { EspalierError } from '../errors.js';
 import { BestChildren } from './best-children.js';
 import { ChildList, listLiveChildren } from './children.js';
+import { jsSets } from './js-sets.js';
 import { BadLogit, logSumExp, scaledLogit, tokenOf } from './log-probs.js';
 import type { Kernel, StepInput, StepOutput, TrieArrays } from './types.js';
 
@@ -9,6 +10,7 @@ export function createJsKernel(): Kernel {
   const children = new ChildList();
   return {
     name: 'js',
+    sets: jsSets,
     step(trie: TrieArrays, input: StepInput, output: StepOutput): void {
       checkShapes(input, output);
       const best = new BestChildren(input.beamWidth);

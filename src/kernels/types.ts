@@ -1,3 +1,4 @@
+import type { LeafItems } from './leaf-items.js';
 import type { LevelTokens, Normalization } from './log-probs.js';
 
 /** One explicit level of the trie: its nodes in lexicographic order of their prefixes. */
@@ -8,6 +9,19 @@ export interface TopLevel {
   leafStart: Uint32Array;
   /** [nodes + 1]: the node's first child on the next explicit level; null on the last explicit level. */
   firstChild: Uint32Array | null;
+}
+
+/**
+ * Level-0 nodes whose children are worth a mask: one bit a code, so that a kernel can compare whole rows of
+ * logits. Which nodes get one is chosen by fan-out within a byte budget.
+ */
+export interface ChildMasks {
+  /** [masks]: level-0 nodes, ascending. */
+  nodes: Uint32Array;
+  /** [masks] of codebookSizes[1] bits, rounded up to 64-bit words: the codes of the node's children. */
+  bits: Uint32Array;
+  /** [masks, 64-bit words of a mask]: how many of the node's children have a code before the word's first. */
+  ranks: Uint32Array;
 }
 
 /**
@@ -30,6 +44,47 @@ export interface TrieArrays {
   newPrefix: readonly Uint32Array[];
   /** Explicit nodes of level 0 and, where there is one, level 1. */
   topLevels: readonly TopLevel[];
+  /** null where no node is worth a mask. */
+  childMasks: ChildMasks | null;
+}
+
+/** One bit an item (or a leaf) on shared leaves, and one a leaf, of a subset of a catalog's items. */
+export interface ItemSubset {
+  /** [leafCount] bits: leaves with an item of the subset. */
+  leafBits: Uint32Array;
+  /** [items on shared leaves] bits, in the numbering of `LeafItems.sharedStart`. */
+  sharedItemBits: Uint32Array;
+}
+
+export type BitOperation = 'and' | 'or' | 'andNot';
+
+/**
+ * The set algebra: everything that constraint sets and rules do with bitmaps, word by word. All
+ * implementations return the same bits. Results are owned by the caller; bits beyond the end are clear.
+ */
+export interface SetAlgebra {
+  /** Which children of the root and which level-1 nodes have a live leaf below them. */
+  deriveLiveLeaves(trie: TrieArrays, leafBits: Uint32Array): LiveLeaves;
+  /** Live nodes of each depth 1 … levelCount: how many prefixes of each length a decode may pass. */
+  countLiveNodes(trie: TrieArrays, leafBits: Uint32Array): number[];
+  /** @param a and `b` of the same length, whole 64-bit words. */
+  combine(operation: BitOperation, a: Uint32Array, b: Uint32Array): Uint32Array;
+  /** Set bits in [0, bitCount). @param bits wordsFor(bitCount) words. */
+  count(bits: Uint32Array, bitCount: number): number;
+  /** @param itemBits [itemCount] bits. */
+  subsetOf(leafItems: LeafItems, itemBits: Uint32Array): ItemSubset;
+  /** Sets or clears each shared leaf's bit by whether one of its items' bits is set; changes `subset`. */
+  settleSharedLeaves(leafItems: LeafItems, subset: ItemSubset): void;
+  /**
+   * The leaves that lose their last item of the subset when `excluded` items are taken away.
+   * @param excluded item numbers, ascending, without duplicates
+   * @param subset   null for all items
+   */
+  findDeadLeaves(
+    leafItems: LeafItems,
+    excluded: Uint32Array,
+    subset: ItemSubset | null,
+  ): { deadLeaves: Uint32Array; excludedFromSubset: number };
 }
 
 /** Which leaves are live, and from that which nodes of the top levels have a live leaf below them. */
@@ -92,7 +147,9 @@ export interface StepOutput {
  * @throws EspalierError ESP_MODEL_OUTPUT where a logit that the normalization reads is NaN or +infinity.
  */
 export interface Kernel {
+  /** What runs, for health and metrics: `js`, or the instruction set of the native kernels. */
   readonly name: string;
+  readonly sets: SetAlgebra;
   step(trie: TrieArrays, input: StepInput, output: StepOutput): void;
 }
 

@@ -1,17 +1,26 @@
 import { EspalierError } from '../errors.js';
-import { setBit, type TopLevel, type TrieArrays, wordsFor } from '../kernels/index.js';
-import type { LeafItems } from './leaf-items.js';
+import {
+  type LeafItems,
+  type RowCodes,
+  setBit,
+  type TopLevel,
+  type TrieArrays,
+  wordsFor,
+} from '../kernels/index.js';
+import { buildChildMasks, childMaskBudget } from './child-masks.js';
 
 /** Codebooks beyond this need u32 rows. */
 const MAX_U16_CODEBOOK = 65_536;
 export const MAX_CODEBOOK_SIZE = 262_144;
 export const MAX_LEVELS = 32;
+/** Rows and leaves are numbered in 32 bits, and one number more must fit. */
+export const MAX_ROWS = 2 ** 32 - 2;
 
 /** SIDs in any order, with duplicates: [rowCount, levelCount] codes, row by row. */
 export interface SidRows {
   codebookSizes: readonly number[];
   rowCount: number;
-  codes: Uint16Array | Uint32Array;
+  codes: RowCodes;
 }
 
 export interface BuiltTrie {
@@ -43,8 +52,8 @@ export function leafRanksOfRows({ sortedRows, leafItems }: BuiltTrie): Uint32Arr
  * Clear rather than fast; it is the reference for the native builder.
  * @throws EspalierError ESP_SHAPE on rows that don't fit the codebooks.
  */
-export function buildStaticTrie(rows: SidRows): BuiltTrie {
-  checkRows(rows);
+export function buildStaticTrie(given: SidRows): BuiltTrie {
+  const rows = checkRows(given);
   const levelCount = rows.codebookSizes.length;
   const sortedRows = sortRows(rows);
 
@@ -70,13 +79,15 @@ export function buildStaticTrie(rows: SidRows): BuiltTrie {
   }
   for (const bits of newPrefix) setBit(bits, leafCount);
 
+  const topLevels = explicitTopLevels(leaves, leafCount, levelCount, newPrefix);
   const trie = {
     leafCount,
     levelCount,
     codebookSizes: rows.codebookSizes,
     rows: leaves,
     newPrefix,
-    topLevels: explicitTopLevels(leaves, leafCount, levelCount, newPrefix),
+    topLevels,
+    childMasks: buildChildMasks(topLevels, rows.codebookSizes, childMaskBudget(rows.rowCount)),
   };
   return { trie, sortedRows, leafItems: findSharedLeaves(firstDifference, levelCount, leafCount) };
 }
@@ -107,7 +118,7 @@ export function wideRows(codebookSizes: readonly number[]): boolean {
 }
 
 /** Row numbers in lexicographic order: one stable counting sort for each level, the last level first. */
-function sortRows({ codebookSizes, rowCount, codes }: SidRows): Uint32Array {
+function sortRows({ codebookSizes, rowCount, codes }: CheckedRows): Uint32Array {
   const levelCount = codebookSizes.length;
   let order = Uint32Array.from({ length: rowCount }, (_, row) => row);
   let next = new Uint32Array(rowCount);
@@ -121,7 +132,7 @@ function sortRows({ codebookSizes, rowCount, codes }: SidRows): Uint32Array {
   return order;
 }
 
-function differingLevel(codes: SidRows['codes'], levelCount: number, rowA: number, rowB: number): number {
+function differingLevel(codes: CheckedRows['codes'], levelCount: number, rowA: number, rowB: number): number {
   let level = 0;
   while (level < levelCount && codes[rowA * levelCount + level] === codes[rowB * levelCount + level]) level++;
   return level;
@@ -162,7 +173,12 @@ function firstChildren(parentStarts: Uint32Array, childStarts: Uint32Array): Uin
   });
 }
 
-function checkRows({ codebookSizes, rowCount, codes }: SidRows): void {
+/** Rows whose codes are numbers within their codebooks. */
+interface CheckedRows extends SidRows {
+  codes: Uint16Array | Uint32Array;
+}
+
+function checkRows({ codebookSizes, rowCount, codes }: SidRows): CheckedRows {
   const levelCount = codebookSizes.length;
   if (levelCount < 1 || levelCount > MAX_LEVELS)
     fail(`levels must be 1 to ${MAX_LEVELS}, found ${levelCount}`);
@@ -176,13 +192,18 @@ function checkRows({ codebookSizes, rowCount, codes }: SidRows): void {
       `${rowCount} rows of ${levelCount} codes need ${rowCount * levelCount} entries, found ${codes.length}`,
     );
   }
+  if (rowCount < 1 || rowCount > MAX_ROWS) fail(`rows must be 1 to ${MAX_ROWS}, found ${rowCount}`);
   for (let index = 0; index < codes.length; index++) {
     const size = codebookSizes[index % levelCount];
-    if (codes[index] >= size) {
+    const code = codes[index];
+    if (code < 0 || code >= size) {
       const row = Math.floor(index / levelCount);
-      fail(`row ${row}, level ${index % levelCount}: code ${codes[index]} must be < codebook size ${size}`);
+      const expected = code < 0 ? `from 0 to ${size - 1}` : `< codebook size ${size}`;
+      fail(`row ${row}, level ${index % levelCount}: code ${code} must be ${expected}`);
     }
   }
+  const isCode = codes instanceof Uint16Array || codes instanceof Uint32Array;
+  return { codebookSizes, rowCount, codes: isCode ? codes : Uint32Array.from(codes as Int32Array, Number) };
 }
 
 function fail(message: string): never {

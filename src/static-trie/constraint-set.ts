@@ -1,16 +1,13 @@
 import {
-  clearBit,
-  copyBits,
-  countBits,
-  isBitSet,
+  type BitOperation,
+  chooseKernel,
+  hasItem,
+  type ItemSubset,
+  type LeafItems,
   type LiveLeaves,
-  nextSetBit,
-  setBit,
+  type SetAlgebra,
   type TrieArrays,
-  wordsFor,
 } from '../kernels/index.js';
-import { type LeafItems, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
-import { deriveLiveLeaves } from './node-bits.js';
 
 /**
  * A subset of a catalog version's items as bitmaps, immutable. A leaf is live when one of its items is in
@@ -30,70 +27,84 @@ export function constraintSetFromItems(
   trie: TrieArrays,
   leafItems: LeafItems,
   itemBits: Uint32Array,
+  sets: SetAlgebra = chooseKernel().sets,
 ): ConstraintSet {
-  const leafBits = new Uint32Array(wordsFor(trie.leafCount));
-  const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
-  const { itemCount, leafCount, sharedLeaves, sharedStart } = leafItems;
-  // Between two shared leaves, leaves and items run in step: their bits move in runs.
-  let leaf = 0;
-  let item = 0;
-  for (let shared = 0; shared <= sharedLeaves.length; shared++) {
-    const runEnd = shared < sharedLeaves.length ? sharedLeaves[shared] : leafCount;
-    copyBits(itemBits, item, leafBits, leaf, runEnd - leaf);
-    item += runEnd - leaf;
-    leaf = runEnd;
-    if (shared === sharedLeaves.length) break;
-    const count = sharedStart[shared + 1] - sharedStart[shared];
-    copyBits(itemBits, item, sharedItemBits, sharedStart[shared], count);
-    if (nextSetBit(itemBits, item, item + count) < item + count) setBit(leafBits, leaf);
-    item += count;
-    leaf++;
-  }
-  return {
-    live: deriveLiveLeaves(trie, leafBits),
-    sharedItemBits,
-    itemCount: countBits(itemBits, 0, itemCount),
-    leafCount: countBits(leafBits, 0, trie.leafCount),
-  };
+  return constraintSetOf(trie, leafItems, sets.subsetOf(leafItems, itemBits), sets);
 }
 
-/** The items that are in both sets. */
+/** The items that are in both sets, in one of them, or in the first and not in the second. */
+export function combineSets(
+  operation: BitOperation,
+  trie: TrieArrays,
+  leafItems: LeafItems,
+  a: ConstraintSet,
+  b: ConstraintSet,
+  sets: SetAlgebra = chooseKernel().sets,
+): ConstraintSet {
+  const subset: ItemSubset = {
+    leafBits: sets.combine(operation, a.live.leafBits, b.live.leafBits),
+    sharedItemBits: sets.combine(operation, a.sharedItemBits, b.sharedItemBits),
+  };
+  // On a shared leaf the leaf's bits say too little: two sets may meet there without a common item.
+  sets.settleSharedLeaves(leafItems, subset);
+  return constraintSetOf(trie, leafItems, subset, sets);
+}
+
 export function intersectSets(
   trie: TrieArrays,
   leafItems: LeafItems,
   a: ConstraintSet,
   b: ConstraintSet,
+  sets?: SetAlgebra,
 ): ConstraintSet {
-  const leafBits = and(a.live.leafBits, b.live.leafBits);
-  const sharedItemBits = and(a.sharedItemBits, b.sharedItemBits);
-  const { sharedLeaves, sharedStart } = leafItems;
-  let itemsBeyondFirst = 0;
-  // Two sets may meet on a leaf without an item in common: then the leaf is not live.
-  for (let index = 0; index < sharedLeaves.length; index++) {
-    const leaf = sharedLeaves[index];
-    if (!isBitSet(leafBits, leaf)) continue;
-    const items = countBits(sharedItemBits, sharedStart[index], sharedStart[index + 1]);
-    if (items === 0) clearBit(leafBits, leaf);
-    else itemsBeyondFirst += items - 1;
-  }
-  const leafCount = countBits(leafBits, 0, trie.leafCount);
-  return {
-    live: deriveLiveLeaves(trie, leafBits),
-    sharedItemBits,
-    itemCount: leafCount + itemsBeyondFirst,
-    leafCount,
-  };
+  return combineSets('and', trie, leafItems, a, b, sets);
 }
 
 /** Whether item `item` is in the set; null is the set of all items. */
 export function setHasItem(leafItems: LeafItems, set: ConstraintSet | null, item: number): boolean {
-  if (set === null) return true;
-  const leaf = leafOfItem(leafItems, item);
-  if (!isBitSet(set.live.leafBits, leaf)) return false;
-  const number = sharedNumber(leafItems, item, leaf);
-  return number < 0 || isBitSet(set.sharedItemBits, number);
+  return hasItem(leafItems, subsetOf(set), item);
 }
 
-function and(a: Uint32Array, b: Uint32Array): Uint32Array {
-  return a.map((word, index) => word & b[index]);
+/** The bitmaps of a set from which all else is derived; null is the set of all items. */
+export function subsetOf(set: ConstraintSet | null): ItemSubset | null {
+  return set && { leafBits: set.live.leafBits, sharedItemBits: set.sharedItemBits };
+}
+
+/** Live nodes of each depth 1 … levelCount: how many prefixes of each length a decode may pass. */
+export function countLiveNodes(
+  trie: TrieArrays,
+  set: ConstraintSet,
+  sets: SetAlgebra = chooseKernel().sets,
+): number[] {
+  return sets.countLiveNodes(trie, set.live.leafBits);
+}
+
+/** Bytes that a set's bitmaps take. */
+export function setByteLength({ live, sharedItemBits }: ConstraintSet): number {
+  const { leafBits, rootMask, nodeBits } = live;
+  return leafBits.byteLength + rootMask.byteLength + nodeBits.byteLength + sharedItemBits.byteLength;
+}
+
+function constraintSetOf(
+  trie: TrieArrays,
+  leafItems: LeafItems,
+  { leafBits, sharedItemBits }: ItemSubset,
+  sets: SetAlgebra,
+): ConstraintSet {
+  const leafCount = sets.count(leafBits, trie.leafCount);
+  // Every live leaf has one item, and shared leaves those that their own bits say.
+  const sharedItems = sharedItemBits.length * 32;
+  const liveSharedLeaves = countLiveSharedLeaves(leafItems, leafBits);
+  return {
+    live: sets.deriveLiveLeaves(trie, leafBits),
+    sharedItemBits,
+    itemCount: leafCount - liveSharedLeaves + sets.count(sharedItemBits, sharedItems),
+    leafCount,
+  };
+}
+
+function countLiveSharedLeaves({ sharedLeaves }: LeafItems, leafBits: Uint32Array): number {
+  let count = 0;
+  for (const leaf of sharedLeaves) count += (leafBits[leaf >>> 5] >>> (leaf & 31)) & 1;
+  return count;
 }

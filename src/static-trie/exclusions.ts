@@ -1,10 +1,16 @@
-import type { DeadLeaves } from '../kernels/index.js';
-import { type ConstraintSet, setHasItem } from './constraint-set.js';
-import { firstItemOf, type LeafItems, leafOfItem } from './leaf-items.js';
+import {
+  chooseKernel,
+  type DeadLeaves,
+  type LeafItems,
+  lowerBound,
+  type SetAlgebra,
+} from '../kernels/index.js';
+import { type ConstraintSet, subsetOf } from './constraint-set.js';
 
 /** Items that one request must not get, prepared against the set that it decodes under. */
 export interface Exclusions {
-  items: ReadonlySet<number>;
+  /** Ascending, without duplicates. */
+  items: Uint32Array;
   /** Leaves that keep no allowed item. */
   dead: DeadLeaves;
   /** How many of the set's items are excluded. */
@@ -19,27 +25,14 @@ export function prepareExclusions(
   leafItems: LeafItems,
   set: ConstraintSet | null,
   excluded: Iterable<number>,
+  sets: SetAlgebra = chooseKernel().sets,
 ): Exclusions {
-  const items = new Set(excluded);
-  const inSet = [...items].filter((item) => setHasItem(leafItems, set, item));
-  const touchedLeaves = new Set(inSet.map((item) => leafOfItem(leafItems, item)));
-  const dead = [...touchedLeaves].filter((leaf) => !keepsAnItem(leafItems, set, items, leaf));
-  return {
-    items,
-    dead: { leaves: Uint32Array.from(dead).sort() },
-    excludedFromSet: inSet.length,
-  };
+  const sorted = Uint32Array.from(excluded).sort();
+  const items = sorted.filter((item, index) => index === 0 || item !== sorted[index - 1]);
+  const { deadLeaves, excludedFromSubset } = sets.findDeadLeaves(leafItems, items, subsetOf(set));
+  return { items, dead: { leaves: deadLeaves }, excludedFromSet: excludedFromSubset };
 }
 
-function keepsAnItem(
-  leafItems: LeafItems,
-  set: ConstraintSet | null,
-  excluded: ReadonlySet<number>,
-  leaf: number,
-): boolean {
-  const end = firstItemOf(leafItems, leaf + 1);
-  for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
-    if (!excluded.has(item) && setHasItem(leafItems, set, item)) return true;
-  }
-  return false;
+export function isExcluded({ items }: Exclusions, item: number): boolean {
+  return items[lowerBound(items, item)] === item;
 }

@@ -1,4 +1,5 @@
-export { type BuiltTrie, buildStaticTrie, leafRanksOfRows, MAX_CODEBOOK_SIZE, MAX_LEVELS } from './build.js';
+export { type BuiltTrie, buildStaticTrie, leafRanksOfRows, MAX_CODEBOOK_SIZE, MAX_LEVELS, type SidRows } from './build.js';
+export { type BuildOptions, buildTrie } from './build-trie.js';
 export { openCatalogFile, writeCatalogFile } from './catalog-file.js';
 export { type CatalogVersion, CatalogVersionBuilder, compareCodeUnits, sidOf } from './catalog-version.js';
 export {
@@ -14,14 +15,20 @@ export {
 } from './columns.js';
 export {
   type ConstraintSet,
+  combineSets,
   constraintSetFromItems,
+  countLiveNodes,
   intersectSets,
+  setByteLength,
   setHasItem,
 } from './constraint-set.js';
-export { syncFolder, writeDurably } from './durable-file.js';
-export { type Exclusions, prepareExclusions } from './exclusions.js';
-export { firstItemOf, type LeafItems, leafOfItem } from './leaf-items.js';
-export { countLiveNodes } from './node-bits.js';
+export { isSystemError, syncFolder, writeDurably } from './durable-file.js';
+export { readSidRows } from './exchange/sid-rows.js';
+export { type DenseLookupLayers, exportStatic } from './exchange/static-csr.js';
+export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js';
+export { importStatic } from './exchange/static-import.js';
+export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
+export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
 export { type Progress, readItems } from './read-items.js';
 export { findRepeatedName } from './repeated-name.js';
 export {
@@ -32,3 +39,5 @@ export {
   type ParamValue,
   type RuleParams,
 } from './rules/index.js';
+export { writeTrieFile } from './trie-file.js';
+export { type FanOut, type TrieStats, trieStats } from './trie-stats.js';

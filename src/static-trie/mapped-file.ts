@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { mapNatively } from '../kernels/index.js';
 
 /**
  * A file's bytes, piece by piece. Without the native addon each piece is read into memory; with it the pieces
@@ -21,6 +22,8 @@ export class MappedFile {
     if (offset < 0 || length < 0 || offset + length > this.byteLength) {
       throw new RangeError(`bytes ${offset} to ${offset + length} of a file of ${this.byteLength}`);
     }
+    const mapped = mapNatively(this.#file, offset, length);
+    if (mapped !== undefined) return mapped;
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; ) {
       const count = readSync(this.#file, bytes, at, Math.min(length - at, 1 << 30), offset + at);

@@ -90,7 +90,7 @@ export class SectionFile<Meta> {
   readonly #entries: ReadonlyMap<string, SectionEntry>;
 
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is truncated, damaged or of another kind. */
-  constructor(path: string, kind: string) {
+  constructor(path: string, kind: string | readonly string[]) {
     this.#name = basename(path);
     this.#file = new MappedFile(path);
     try {
@@ -99,7 +99,9 @@ export class SectionFile<Meta> {
       this.meta = header.meta;
       this.byteLength = this.#file.byteLength;
       this.#base = base;
-      if (kind !== header.kind) throw this.corrupt(`a file of kind ${kind}`, header.kind);
+      const kinds = typeof kind === 'string' ? [kind] : kind;
+      if (!kinds.includes(header.kind))
+        throw this.corrupt(`a file of kind ${kinds.join(' or ')}`, header.kind);
       this.#entries = this.#checkEntries(header.sections);
     } catch (thrown) {
       this.#file.close();
@@ -109,6 +111,10 @@ export class SectionFile<Meta> {
 
   get sectionNames(): string[] {
     return [...this.#entries.keys()];
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name);
   }
 
   byteLengthOf(name: string): number {

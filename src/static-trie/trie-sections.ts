@@ -1,5 +1,4 @@
-import type { TopLevel, TrieArrays } from '../kernels/index.js';
-import { wordsFor } from '../kernels/index.js';
+import { type ChildMasks, type TopLevel, type TrieArrays, wordsFor } from '../kernels/index.js';
 import { MAX_CODEBOOK_SIZE, MAX_LEVELS, wideRows } from './build.js';
 import type { SectionArray, SectionFile } from './section-file.js';
 
@@ -20,6 +19,12 @@ export function* trieSections(trie: TrieArrays): Generator<[string, SectionArray
     yield [`top.${level}.codes`, codes];
     yield [`top.${level}.leafStart`, leafStart];
     if (firstChild) yield [`top.${level}.firstChild`, firstChild];
+  }
+  if (trie.childMasks) {
+    const { nodes, bits, ranks } = trie.childMasks;
+    yield ['mask.nodes', nodes];
+    yield ['mask.bits', bits];
+    yield ['mask.ranks', ranks];
   }
 }
 
@@ -64,6 +69,25 @@ export function trieFromSections(
       file.take(`newPrefix.${level}`, Uint32Array, wordsFor(leafCount + 1)),
     ),
     topLevels,
+    childMasks: file.has('mask.nodes') ? takeChildMasks(file, codebookSizes, roots) : null,
+  };
+}
+
+function takeChildMasks(
+  file: SectionFile<unknown>,
+  codebookSizes: readonly number[],
+  roots: TopLevel,
+): ChildMasks {
+  const nodes = file.take('mask.nodes', Uint32Array);
+  const isAscending = nodes.every((node, index) => index === 0 || node > nodes[index - 1]);
+  if (codebookSizes.length < 2 || !isAscending || nodes[nodes.length - 1] >= roots.codes.length) {
+    throw file.corrupt('section mask.nodes to ascend within the nodes of level 0', 'one that does not');
+  }
+  const words = nodes.length * wordsFor(codebookSizes[1]);
+  return {
+    nodes,
+    bits: file.take('mask.bits', Uint32Array, words),
+    ranks: file.take('mask.ranks', Uint32Array, words / 2),
   };
 }
 

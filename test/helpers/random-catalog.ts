@@ -1,10 +1,11 @@
-import { setBit, type TrieArrays, wordsFor } from '../../src/kernels/index.js';
 import {
-  buildStaticTrie,
-  type ConstraintSet,
-  constraintSetFromItems,
   type LeafItems,
-} from '../../src/static-trie/index.js';
+  type SetAlgebra,
+  setBit,
+  type TrieArrays,
+  wordsFor,
+} from '../../src/kernels/index.js';
+import { buildStaticTrie, type ConstraintSet, constraintSetFromItems } from '../../src/static-trie/index.js';
 import type { Random } from './random.js';
 
 /** A small random catalog, kept also as plain lists for the brute-force oracles. */
@@ -40,6 +41,7 @@ export function randomCatalog(random: Random): RandomCatalog {
 export function randomSet(
   random: Random,
   { sids, trie, leafItems }: RandomCatalog,
+  sets?: SetAlgebra,
 ): { allowed: boolean[]; set: ConstraintSet } {
   const probability = random.pick([0, 0.05, 0.3, 0.9, 1]);
   const allowed = sids.map(() => random.chance(probability));
@@ -47,5 +49,5 @@ export function randomSet(
   allowed.forEach((isAllowed, item) => {
     if (isAllowed) setBit(itemBits, item);
   });
-  return { allowed, set: constraintSetFromItems(trie, leafItems, itemBits) };
+  return { allowed, set: constraintSetFromItems(trie, leafItems, itemBits, sets) };
 }

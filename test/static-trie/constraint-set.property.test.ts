@@ -1,42 +1,51 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isBitSet } from '../../src/kernels/index.js';
+import { type BitOperation, isBitSet, leafOfItem, type SetAlgebra } from '../../src/kernels/index.js';
 import {
   type ConstraintSet,
+  combineSets,
   countLiveNodes,
-  intersectSets,
-  leafOfItem,
   prepareExclusions,
   setHasItem,
 } from '../../src/static-trie/index.js';
+import { everySetAlgebra } from '../helpers/native.js';
 import { Random } from '../helpers/random.js';
 import { type RandomCatalog, randomCatalog, randomSet } from '../helpers/random-catalog.js';
 import { seeded } from '../helpers/seed.js';
 
-describe('constraint sets', () => {
+describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
   it('hold exactly their items, leaves and nodes', () => {
     fc.assert(
       fc.property(fc.integer(), (caseSeed) => {
         const random = new Random(caseSeed);
         const catalog = randomCatalog(random);
-        const { allowed, set } = randomSet(random, catalog);
-        expectSet(catalog, set, allowed);
+        const { allowed, set } = randomSet(random, catalog, sets);
+        expectSet(catalog, set, allowed, sets);
       }),
       seeded('constraint sets', 300),
     );
   });
 
-  it('intersect item by item, also where two sets meet on a leaf without a common item', () => {
+  it('combine item by item, also where two sets meet on a leaf without a common item', () => {
+    const operations: Record<BitOperation, (a: boolean, b: boolean) => boolean> = {
+      and: (a, b) => a && b,
+      or: (a, b) => a || b,
+      andNot: (a, b) => a && !b,
+    };
     fc.assert(
       fc.property(fc.integer(), (caseSeed) => {
         const random = new Random(caseSeed);
         const catalog = randomCatalog(random);
-        const a = randomSet(random, catalog);
-        const b = randomSet(random, catalog);
-        const both = a.allowed.map((isAllowed, item) => isAllowed && b.allowed[item]);
-        expectSet(catalog, intersectSets(catalog.trie, catalog.leafItems, a.set, b.set), both);
+        const { trie, leafItems } = catalog;
+        const a = randomSet(random, catalog, sets);
+        const b = randomSet(random, catalog, sets);
+        for (const [operation, combined] of Object.entries(operations)) {
+          const expected = a.allowed.map((isAllowed, item) => combined(isAllowed, b.allowed[item]));
+          const set = combineSets(operation as BitOperation, trie, leafItems, a.set, b.set, sets);
+          expectSet(catalog, set, expected, sets);
+        }
       }),
-      seeded('intersections', 300),
+      seeded('combinations', 300),
     );
   });
 
@@ -45,11 +54,16 @@ describe('constraint sets', () => {
       fc.property(fc.integer(), (caseSeed) => {
         const random = new Random(caseSeed);
         const catalog = randomCatalog(random);
-        const chosen = random.chance(0.8) ? randomSet(random, catalog) : null;
+        const chosen = random.chance(0.8) ? randomSet(random, catalog, sets) : null;
         const isAllowed = (item: number) => chosen?.allowed[item] ?? true;
         const items = catalog.sids.map((_, item) => item);
         const excluded = items.filter(() => random.chance(0.4));
-        const { dead, excludedFromSet } = prepareExclusions(catalog.leafItems, chosen?.set ?? null, excluded);
+        const { dead, excludedFromSet } = prepareExclusions(
+          catalog.leafItems,
+          chosen?.set ?? null,
+          excluded,
+          sets,
+        );
         const expected = Array.from({ length: catalog.trie.leafCount }, (_, leaf) => leaf).filter((leaf) => {
           const live = items.filter(
             (item) => leafOfItem(catalog.leafItems, item) === leaf && isAllowed(item),
@@ -64,7 +78,7 @@ describe('constraint sets', () => {
   });
 });
 
-function expectSet(catalog: RandomCatalog, set: ConstraintSet, allowed: boolean[]): void {
+function expectSet(catalog: RandomCatalog, set: ConstraintSet, allowed: boolean[], sets: SetAlgebra): void {
   const { trie, leafItems, sids } = catalog;
   const liveSids = sids.filter((_, item) => allowed[item]).map((sid) => sid.join());
   expect(allowed.map((_, item) => setHasItem(leafItems, set, item))).toEqual(allowed);
@@ -75,7 +89,7 @@ function expectSet(catalog: RandomCatalog, set: ConstraintSet, allowed: boolean[
     { length: trie.levelCount },
     (_, level) => new Set(liveSidList.map((sid) => sid.slice(0, level + 1).join())).size,
   );
-  expect(countLiveNodes(trie, set.live.leafBits)).toEqual(livePrefixes);
+  expect(countLiveNodes(trie, set, sets)).toEqual(livePrefixes);
   for (let code = 0; code < trie.codebookSizes[0]; code++) {
     expect(isBitSet(set.live.rootMask, code)).toBe(liveSidList.some((sid) => sid[0] === code));
   }

@@ -108,7 +108,7 @@ void emit(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout, 
   for (uint64_t index = from; index < to; index++) {
     const Key key = keys[index];
     const uint32_t level = index == 0 ? 0 : differing_level(keys[index - 1], key, layout);
-    target.sorted_rows[index] = static_cast<uint32_t>(key);
+    target.sorted_rows[index] = static_cast<uint32_t>(key) & layout.row_mask;
     if (__builtin_expect(level == level_count, 0)) {
       if (!in_shared_leaf) {
         target.shared_leaves[shared_leaf] = static_cast<uint32_t>(leaf - 1);

@@ -1,4 +1,4 @@
-import { lowerBound } from '../kernels/index.js';
+import { lowerBound } from './children.js';
 
 /**
  * Which items lie on which leaf. Items are numbered in the order (leaf rank, id), so that the items of a leaf

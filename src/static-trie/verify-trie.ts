@@ -1,5 +1,13 @@
 import { EspalierError } from '../errors.js';
-import { isBitSet, nextSetBit, type TrieArrays, wordsFor } from '../kernels/index.js';
+import {
+  type ChildMasks,
+  countBits,
+  isBitSet,
+  nextSetBit,
+  setBit,
+  type TrieArrays,
+  wordsFor,
+} from '../kernels/index.js';
 
 /**
  * Checks that a trie means something: rows strictly ascend, codes are in their codebooks, and the bits and
@@ -13,6 +21,7 @@ export function verifyTrie(trie: TrieArrays): void {
     checkEnd(bits, trie.leafCount, level);
   });
   for (let level = 0; level < trie.topLevels.length; level++) checkTopLevel(trie, level);
+  if (trie.childMasks !== null) checkChildMasks(trie, trie.childMasks);
 }
 
 function checkLengths({
@@ -90,6 +99,36 @@ function checkTopLevel(
     }
   }
   if (leaf !== leafCount) throw fault(level, leaf, `node ${nodeCount} is missing`);
+}
+
+/** After the explicit levels: which nodes have a mask is free, what it says is not. */
+function checkChildMasks(
+  { codebookSizes, topLevels: [roots, children] }: TrieArrays,
+  { nodes, bits, ranks }: ChildMasks,
+): void {
+  const words = children === undefined ? 0 : wordsFor(codebookSizes[1]);
+  if (words === 0 || bits.length !== nodes.length * words || ranks.length !== bits.length / 2) {
+    throw corrupt(`child masks do not fit ${nodes.length} nodes and ${codebookSizes.length} levels`);
+  }
+  for (let index = 0; index < nodes.length; index++) {
+    const node = nodes[index];
+    if (node >= roots.codes.length || (index > 0 && node <= nodes[index - 1])) {
+      throw corrupt(`child mask ${index}: nodes must ascend below ${roots.codes.length}, found ${node}`);
+    }
+    const first = roots.firstChild![node];
+    const childCodes = children.codes.subarray(first, roots.firstChild![node + 1]);
+    const mask = new Uint32Array(words);
+    for (const code of childCodes) setBit(mask, code);
+    let rank = 0;
+    for (let word = 0; word < words; word++) {
+      const at = index * words + word;
+      // Ranks are those of 64-bit words.
+      if (bits[at] !== mask[word] || (at % 2 === 0 && ranks[at / 2] !== rank)) {
+        throw fault(1, roots.leafStart[node], `the child mask of node ${node} must have its children`);
+      }
+      rank += countBits(mask, word * 32, word * 32 + 32);
+    }
+  }
 }
 
 function fault(level: number, leaf: number, message: string): EspalierError {

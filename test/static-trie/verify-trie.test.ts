@@ -65,6 +65,18 @@ describe('verifying a trie', () => {
       ({ topLevels }) => topLevels[0].firstChild!.fill(9, 2),
       /level 0, leaf 4/,
     ],
+    [
+      'a mask without a child',
+      ({ childMasks }) => childMasks!.bits.fill(0, 0, 1),
+      /level 1, leaf 0: the child mask of node 0 must have its children/,
+    ],
+    [
+      'a mask with other ranks',
+      ({ childMasks }) => childMasks!.ranks.fill(1, 1, 2),
+      /level 1, leaf 2: the child mask of node 1 must have its children/,
+    ],
+    ['a mask twice', ({ childMasks }) => childMasks!.nodes.fill(0), /nodes must ascend below 2/],
+    ['a mask of no node', ({ childMasks }) => childMasks!.nodes.fill(2, 1), /nodes must ascend below 2/],
   ])('refuses %s', (_, damage, message) => {
     const trie = smallTrie();
     verifyTrie(trie);
@@ -81,6 +93,8 @@ describe('verifying a trie', () => {
       { ...trie, newPrefix: trie.newPrefix.slice(1) },
       { ...trie, newPrefix: trie.newPrefix.map((bits) => bits.subarray(1)) },
       { ...trie, topLevels: [roots] },
+      { ...trie, childMasks: { ...trie.childMasks!, bits: new Uint32Array(2) } },
+      { ...trie, childMasks: { ...trie.childMasks!, ranks: new Uint32Array(4) } },
       { ...trie, topLevels: [{ ...roots, firstChild: null }, nodes] },
       { ...trie, topLevels: [roots, { ...nodes, codes: nodes.codes.subarray(1) }] },
       {
@@ -113,6 +127,8 @@ describe('verifying a trie', () => {
               leafStart,
               firstChild ?? codes,
             ]),
+            trie.childMasks?.bits ?? trie.rows,
+            trie.childMasks?.ranks ?? trie.rows,
           ];
           const chosen = arrays[array % arrays.length];
           chosen[entry % chosen.length] += change;

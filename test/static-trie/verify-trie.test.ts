@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EspalierError } from '../../src/errors.js';
-import type { TrieArrays } from '../../src/kernels/index.js';
+import type { TopLevel, TrieArrays } from '../../src/kernels/index.js';
 import { buildStaticTrie } from '../../src/static-trie/index.js';
 import { verifyTrie } from '../../src/static-trie/verify-trie.js';
 import { Random } from '../helpers/random.js';
@@ -88,11 +88,13 @@ describe('verifying a trie', () => {
   it('refuses arrays of other lengths', () => {
     const trie = smallTrie();
     const [roots, nodes] = trie.topLevels;
+    const flat = buildStaticTrie({ codebookSizes: [3], rowCount: 2, codes: Uint16Array.of(0, 2) }).trie;
     const shorter = [
       { ...trie, rows: trie.rows.subarray(3) },
       { ...trie, newPrefix: trie.newPrefix.slice(1) },
       { ...trie, newPrefix: trie.newPrefix.map((bits) => bits.subarray(1)) },
       { ...trie, topLevels: [roots] },
+      { ...flat, topLevels: [withoutLastNode(flat.topLevels[0])] },
       { ...trie, childMasks: { ...trie.childMasks!, bits: new Uint32Array(2) } },
       { ...trie, childMasks: { ...trie.childMasks!, ranks: new Uint32Array(4) } },
       { ...trie, topLevels: [{ ...roots, firstChild: null }, nodes] },
@@ -139,6 +141,10 @@ describe('verifying a trie', () => {
     );
   });
 });
+
+function withoutLastNode({ codes, leafStart, firstChild }: TopLevel): TopLevel {
+  return { codes: codes.slice(0, -1), leafStart: leafStart.slice(0, -1), firstChild };
+}
 
 function isConsistent(trie: TrieArrays): boolean {
   try {

@@ -125,9 +125,13 @@ void prepare_exclusions(const esp_leaf_items &items, const uint32_t *excluded, s
     if (passed > 0) {
       const uint32_t last = items.shared_leaves[passed - 1];
       const uint32_t count = items.shared_start[passed] - items.shared_start[passed - 1];
-      is_shared = item < first_item(passed - 1) + count;
+      is_shared = item - first_item(passed - 1) < count;
       if (is_shared) leaf = last;
     }
+    // Here and not by a pass over all shared leaves: requests must not pay for the size of the catalog.
+    const bool is_within = leaf < items.leaf_count && (passed == 0 || (items.shared_start[passed - 1] < items.shared_start[passed] &&
+                           items.shared_start[passed] <= items.shared_start[items.shared_count]));
+    if (!is_within) fail(ESP_STATUS_SHAPE, "the shared leaves around item %u don't ascend", item);
     if (!is_shared) {
       at++;
       if (leaf_bits != nullptr && !bit_at(leaf_bits, leaf)) continue;
@@ -139,8 +143,8 @@ void prepare_exclusions(const esp_leaf_items &items, const uint32_t *excluded, s
     const uint32_t count = items.shared_start[passed] - start;
     const uint32_t first = first_item(passed - 1);
     size_t excluded_here = 0;
-    for (; at < excluded_count && excluded[at] < first + count; at++) {
-      if (excluded_here > 0 && at > 0 && excluded[at] <= excluded[at - 1]) {
+    for (const size_t here = at; at < excluded_count && excluded[at] - first < count; at++) {
+      if (at > here && excluded[at] <= excluded[at - 1]) {
         fail(ESP_STATUS_SHAPE, "excluded item %zu: %u must be above the one before", at, excluded[at]);
       }
       excluded_here += shared_bits == nullptr || bit_at(shared_bits, start + (excluded[at] - first));

@@ -54,6 +54,10 @@ export const errorCatalogue = {
   ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
   ESP_SHUTTING_DOWN: { statusCode: 503, summary: 'The server is shutting down.' },
   ESP_ARTIFACT_CORRUPT: { statusCode: 500, summary: 'A file in the data directory is truncated or damaged.' },
+  ESP_WRITE_FAILED: {
+    statusCode: 500,
+    summary: 'A file could not be written; what had its name before is still there.',
+  },
   ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
   ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },
   ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },

@@ -1,24 +1,46 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
+import { EspalierError } from '../errors.js';
 
 /**
  * Writes a file so that a crash at any moment leaves the old content or the new, never a mixture:
  * temporary file → fsync → rename → fsync of the folder.
+ * @throws EspalierError ESP_WRITE_FAILED where the system refuses (a full disk, no permission)
  */
 export function writeDurably(path: string, chunks: Iterable<Uint8Array | string>): void {
   const temporary = `${path}.${process.pid}.tmp`;
-  const file = openSync(temporary, 'w');
+  let isOpened = false;
   try {
-    for (const chunk of chunks) writeAll(file, typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
-    fsyncSync(file);
+    const file = openSync(temporary, 'w');
+    isOpened = true;
+    try {
+      for (const chunk of chunks) writeAll(file, typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
   } catch (thrown) {
-    closeSync(file);
-    rmSync(temporary, { force: true });
-    throw thrown;
+    if (isOpened) rmSync(temporary, { force: true });
+    throw writeFailure(path, thrown);
   }
-  closeSync(file);
-  renameSync(temporary, path);
   syncFolder(dirname(path));
+}
+
+/**
+ * What the system said, as an error for callers: by the file's own name, because the way to it on this machine is
+ * not for clients. Anything else is returned as it is.
+ */
+export function writeFailure(path: string, thrown: unknown): unknown {
+  if (!isSystemError(thrown)) return thrown;
+  // "ENOSPC: no space left on device, write" and what follows the comma may be a path.
+  const [reason] = thrown.message.split(',');
+  const message = `${basename(path)} cannot be written: ${reason}; what had that name before is unchanged`;
+  return new EspalierError('ESP_WRITE_FAILED', message, { cause: thrown });
+}
+
+export function isSystemError(thrown: unknown): thrown is NodeJS.ErrnoException {
+  return thrown instanceof Error && 'errno' in thrown && 'syscall' in thrown;
 }
 
 /** Makes the names in a folder (renames, new files) durable. */

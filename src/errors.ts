@@ -58,6 +58,14 @@ export const errorCatalogue = {
     statusCode: 500,
     summary: 'A file could not be written; what had its name before is still there.',
   },
+  ESP_ARRAY_FILE: {
+    statusCode: 422,
+    summary: 'An array file (.npy, .npz) is not what it claims, or its arrays do not fit together.',
+  },
+  ESP_EXPORT_UNSUPPORTED: {
+    statusCode: 422,
+    summary: 'The format, vocabulary or layers asked for cannot hold the trie.',
+  },
   ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
   ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },
   ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },

@@ -1,21 +1,25 @@
 #!/usr/bin/env node
 import { EspalierError } from '../errors.js';
-import { packageVersion } from '../server/index.js';
-import { serve } from './serve.js';
-import { UsageError, usage } from './usage.js';
+import { isSystemError } from '../static-trie/index.js';
+import { UsageError } from './usage-error.js';
 
-/** The `espalier` command. Exit codes: 0 success, 1 failure, 2 wrong usage. */
+/**
+ * The `espalier` command. Exit codes: 0 success, 1 failure, 2 wrong usage. What a command needs is loaded with
+ * it, so that `index` starts without the server and its model runtime.
+ */
 async function main([command, ...args]: string[]): Promise<number> {
   switch (command) {
     case 'serve':
-      return serve(args);
+      return (await import('./serve.js')).serve(args);
+    case 'index':
+      return (await import('./index-command.js')).indexCommand(args);
     case '--version':
       refuseFurther(args);
-      console.log(packageVersion());
+      console.log((await import('../server/index.js')).packageVersion());
       return 0;
     case '--help':
       refuseFurther(args);
-      console.log(usage());
+      console.log((await import('./usage.js')).usage());
       return 0;
     case undefined:
       throw new UsageError('expected a command, found none');
@@ -32,8 +36,13 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (thrown) {
   if (thrown instanceof UsageError) {
-    console.error(`espalier: ${thrown.message}\n\n${usage()}`);
+    const help = thrown.help ?? (await import('./usage.js')).usage();
+    console.error(`espalier: ${thrown.message}\n\n${help}`);
     process.exitCode = 2;
+  } else if (isSystemError(thrown)) {
+    // A file that is not there, or not ours to read: the system's own words name it.
+    console.error(`espalier: ${thrown.message}`);
+    process.exitCode = 1;
   } else {
     const { code, message } = EspalierError.from(thrown);
     console.error(`espalier: ${code}: ${message}`);

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { configKeys, flagName, loadConfig, startServer } from '../server/index.js';
-import { UsageError, usage } from './usage.js';
+import { usage } from './usage.js';
+import { UsageError } from './usage-error.js';
 
 /** `espalier serve`: runs until SIGINT or SIGTERM. */
 export async function serve(args: string[]): Promise<number> {

@@ -1,8 +1,5 @@
 import { ConfigSchema, configKeys, environmentName, flagName } from '../server/index.js';
 
-/** A command line that cannot be understood. */
-export class UsageError extends Error {}
-
 export function usage(): string {
   const rows = configKeys.map((key) => {
     const { description, default: value } = ConfigSchema.properties[key] as unknown as {
@@ -18,6 +15,7 @@ export function usage(): string {
   return [
     'Usage:',
     '  espalier serve --data-dir D --models-dir M [options]',
+    '  espalier index build | inspect | verify | export | import    (espalier index --help says more)',
     '  espalier --help | --version',
     '',
     'Options of serve:',

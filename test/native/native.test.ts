@@ -1,0 +1,53 @@
+import { availableParallelism } from 'node:os';
+import { describe, expect, it } from 'vitest';
+import { missingTools, run } from './tools.js';
+
+/*
+ * The kernels without Node, under sanitizers and for another instruction set: native/tests against brute force,
+ * and with arrays that lie. LONG_TESTS=1 gives each more time.
+ */
+const IS_LONG = process.env.LONG_TESTS !== undefined;
+const variants = [
+  {
+    name: 'address and undefined-behaviour sanitizers',
+    folder: 'asan',
+    options: ['-DESPALIER_SANITIZE=address,undefined'],
+    cases: 40,
+  },
+  { name: 'thread sanitizer', folder: 'tsan', options: ['-DESPALIER_SANITIZE=thread'], cases: 10 },
+  {
+    name: 'NEON under qemu-user',
+    folder: 'aarch64',
+    options: ['-DCMAKE_TOOLCHAIN_FILE=aarch64.cmake'],
+    cases: 20,
+    emulator: 'qemu-aarch64',
+    compiler: 'aarch64-linux-gnu-g++',
+  },
+];
+
+for (const { name, folder, options, cases, emulator, compiler = 'g++' } of variants) {
+  const reason = missingTools('cmake', compiler, ...(emulator ? [emulator] : []));
+  describe.skipIf(reason)(`native kernels, ${name}${reason ? ` (skipped: ${reason})` : ''}`, () => {
+    const build = `build/native-${folder}`;
+    const test = (binary: string, ...args: string[]) =>
+      emulator ? run(emulator, [`${build}/${binary}`, ...args]) : run(`${build}/${binary}`, args);
+
+    it('build', { timeout: 300_000 }, () => {
+      run('cmake', ['-S', 'native', '-B', build, ...options]);
+      run('cmake', ['--build', build, '-j', String(availableParallelism())]);
+    });
+
+    it('agree with brute force at every instruction set', { timeout: 900_000 }, () => {
+      const printed = test('kernels_test', '--cases', String(IS_LONG ? cases * 20 : cases));
+      console.log(printed.trim());
+      expect(printed).toMatch(/, 0 failed; levels: scalar/);
+      if (emulator) expect(printed).toContain('neon');
+    });
+
+    it('survive arrays that lie', { timeout: 900_000 }, () => {
+      const printed = test('hostile_test', '--seconds', IS_LONG ? '120' : '5');
+      console.log(printed.trim());
+      expect(printed).toMatch(/, 0 failed; levels: scalar/);
+    });
+  });
+}

@@ -88,9 +88,10 @@ napi_value guarded(napi_env env, napi_callback_info info) {
   try {
     return function(Arguments(env, info));
   } catch (const JsFailure &failure) {
-    bool is_pending = false;
-    napi_is_exception_pending(env, &is_pending);
-    if (!is_pending) napi_throw(env, make_error(env, failure));
+    // Node may have thrown in its own words; ours say what was expected.
+    napi_value ignored;
+    napi_get_and_clear_last_exception(env, &ignored);
+    napi_throw(env, make_error(env, failure));
   } catch (const std::exception &thrown) {
     napi_throw(env, make_error(env, {ESP_STATUS_MEMORY, thrown.what()}));
   }

@@ -1,5 +1,6 @@
 // Reference-counted memory: allocated (large pieces in huge pages) or mapped from a file.
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -49,6 +50,14 @@ esp_memory *allocate(size_t bytes) {
 }
 
 esp_memory *map(int file, uint64_t offset, size_t length) {
+  // Reading a mapping beyond the file's end would end the process.
+  struct stat about;
+  if (fstat(file, &about) != 0) fail(ESP_STATUS_SYSTEM, "looking at a file: %s", strerror(errno));
+  const uint64_t size = static_cast<uint64_t>(about.st_size);
+  if (offset > size || length > size - offset) {
+    fail(ESP_STATUS_SHAPE, "bytes %llu to %llu of a file of %llu", static_cast<unsigned long long>(offset),
+         static_cast<unsigned long long>(offset + length), static_cast<unsigned long long>(size));
+  }
   auto memory = std::make_unique<esp_memory>();
   memory->size = length;
   if (length == 0) return memory.release();

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { readItems, writeCatalogFile } from '../../src/static-trie/index.js';
 import { openTrieFile, writeTrieFile } from '../../src/static-trie/trie-file.js';
 import { Random } from '../helpers/random.js';
@@ -347,18 +347,20 @@ describe('the command line of espalier index', () => {
 });
 
 describe('a disk that refuses', () => {
-  const small = join(folder, 'small-disk');
-  mkdirSync(small);
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small], { encoding: 'utf8' });
-  const canMount = mounted.status === 0;
-  const why = canMount
-    ? ''
-    : ` (skipped: cannot mount a small disk: ${(mounted.stderr || mounted.error?.message)?.trim()})`;
-  afterAll(() => {
-    if (canMount) spawnSync('umount', [small]);
+  it('being full, leaves the old files as they are', ({ skip }) => {
+    const small = join(folder, 'small-disk');
+    mkdirSync(small);
+    const mount = ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small];
+    const { status, stderr, error } = spawnSync('mount', mount, { encoding: 'utf8' });
+    if (status !== 0) skip(`cannot mount a small disk: ${error?.message ?? stderr.trim()}`);
+    try {
+      fillDisk(small);
+    } finally {
+      spawnSync('umount', [small]);
+    }
   });
 
-  it.skipIf(!canMount)(`being full, leaves the old files as they are${why}`, () => {
+  function fillDisk(small: string): void {
     const out = join(small, 'a.trie');
     const arrays = join(small, 'arrays');
     json(buildArgs(out));
@@ -379,7 +381,7 @@ describe('a disk that refuses', () => {
       );
       expect(contentsOf(small)).toEqual(before);
     }
-  });
+  }
 
   it.skipIf(process.platform === 'win32')('to hold larger files leaves the old file as it is', () => {
     const out = join(folder, 'limited', 'a.trie');

@@ -18,6 +18,19 @@ export { type LevelTokens, type Normalization, normalizations, tokenOf } from '.
 export type { RowCodes } from './native/addon.js';
 export { mapNatively } from './native/native-map.js';
 export {
+  AND,
+  type AnyFlagLeaf,
+  type BitsLeaf,
+  type Codes,
+  type FlagsLeaf,
+  MAX_SCAN_DEPTH,
+  OR,
+  type RangeLeaf,
+  type ScanLeaf,
+  type ScanProgram,
+  scan,
+} from './scan.js';
+export {
   type BitOperation,
   type ChildMasks,
   createStepOutput,

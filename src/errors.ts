@@ -54,10 +54,6 @@ export const errorCatalogue = {
   ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
   ESP_SHUTTING_DOWN: { statusCode: 503, summary: 'The server is shutting down.' },
   ESP_ARTIFACT_CORRUPT: { statusCode: 500, summary: 'A file in the data directory is truncated or damaged.' },
-  ESP_WRITE_FAILED: {
-    statusCode: 500,
-    summary: 'A file could not be written; what had its name before is still there.',
-  },
   ESP_ARRAY_FILE: {
     statusCode: 422,
     summary: 'An array file (.npy, .npz) is not what it claims, or its arrays do not fit together.',
@@ -66,10 +62,17 @@ export const errorCatalogue = {
     statusCode: 422,
     summary: 'The format, vocabulary or layers asked for cannot hold the trie.',
   },
+  ESP_WRITE_FAILED: {
+    statusCode: 500,
+    summary: 'A file could not be written; what had its name before is still there.',
+  },
   ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
   ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },
   ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },
   ESP_KERNEL_UNKNOWN: { statusCode: 500, summary: 'ESPALIER_KERNELS names a kernel that does not exist.' },
+  ESP_MEMORY: { statusCode: 507, summary: 'There is not enough memory.' },
+  ESP_SYSTEM: { statusCode: 500, summary: 'The operating system refused what was asked of it.' },
+  ESP_CANCELLED: { statusCode: 409, summary: 'The work was cancelled before it was done.' },
   ESP_SHAPE: { statusCode: 500, summary: 'An array has the wrong length for its documented shape.' },
   ESP_INTERNAL: { statusCode: 500, summary: 'Something went wrong that should not; the log has more.' },
 } as const satisfies Record<string, { statusCode: number; summary: string }>;

@@ -2,6 +2,7 @@ import { EspalierError } from '../errors.js';
 import { createJsKernel } from './js-kernel.js';
 import { loadAddon } from './native/addon.js';
 import { createNativeBuild, type NativeBuild } from './native/native-build.js';
+import { createNativeScan } from './native/native-scan.js';
 import { createNativeSets } from './native/native-sets.js';
 import type { Kernel } from './types.js';
 
@@ -52,6 +53,7 @@ function create(name: string): KernelChoice {
     name: level.name,
     buildNatively: createNativeBuild(addon, level.level),
     sets: createNativeSets(addon, level.level),
+    scan: createNativeScan(addon, level.level),
   };
 }
 

@@ -13,7 +13,7 @@ export { lowerBound } from './children.js';
 export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
 export { createJsKernel } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
-export { firstItemOf, type LeafItems, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
+export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
 export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
 export type { RowCodes } from './native/addon.js';
 export { mapNatively } from './native/native-map.js';
@@ -37,6 +37,7 @@ export {
   type DeadLeaves,
   type ItemSubset,
   type Kernel,
+  type LeafItems,
   type LiveLeaves,
   type SetAlgebra,
   type StepInput,

@@ -3,6 +3,7 @@ import { BestChildren } from './best-children.js';
 import { ChildList, listLiveChildren } from './children.js';
 import { jsSets } from './js-sets.js';
 import { BadLogit, logSumExp, scaledLogit, tokenOf } from './log-probs.js';
+import { scan } from './scan.js';
 import type { Kernel, StepInput, StepOutput, TrieArrays } from './types.js';
 
 /** The step in plain JavaScript over typed arrays: always there, and the reference for every other kernel. */
@@ -11,6 +12,7 @@ export function createJsKernel(): Kernel {
   return {
     name: 'js',
     sets: jsSets,
+    scan,
     step(trie: TrieArrays, input: StepInput, output: StepOutput): void {
       checkShapes(input, output);
       const best = new BestChildren(input.beamWidth);

@@ -1,6 +1,6 @@
 import { clearBit, copyBits, countBits, isBitSet, nextSetBit, setBit, wordsFor } from './bits.js';
-import { firstItemOf, type LeafItems, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
-import type { BitOperation, ItemSubset, LiveLeaves, SetAlgebra, TrieArrays } from './types.js';
+import { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
+import type { BitOperation, ItemSubset, LeafItems, LiveLeaves, SetAlgebra, TrieArrays } from './types.js';
 
 /** The readable reference, and what runs without the native addon. */
 export const jsSets: SetAlgebra = {

@@ -1,17 +1,5 @@
 import { lowerBound } from './children.js';
-
-/**
- * Which items lie on which leaf. Items are numbered in the order (leaf rank, id), so that the items of a leaf
- * are neighbours. Most leaves carry one item; only those that several share are listed, and the rest follows.
- */
-export interface LeafItems {
-  itemCount: number;
-  leafCount: number;
-  /** Leaves that several items share, ascending. */
-  sharedLeaves: Uint32Array;
-  /** [sharedLeaves.length + 1]: the items on shared leaves, numbered on their own: first number of each leaf. */
-  sharedStart: Uint32Array;
-}
+import type { LeafItems } from './types.js';
 
 /** The number of leaf `leaf`'s first item; for leafCount it is the item count. */
 export function firstItemOf(leafItems: LeafItems, leaf: number): number {

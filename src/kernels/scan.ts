@@ -48,6 +48,14 @@ export interface ScanProgram {
   postfix: Int32Array;
 }
 
+/**
+ * Evaluates a program for all items.
+ * @param threads that may work on it at a time, by default all
+ * @returns one bit an item, wordsFor(itemCount) words, bits beyond itemCount clear; owned by the caller.
+ * @throws EspalierError ESP_SHAPE where the postfix or an array does not fit.
+ */
+export type Scan = (program: ScanProgram, threads?: number) => Uint32Array;
+
 /** Bitmaps that a program may need at a time. */
 export const MAX_SCAN_DEPTH = 256;
 /** Items at a time, so that all bitmaps of a program stay in the cache. */

@@ -1,5 +1,5 @@
-import type { LeafItems } from './leaf-items.js';
 import type { LevelTokens, Normalization } from './log-probs.js';
+import type { Scan } from './scan.js';
 
 /** One explicit level of the trie: its nodes in lexicographic order of their prefixes. */
 export interface TopLevel {
@@ -46,6 +46,19 @@ export interface TrieArrays {
   topLevels: readonly TopLevel[];
   /** null where no node is worth a mask. */
   childMasks: ChildMasks | null;
+}
+
+/**
+ * Which items lie on which leaf. Items are numbered in the order (leaf rank, id), so that the items of a leaf
+ * are neighbours. Most leaves carry one item; only those that several share are listed, and the rest follows.
+ */
+export interface LeafItems {
+  itemCount: number;
+  leafCount: number;
+  /** Leaves that several items share, ascending. */
+  sharedLeaves: Uint32Array;
+  /** [sharedLeaves.length + 1]: the items on shared leaves, numbered on their own: first number of each leaf. */
+  sharedStart: Uint32Array;
 }
 
 /** One bit an item (or a leaf) on shared leaves, and one a leaf, of a subset of a catalog's items. */
@@ -150,6 +163,7 @@ export interface Kernel {
   /** What runs, for health and metrics: `js`, or the instruction set of the native kernels. */
   readonly name: string;
   readonly sets: SetAlgebra;
+  readonly scan: Scan;
   step(trie: TrieArrays, input: StepInput, output: StepOutput): void;
 }
 

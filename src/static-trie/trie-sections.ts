@@ -28,6 +28,13 @@ export function* trieSections(trie: TrieArrays): Generator<[string, SectionArray
   }
 }
 
+/** Bytes that a trie's arrays take. */
+export function trieByteLength(trie: TrieArrays): number {
+  let bytes = 0;
+  for (const [, array] of trieSections(trie)) bytes += array.byteLength;
+  return bytes;
+}
+
 /** @throws EspalierError ESP_ARTIFACT_CORRUPT where the sections are not those of a static trie. */
 export function trieFromSections(
   file: SectionFile<unknown>,

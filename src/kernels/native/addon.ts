@@ -1,8 +1,7 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { type ErrorCode, EspalierError } from '../../errors.js';
-import type { LeafItems } from '../leaf-items.js';
-import type { TrieArrays } from '../types.js';
+import type { LeafItems, TrieArrays } from '../types.js';
 
 /*
  * The native addon's contract (native/binding). Bit arrays are Uint32Arrays of whole 64-bit words that start at

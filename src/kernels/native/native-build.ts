@@ -1,6 +1,5 @@
 import { EspalierError } from '../../errors.js';
-import type { LeafItems } from '../leaf-items.js';
-import type { TrieArrays } from '../types.js';
+import type { LeafItems, TrieArrays } from '../types.js';
 import { type Addon, type BuildJob, callNative, nativeError, type RowCodes } from './addon.js';
 import { rememberHandle } from './trie-handle.js';
 

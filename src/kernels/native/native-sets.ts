@@ -1,6 +1,6 @@
 import { wordsFor } from '../bits.js';
-import { type LeafItems, sharedItemCount } from '../leaf-items.js';
-import type { BitOperation, ItemSubset, LiveLeaves, SetAlgebra, TrieArrays } from '../types.js';
+import { sharedItemCount } from '../leaf-items.js';
+import type { BitOperation, ItemSubset, LeafItems, LiveLeaves, SetAlgebra, TrieArrays } from '../types.js';
 import { type Addon, callNative } from './addon.js';
 import { handleOf } from './trie-handle.js';
 

@@ -20,7 +20,6 @@ export class ActiveCatalog {
   readonly modelVersion: number;
   readonly items: CatalogVersion;
   readonly model: Model;
-  readonly #numberOfId: ReadonlyMap<string, number>;
   readonly #schema: AttributeSchema;
   readonly #sets = new Map<string, SetSnapshot>();
   /** Request filters that don't depend on the time, least recently used first. */
@@ -32,7 +31,6 @@ export class ActiveCatalog {
     this.modelVersion = activation.model.version;
     this.items = items;
     this.model = model;
-    this.#numberOfId = new Map(items.ids.map((id, number) => [id, number]));
     this.#schema = Object.fromEntries([...items.table.columns].map(([name, { type }]) => [name, { type }]));
     for (const snapshot of activation.sets) this.putSet(snapshot);
   }
@@ -77,8 +75,8 @@ export class ActiveCatalog {
   numbersOf(ids: readonly string[], unknown: Set<string>): number[] {
     const numbers: number[] = [];
     for (const id of ids) {
-      const number = this.#numberOfId.get(id);
-      if (number === undefined) unknown.add(id);
+      const number = this.items.ids.find(id);
+      if (number === -1) unknown.add(id);
       else numbers.push(number);
     }
     return numbers;

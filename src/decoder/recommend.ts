@@ -179,17 +179,20 @@ function bestItems(
   exclusions: Exclusions | null,
 ): RecommendAnswer['items'] {
   const { leafItems, ids } = catalog.items;
-  const found: { item: number; score: number }[] = [];
+  const found: { item: number; leaf: number; score: number }[] = [];
   leaves.forEach((leaf, index) => {
     const end = firstItemOf(leafItems, leaf + 1);
     for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
       if (!setHasItem(leafItems, set, item) || (exclusions && isExcluded(exclusions, item))) continue;
-      found.push({ item, score: scores[index] });
+      found.push({ item, leaf, score: scores[index] });
     }
   });
-  found.sort((a, b) => b.score - a.score || compareCodeUnits(ids[a.item], ids[b.item]));
+  // Items of one leaf are numbered in the order of their ids.
+  const compareIds = (a: (typeof found)[0], b: (typeof found)[0]) =>
+    a.leaf === b.leaf ? a.item - b.item : compareCodeUnits(ids.at(a.item), ids.at(b.item));
+  found.sort((a, b) => b.score - a.score || compareIds(a, b));
   return found.slice(0, k).map(({ item, score }) => ({
-    id: ids[item],
+    id: ids.at(item),
     // Nine digits tell any two float32 values apart.
     score: Number(score.toPrecision(9)),
     sid: Array.from(sidOf(catalog.items, item)),

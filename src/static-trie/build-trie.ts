@@ -3,7 +3,7 @@ import { EspalierError } from '../errors.js';
 import { chooseKernel, type KernelChoice } from '../kernels/index.js';
 import { type BuiltTrie, buildStaticTrie, type SidRows } from './build.js';
 import { childMaskBudget } from './child-masks.js';
-import type { Progress } from './read-items.js';
+import type { Progress } from './progress.js';
 
 export interface BuildOptions {
   /** How many threads the native builder may take, by default all; the js builder takes one. */

@@ -1,134 +1,155 @@
-import { basename } from 'node:path';
-import { EspalierError } from '../errors.js';
-import type { TopLevel } from '../kernels/index.js';
-import { wideRows } from './build.js';
+import type { LeafItems } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
-import type { AttributeSchema, AttributeType, Column } from './columns.js';
-import { packStrings, unpackStrings } from './packed-strings.js';
-import { readSectionFile, type SectionArray, writeSectionFile } from './section-file.js';
+import {
+  type ColumnMeta,
+  columnFromSections,
+  columnToSections,
+  type TakeSection,
+} from './column-sections.js';
+import type { Column, ColumnTable } from './columns.js';
+import { ItemIds } from './item-ids.js';
+import { type SectionArray, SectionFile, writeSectionFile } from './section-file.js';
+import { StringTable } from './string-table.js';
+import { type TrieMeta, trieFromSections, trieMeta, trieSections } from './trie-sections.js';
+import { verifyCatalogVersion } from './verify-catalog.js';
 
 const KIND = 'catalog-version';
+/** Of the time that verifying takes, about how much goes into the checksums. */
+const CHECKSUM_SHARE = 0.3;
 
-interface Meta {
-  leafCount: number;
+interface CatalogMeta extends TrieMeta {
   itemCount: number;
-  codebookSizes: number[];
-  attributes: AttributeSchema;
+  /** Of the hashes of the ids. */
+  idSeed: number;
+  attributes: Record<string, ColumnMeta>;
 }
 
 /** Writes a catalog version to one file, durably. */
 export function writeCatalogFile(path: string, { trie, leafItems, ids, table }: CatalogVersion): void {
-  const sections = new Map<string, SectionArray>();
-  sections.set('rows', trie.rows);
-  trie.newPrefix.forEach((bits, level) => {
-    sections.set(`newPrefix.${level}`, bits);
-  });
-  trie.topLevels.forEach(({ codes, leafStart, firstChild }, level) => {
-    sections.set(`top.${level}.codes`, codes);
-    sections.set(`top.${level}.leafStart`, leafStart);
-    if (firstChild) sections.set(`top.${level}.firstChild`, firstChild);
-  });
-  sections.set('itemStart', leafItems.itemStart);
-  sections.set('sharedLeaves', leafItems.sharedLeaves);
-  sections.set('sharedStart', leafItems.sharedStart);
-  addStrings(sections, 'ids', ids);
-  const attributes: Record<string, { type: AttributeType }> = {};
-  for (const [name, column] of table.columns) {
-    attributes[name] = { type: column.type };
-    addColumn(sections, `column.${name}`, column);
-  }
-  const meta: Meta = {
-    leafCount: trie.leafCount,
-    itemCount: table.itemCount,
-    codebookSizes: [...trie.codebookSizes],
-    attributes,
+  const columns = [...table.columns].map(([name, column]) => ({
+    name,
+    ...columnToSections(columnKey(name), column),
+  }));
+  const sections: [string, SectionArray][] = [
+    ...trieSections(trie),
+    ['sharedLeaves', leafItems.sharedLeaves],
+    ['sharedStart', leafItems.sharedStart],
+    ['ids.bytes', ids.strings.bytes],
+    ['ids.offsets', ids.strings.offsets],
+    ['ids.hashes', ids.hashes],
+    ['ids.items', ids.items],
+    ...columns.flatMap((column) => column.sections),
+  ];
+  const meta: CatalogMeta = {
+    ...trieMeta(trie),
+    itemCount: leafItems.itemCount,
+    idSeed: ids.seed,
+    attributes: Object.fromEntries(columns.map(({ name, meta }) => [name, meta])),
   };
   writeSectionFile(path, KIND, { meta, sections });
 }
 
-/** @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is truncated, damaged or of another kind. */
+/**
+ * Opens a file that `verifyCatalogFile` has read. Header and shape are checked, and no array of a length that
+ * goes with the items is read: it takes the same time for any size.
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is truncated, damaged or of another kind.
+ */
 export function openCatalogFile(path: string): CatalogVersion {
-  const { meta, sections } = readSectionFile<Meta>(path, KIND);
-  const { leafCount, itemCount, codebookSizes } = meta;
-  const take = <Type extends SectionArray>(
-    name: string,
-    type: abstract new (...args: never[]) => Type,
-  ): Type => {
-    const section = sections.get(name);
-    if (section instanceof type) return section;
-    throw new EspalierError(
-      'ESP_ARTIFACT_CORRUPT',
-      `${basename(path)}: section ${name} must be a ${type.name}`,
-    );
-  };
-  const codes = wideRows(codebookSizes) ? Uint32Array : Uint16Array;
-  const strings = (name: string) =>
-    unpackStrings({
-      bytes: take(`${name}.bytes`, Uint8Array),
-      offsets: take(`${name}.offsets`, Uint32Array),
+  const file = new SectionFile<CatalogMeta>(path, KIND);
+  try {
+    return versionFromSections(file);
+  } finally {
+    file.close();
+  }
+}
+
+/**
+ * Reads a file as a whole, and checks that it is what was written (checksums) and that it means something.
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT with the first fault.
+ */
+export function verifyCatalogFile(path: string, onProgress: (fraction: number) => void = () => {}): void {
+  const file = new SectionFile<CatalogMeta>(path, KIND);
+  try {
+    file.verify((fraction) => onProgress(fraction * CHECKSUM_SHARE));
+    verifyCatalogVersion(versionFromSections(file), (fraction) => {
+      onProgress(CHECKSUM_SHARE + fraction * (1 - CHECKSUM_SHARE));
     });
-  const topLevels = codebookSizes.slice(0, 2).map(
-    (_, level, levels): TopLevel => ({
-      codes: take<Uint16Array | Uint32Array>(`top.${level}.codes`, codes),
-      leafStart: take(`top.${level}.leafStart`, Uint32Array),
-      firstChild: level + 1 < levels.length ? take(`top.${level}.firstChild`, Uint32Array) : null,
-    }),
-  );
-  const columns = new Map<string, Column>();
-  for (const [name, { type }] of Object.entries(meta.attributes)) {
-    const key = `column.${name}`;
-    const present = take(`${key}.present`, Uint32Array);
-    if (type === 'bool') {
-      columns.set(name, { type, present, values: take(`${key}.values`, Uint8Array) });
-    } else if (type === 'string' || type === 'string[]') {
-      const values = {
-        present,
-        codes: take(`${key}.codes`, Uint32Array),
-        dictionary: strings(`${key}.dictionary`),
-      };
-      columns.set(
-        name,
-        type === 'string'
-          ? { type, ...values }
-          : { type, ...values, offsets: take(`${key}.offsets`, Uint32Array) },
-      );
-    } else {
-      columns.set(name, { type, present, values: take(`${key}.values`, Float64Array) });
-    }
+  } finally {
+    file.close();
   }
+}
+
+function versionFromSections(file: SectionFile<CatalogMeta>): CatalogVersion {
+  // Whoever wrote the header may have written anything.
+  const meta: Partial<CatalogMeta> | null = file.meta;
+  const { itemCount, idSeed, attributes } = meta ?? {};
+  const isWellFormed =
+    isU32(itemCount) && isU32(idSeed) && isObject(attributes) && Object.values(attributes).every(isObject);
+  if (!isWellFormed) throw file.corrupt('a header of items and attributes', 'one without');
+  const trie = trieFromSections(file, file.meta);
   return {
-    trie: {
-      leafCount,
-      levelCount: codebookSizes.length,
-      codebookSizes,
-      rows: take<Uint16Array | Uint32Array>('rows', codes),
-      newPrefix: codebookSizes.map((_, level) => take(`newPrefix.${level}`, Uint32Array)),
-      topLevels,
-    },
-    leafItems: {
-      itemCount,
-      itemStart: take('itemStart', Uint32Array),
-      sharedLeaves: take('sharedLeaves', Uint32Array),
-      sharedStart: take('sharedStart', Uint32Array),
-    },
-    ids: strings('ids'),
-    table: { itemCount, columns },
+    trie,
+    leafItems: leafItemsFromSections(file, trie.leafCount, itemCount),
+    ids: idsFromSections(file, itemCount, idSeed),
+    table: tableFromSections(file, itemCount, attributes),
   };
 }
 
-function addColumn(sections: Map<string, SectionArray>, key: string, column: Column): void {
-  sections.set(`${key}.present`, column.present);
-  if ('values' in column) sections.set(`${key}.values`, column.values);
-  if ('offsets' in column) sections.set(`${key}.offsets`, column.offsets);
-  if ('dictionary' in column) {
-    sections.set(`${key}.codes`, column.codes);
-    addStrings(sections, `${key}.dictionary`, column.dictionary);
+/** Every other array is reached through these: they are checked whole, and few leaves are shared. */
+function leafItemsFromSections(
+  file: SectionFile<CatalogMeta>,
+  leafCount: number,
+  itemCount: number,
+): LeafItems {
+  const sharedLeaves = file.take('sharedLeaves', Uint32Array);
+  const sharedStart = file.take('sharedStart', Uint32Array, sharedLeaves.length + 1);
+  let fits = sharedStart[0] === 0;
+  for (let index = 0; index < sharedLeaves.length && fits; index++) {
+    const isNext = index === 0 || sharedLeaves[index] > sharedLeaves[index - 1];
+    fits = isNext && sharedLeaves[index] < leafCount && sharedStart[index + 1] >= sharedStart[index] + 2;
   }
+  if (!fits) throw file.corrupt('shared leaves that ascend, with two items or more each', 'others');
+  const found = leafCount - sharedLeaves.length + sharedStart[sharedLeaves.length];
+  if (found !== itemCount) throw file.corrupt(`${itemCount} items on the leaves`, String(found));
+  return { itemCount, leafCount, sharedLeaves, sharedStart };
 }
 
-function addStrings(sections: Map<string, SectionArray>, key: string, strings: readonly string[]): void {
-  const { bytes, offsets } = packStrings(strings);
-  // A Buffer is a Uint8Array, but its class would not match the section's type when it is read again.
-  sections.set(`${key}.bytes`, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-  sections.set(`${key}.offsets`, offsets);
+function idsFromSections(file: SectionFile<CatalogMeta>, itemCount: number, seed: number): ItemIds {
+  const bytes = file.take('ids.bytes', Uint8Array);
+  const offsets = file.take('ids.offsets', Uint32Array, itemCount + 1);
+  if (offsets[0] !== 0 || offsets[itemCount] !== bytes.length) {
+    throw file.corrupt(`ids of ${bytes.length} bytes`, `offsets ${offsets[0]} to ${offsets[itemCount]}`);
+  }
+  return new ItemIds(
+    new StringTable(bytes, offsets),
+    file.take('ids.hashes', Uint32Array, itemCount),
+    file.take('ids.items', Uint32Array, itemCount),
+    seed,
+  );
+}
+
+function tableFromSections(
+  file: SectionFile<CatalogMeta>,
+  itemCount: number,
+  attributes: CatalogMeta['attributes'],
+): ColumnTable {
+  const take: TakeSection = (name, ...types) =>
+    file.take(name, types) as InstanceType<(typeof types)[number]>;
+  const columns = new Map<string, Column>();
+  for (const [name, meta] of Object.entries(attributes)) {
+    columns.set(name, columnFromSections(columnKey(name), meta, take, itemCount));
+  }
+  return { itemCount, columns };
+}
+
+function columnKey(name: string): string {
+  return `column.${name}`;
+}
+
+function isU32(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,13 +1,20 @@
-export { type BuiltTrie, buildStaticTrie, leafRanksOfRows, MAX_CODEBOOK_SIZE, MAX_LEVELS, type SidRows } from './build.js';
+export {
+  type BuiltTrie,
+  buildStaticTrie,
+  leafRanksOfRows,
+  MAX_CODEBOOK_SIZE,
+  MAX_LEVELS,
+  type SidRows,
+} from './build.js';
 export { type BuildOptions, buildTrie } from './build-trie.js';
-export { openCatalogFile, writeCatalogFile } from './catalog-file.js';
+export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
 export { type CatalogVersion, CatalogVersionBuilder, compareCodeUnits, sidOf } from './catalog-version.js';
+export { buildColumn } from './column-builder.js';
 export {
   type AttributeSchema,
   type AttributeType,
   type AttributeValue,
   attributeTypes,
-  buildColumn,
   type Column,
   type ColumnTable,
   jsonValueAt,
@@ -29,7 +36,8 @@ export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js
 export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
-export { type Progress, readItems } from './read-items.js';
+export type { Progress } from './progress.js';
+export { readItems } from './read-items.js';
 export { findRepeatedName } from './repeated-name.js';
 export {
   compileRule,
@@ -39,5 +47,6 @@ export {
   type ParamValue,
   type RuleParams,
 } from './rules/index.js';
-export { writeTrieFile } from './trie-file.js';
+export { openTrieFile, writeTrieFile } from './trie-file.js';
+export { trieByteLength } from './trie-sections.js';
 export { type FanOut, type TrieStats, trieStats } from './trie-stats.js';

@@ -4,12 +4,11 @@ import { describe, type ErrorDetail, EspalierError } from '../errors.js';
 import { type CatalogVersion, CatalogVersionBuilder } from './catalog-version.js';
 import type { AttributeSchema } from './columns.js';
 import { parseItem } from './item-parser.js';
+import type { Progress } from './progress.js';
 import { readLines } from './read-lines.js';
 
 const MAX_BAD_LINES = 100;
 const PROGRESS_EVERY_LINES = 8_192;
-
-export type Progress = (phase: string, fraction: number) => void;
 
 /**
  * Reads an NDJSON file of items into a catalog version. Blank lines are skipped. All or nothing.
@@ -35,8 +34,7 @@ export async function readItems(
   }
   if (badLines > 0) throw badUpload(faults, badLines);
   if (builder.itemCount === 0) throw new EspalierError('ESP_UPLOAD_EMPTY', 'the upload has no items');
-  onProgress('building', 0);
-  return builder.build();
+  return builder.build({ onProgress });
 }
 
 function addLine(

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type CatalogVersion, readItems, valueAt } from '../../src/static-trie/index.js';
+import { contentOf, idsOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-read-items-'));
@@ -22,7 +23,7 @@ describe('reading items', () => {
         '{"id":"a","sid":[0,299],"gift":null,"since":"2011-12-09"}',
       ].join('\n'),
     );
-    expect(version.ids).toEqual(['a', 'b']);
+    expect(idsOf(version)).toEqual(['a', 'b']);
     const values = (item: number) =>
       Object.keys(everyType).map((name) => valueAt(version.table.columns.get(name)!, item));
     expect(values(1)).toEqual([true, 3, 2.5, 'x', Date.UTC(2011, 11, 9, 11, 50), ['p', 'q']]);
@@ -97,7 +98,16 @@ describe('reading items', () => {
   it('gives the same version whatever the order of the lines', async () => {
     const lines = ['{"id":"b","sid":[1,2]}', '{"id":"a","sid":[1,2]}', '{"id":"c","sid":[0,2]}'];
     const forward = await read(lines.join('\n'));
-    expect(await read(lines.toReversed().join('\n'))).toEqual(forward);
-    expect(forward.ids).toEqual(['c', 'a', 'b']);
+    const backward = await read(lines.toReversed().join('\n'));
+    expect(contentOf(backward)).toEqual(contentOf(forward));
+    expect(backward.trie).toEqual(forward.trie);
+    expect(backward.leafItems).toEqual(forward.leafItems);
+    expect(idsOf(forward)).toEqual(['c', 'a', 'b']);
+  });
+
+  it('orders the items of a leaf by UTF-16 code units, where UTF-8 has another order', async () => {
+    const ids = ['\u{1f381}', '\uff5e', 'z', 'za', '\ue000'];
+    const version = await read(ids.map((id) => JSON.stringify({ id, sid: [1, 2] })).join('\n'));
+    expect(idsOf(version)).toEqual(['z', 'za', '\u{1f381}', '\ue000', '\uff5e']);
   });
 });

@@ -77,6 +77,7 @@ export class CatalogService {
         const sets = this.#deps.store.listSets(name);
         // At the time at which each was last evaluated, so that the same items are allowed as before.
         const evaluatedAt = (set: SetRecord) => (set.updatedAt > activatedAt! ? set.updatedAt : activatedAt!);
+        await this.#evaluator.verify(record, activeVersion);
         const snapshots = await this.#evaluator.evaluateAll(record, activeVersion, sets, evaluatedAt);
         await this.#prepare(record, activeVersion, this.#modelOf(record), snapshots);
         await this.#serve(name, snapshots);
@@ -289,6 +290,7 @@ export class CatalogService {
   /** Prepares everything for a version, writes the pointer, and switches. Nothing fails after the pointer. */
   async #activate(record: CatalogRecord, version: number, model: ModelRef): Promise<CatalogRecord> {
     const activatedAt = new Date().toISOString();
+    await this.#evaluator.verify(record, version);
     const sets = this.#deps.store.listSets(record.name);
     const snapshots = await this.#evaluator.evaluateAll(record, version, sets, () => activatedAt);
     await this.#prepare(record, version, model, snapshots);

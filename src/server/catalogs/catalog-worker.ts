@@ -15,6 +15,7 @@ import {
   type RuleParams,
   readItems,
   sidOf,
+  verifyCatalogFile,
   writeCatalogFile,
 } from '../../static-trie/index.js';
 
@@ -69,6 +70,11 @@ const handlers = {
     compileRule(rule, schema, params);
   },
 
+  /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
+  verify(path: string): void {
+    verify(path);
+  },
+
   evaluate(task: RuleTask): ConstraintSet {
     return evaluate(open(task.path), task);
   },
@@ -81,7 +87,7 @@ const handlers = {
     return {
       items: set.itemCount,
       leaves: set.leafCount,
-      liveChildrenPerLevel: countLiveNodes(trie, set.live.leafBits),
+      liveChildrenPerLevel: countLiveNodes(trie, set),
       sample: sampleOf(version, itemBits),
     };
   },
@@ -92,7 +98,17 @@ export type CatalogHandlers = typeof handlers;
 const opened = new Map<string, CatalogVersion>();
 const MAX_OPENED = 2;
 
+/** Files that were sound when they were read; they never change, so that once is enough for rules. */
+const verified = new Set<string>();
+
+function verify(path: string): void {
+  verified.delete(path);
+  verifyCatalogFile(path);
+  verified.add(path);
+}
+
 function open(path: string): CatalogVersion {
+  if (!verified.has(path)) verify(path);
   const version = opened.get(path) ?? openCatalogFile(path);
   opened.delete(path);
   opened.set(path, version);
@@ -120,7 +136,7 @@ function sampleOf(version: CatalogVersion, itemBits: Uint32Array): RulePreview['
       const value = jsonValueAt(column, item);
       if (value !== undefined) attributes[name] = value;
     }
-    sample.push({ id: ids[item], sid: Array.from(sidOf(version, item)), attributes });
+    sample.push({ id: ids.at(item), sid: Array.from(sidOf(version, item)), attributes });
   }
   return sample;
 }

@@ -30,6 +30,14 @@ export class SetEvaluator {
     await this.#thread.call('checkRule', rule, attributes, params);
   }
 
+  /**
+   * Reads a catalog version's file as a whole, before the decode engine opens it without reading it.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   */
+  async verify({ name }: CatalogRecord, catalogVersion: number): Promise<void> {
+    await this.#thread.call('verify', this.#store.catalogFilePath(name, catalogVersion));
+  }
+
   /** @throws EspalierError ESP_RULE_… */
   async evaluate(
     catalog: CatalogRecord,

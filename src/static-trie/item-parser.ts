@@ -100,7 +100,7 @@ const parsers: Record<
   },
   double: {
     expected: 'a number (double)',
-    parse: (value) => (typeof value === 'number' ? value : undefined),
+    parse: (value) => (Number.isFinite(value) ? (value as number) : undefined),
   },
   string: { expected: `a string of at most ${MAX_STRING_LENGTH} characters`, parse: parseString },
   timestamp: {

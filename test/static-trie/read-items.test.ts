@@ -48,6 +48,7 @@ describe('reading items', () => {
       '9007199254740992',
     ],
     ['{"id":"a","sid":[1,3],"price":"2.5"}', 'price', 'a number (double)', '"2.5"'],
+    ['{"id":"a","sid":[1,3],"price":1e999}', 'price', 'a number (double)', 'Infinity'],
     ['{"id":"a","sid":[1,3],"title":7}', 'title', 'a string of at most 32768 characters', '7'],
     [
       '{"id":"a","sid":[1,3],"since":"2011-02-30"}',

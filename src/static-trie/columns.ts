@@ -43,7 +43,15 @@ export interface StringListColumn extends OfType<'string[]'> {
   codes: DictionaryCodes;
   dictionary: StringTable;
 }
-export type Column = BoolColumn | NumberColumn | StringColumn | StringListColumn;
+export interface ColumnByType {
+  bool: BoolColumn;
+  int64: NumberColumn;
+  double: NumberColumn;
+  timestamp: NumberColumn;
+  string: StringColumn;
+  'string[]': StringListColumn;
+}
+export type Column = ColumnByType[AttributeType];
 
 /** All attributes of a catalog version, item by item in the order of its static trie. */
 export interface ColumnTable {

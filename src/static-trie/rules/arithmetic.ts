@@ -1,4 +1,4 @@
-import { isBitSet, setBit } from '../../kernels/index.js';
+import { clearBit, isBitSet } from '../../kernels/index.js';
 import {
   type Context,
   maskOf,
@@ -6,7 +6,7 @@ import {
   type Numbers,
   type NumberType,
   numberNode,
-  union,
+  presentInBoth,
 } from './values.js';
 
 export type Operator = '+' | '-' | '*' | '/' | '%';
@@ -44,21 +44,22 @@ export function arithmetic(
     const a = left.evaluate(context);
     const b = right.evaluate(context);
     if (type === 'int') return intArithmetic(operator, a, b, context);
-    const isError = union(a.isError, b.isError);
+    const present = presentInBoth(a, b, context);
     const values = doubleArithmetic(operator, a.values as Float64Array, b.values as Float64Array, context);
-    if (type === 'timestamp') refuseOutside(values, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, isError);
-    if (type === 'duration') refuseOutside(values, -LONGEST_DURATION_MS, LONGEST_DURATION_MS, isError);
-    return { values, isError };
+    if (type === 'timestamp') refuseOutside(values, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, present);
+    if (type === 'duration') refuseOutside(values, -LONGEST_DURATION_MS, LONGEST_DURATION_MS, present);
+    return { values, present };
   });
 }
 
 export function negateNumber(start: number, operand: NumberNode): NumberNode {
   return numberNode(operand.type, start, operand.constant, (context) => {
-    const { values, isError } = operand.evaluate(context);
-    if (operand.type === 'double')
-      return { values: (values as Float64Array).map((value) => -value), isError };
-    const zero = { values: new Float64Array(1), isError };
-    return intArithmetic('-', zero, { values, isError }, context);
+    const { values, present } = operand.evaluate(context);
+    if (operand.type === 'double') {
+      return { values: (values as Float64Array).map((value) => -value), present };
+    }
+    const zero = { values: new Float64Array(1), present };
+    return intArithmetic('-', zero, { values, present }, context);
   });
 }
 
@@ -91,14 +92,14 @@ function doubleArithmetic(operator: Operator, a: Float64Array, b: Float64Array, 
  * else all again in BigInt. Overflow and division by zero are errors of that item.
  */
 function intArithmetic(operator: Operator, a: Numbers, b: Numbers, context: Context): Numbers {
-  const isError = union(a.isError, b.isError);
+  const present = presentInBoth(a, b, context);
   if (!(a.values instanceof Float64Array && b.values instanceof Float64Array)) {
-    return wideArithmetic(operator, a, b, isError, context);
+    return wideArithmetic(operator, a, b, present, context);
   }
   const divides = operator === '/' || operator === '%';
   if (divides) {
     for (let index = 0; index < context.itemCount; index++) {
-      if (b.values[index & maskOf(b.values)] === 0) setBit(isError, index);
+      if (b.values[index & maskOf(b.values)] === 0) clearBit(present, index);
     }
   }
   // Taking the remainder away first leaves a quotient that a double holds exactly.
@@ -107,12 +108,12 @@ function intArithmetic(operator: Operator, a: Numbers, b: Numbers, context: Cont
       ? truncatingDivision(a.values, b.values, context)
       : doubleArithmetic(operator, a.values, b.values, context);
   for (let index = 0; index < values.length; index++) {
-    if (!Number.isSafeInteger(values[index]) && !isBitSet(isError, index)) {
-      return wideArithmetic(operator, a, b, isError, context);
+    if (!Number.isSafeInteger(values[index]) && isBitSet(present, index)) {
+      return wideArithmetic(operator, a, b, present, context);
     }
     values[index] += 0; // An int has no −0.
   }
-  return { values, isError };
+  return { values, present };
 }
 
 function truncatingDivision(a: Float64Array, b: Float64Array, { itemCount }: Context): Float64Array {
@@ -125,17 +126,17 @@ function truncatingDivision(a: Float64Array, b: Float64Array, { itemCount }: Con
   return values;
 }
 
-function wideArithmetic(operator: Operator, a: Numbers, b: Numbers, isError: Uint32Array, context: Context) {
+function wideArithmetic(operator: Operator, a: Numbers, b: Numbers, present: Uint32Array, context: Context) {
   const values = new BigInt64Array(context.itemCount);
   for (let index = 0; index < values.length; index++) {
-    if (isBitSet(isError, index)) continue;
+    if (!isBitSet(present, index)) continue;
     const x = BigInt(a.values[index & maskOf(a.values)]);
     const y = BigInt(b.values[index & maskOf(b.values)]);
     const exact = wideResult(operator, x, y);
-    if (exact === undefined || BigInt.asIntN(64, exact) !== exact) setBit(isError, index);
+    if (exact === undefined || BigInt.asIntN(64, exact) !== exact) clearBit(present, index);
     else values[index] = exact;
   }
-  return { values, isError };
+  return { values, present };
 }
 
 function wideResult(operator: Operator, x: bigint, y: bigint): bigint | undefined {
@@ -153,8 +154,8 @@ function wideResult(operator: Operator, x: bigint, y: bigint): bigint | undefine
   }
 }
 
-function refuseOutside(values: Float64Array, least: number, most: number, isError: Uint32Array): void {
+function refuseOutside(values: Float64Array, least: number, most: number, present: Uint32Array): void {
   for (let index = 0; index < values.length; index++) {
-    if (!(values[index] >= least && values[index] <= most)) setBit(isError, index);
+    if (!(values[index] >= least && values[index] <= most)) clearBit(present, index);
   }
 }

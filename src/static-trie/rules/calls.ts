@@ -1,5 +1,5 @@
 import { isNumeric, isTime, typeName, wantBool, wantString } from './checks.js';
-import { testStrings } from './compare.js';
+import { type StringTest, testStrings } from './compare.js';
 import { fault } from './fault.js';
 import { convert, parseDuration, parseTimestamp, stringSize, timeMethods, timePart } from './functions.js';
 import { numberConstant } from './leaves.js';
@@ -8,13 +8,9 @@ import type { Scope } from './scope.js';
 import type { Expr } from './syntax.js';
 import type { BoolNode, Node, NumberNode, ScalarNode } from './values.js';
 
-const stringTests: Record<string, (text: string, part: string) => boolean> = {
-  contains: (text, part) => text.includes(part),
-  startsWith: (text, part) => text.startsWith(part),
-  endsWith: (text, part) => text.endsWith(part),
-};
+const stringTests: readonly string[] = ['contains', 'startsWith', 'endsWith'] satisfies StringTest[];
 const functions = ['size', 'timestamp', 'duration', 'int', 'double'];
-const methods = ['size', ...Object.keys(stringTests), ...timeMethods];
+const methods = ['size', ...stringTests, ...timeMethods];
 
 /** A function `name(args)`, or a method `target.name(args)`. */
 export function compileFunction(
@@ -29,7 +25,7 @@ export function compileFunction(
     const found = target ? `.${name}()` : `${name}()`;
     throw fault('ESP_RULE_UNSUPPORTED', start, `one of the ${kind} ${known.join(', ')}`, found);
   }
-  const arity = target === undefined || Object.hasOwn(stringTests, name) ? 1 : 0;
+  const arity = target === undefined || stringTests.includes(name) ? 1 : 0;
   if (args.length !== arity) {
     // CEL's time methods take a time zone; ours answer in UTC only.
     const code = timeMethods.includes(name) ? 'ESP_RULE_UNSUPPORTED' : 'ESP_RULE_TYPE';
@@ -37,9 +33,10 @@ export function compileFunction(
   }
   const operand = target ?? args[0];
   if (name === 'size') return size(start, operand);
-  if (Object.hasOwn(stringTests, name)) {
+  if (stringTests.includes(name)) {
     const text = wantString(operand, `what .${name}() is called on`);
-    return testStrings(start, text, wantString(args[0], `the argument of .${name}()`), stringTests[name]);
+    const part = wantString(args[0], `the argument of .${name}()`);
+    return testStrings(start, name as StringTest, text, part);
   }
   if (target) {
     const part = isTime(target) ? timePart(start, name, target) : undefined;

@@ -1,14 +1,18 @@
 import { isBitSet } from '../../kernels/index.js';
+import { badCode } from '../number-column.js';
+import { chooseBool } from './logic.js';
 import {
   type BoolNode,
-  type Bools,
-  boolNode,
+  bitsOf,
+  type Context,
+  isPresent,
   maskOf,
   type NumberNode,
   numberNode,
   type ScalarNode,
   type StringNode,
   stringNode,
+  truthOf,
 } from './values.js';
 
 /** `condition ? yes : no`, the branches of one type; an error of the condition or the chosen branch stays. */
@@ -18,63 +22,67 @@ export function choose(start: number, condition: BoolNode, yes: ScalarNode, no: 
   return chooseNumber(start, condition, yes, no as NumberNode);
 }
 
-function chooseBool(start: number, condition: BoolNode, yes: BoolNode, no: BoolNode): BoolNode {
-  const constant = condition.constant && yes.constant && no.constant;
-  return boolNode(start, constant, (context) => {
-    const test = condition.evaluate(context);
-    const a = yes.evaluate(context);
-    const b = no.evaluate(context);
-    const isError = chosenErrors(test, a.isError, b.isError);
-    return { isTrue: pick(test, a.isTrue, b.isTrue).map((word, i) => word & ~isError[i]), isError };
-  });
-}
-
 function chooseNumber(start: number, condition: BoolNode, yes: NumberNode, no: NumberNode): NumberNode {
   const constant = condition.constant && yes.constant && no.constant;
   return numberNode(yes.type, start, constant, (context) => {
-    const test = condition.evaluate(context);
     const a = yes.evaluate(context);
     const b = no.evaluate(context);
-    const isError = chosenErrors(test, a.isError, b.isError);
+    const { isYes, present } = choice(condition, a, b, context);
     const at = (index: number) => {
-      const { values } = isBitSet(test.isTrue, index) ? a : b;
+      const { values } = isBitSet(isYes, index) ? a : b;
       return values[index & maskOf(values)];
     };
     if (a.values instanceof Float64Array && b.values instanceof Float64Array) {
       const values = new Float64Array(context.itemCount);
       for (let index = 0; index < values.length; index++) values[index] = at(index) as number;
-      return { values, isError };
+      return { values, present };
     }
     const values = new BigInt64Array(context.itemCount);
     for (let index = 0; index < values.length; index++) {
-      if (!isBitSet(isError, index)) values[index] = BigInt(at(index));
+      if (isPresent({ present }, index)) values[index] = BigInt(at(index));
     }
-    return { values, isError };
+    return { values, present };
   });
 }
 
 function chooseString(start: number, condition: BoolNode, yes: StringNode, no: StringNode): StringNode {
   const constant = condition.constant && yes.constant && no.constant;
   return stringNode(start, constant, (context) => {
-    const test = condition.evaluate(context);
     const a = yes.evaluate(context);
     const b = no.evaluate(context);
-    // Both dictionaries, one after the other.
+    const { isYes, present } = choice(condition, a, b, context);
+    const count = a.dictionary.length;
     const codes = new Uint32Array(context.itemCount);
     for (let index = 0; index < codes.length; index++) {
-      codes[index] = isBitSet(test.isTrue, index)
-        ? a.codes[index & maskOf(a.codes)]
-        : a.dictionary.length + b.codes[index & maskOf(b.codes)];
+      const isA = isBitSet(isYes, index);
+      const code = isA ? a.codes[index & maskOf(a.codes)] : b.codes[index & maskOf(b.codes)];
+      // Else it would be one of the other dictionary.
+      if (isA && code >= count && isPresent({ present }, index)) throw badCode(code, count);
+      codes[index] = isA ? code : count + code;
     }
-    const isError = chosenErrors(test, a.isError, b.isError);
-    return { codes, dictionary: [...a.dictionary, ...b.dictionary], isError };
+    // Both dictionaries, one after the other.
+    const dictionary = {
+      length: count + b.dictionary.length,
+      at: (code: number) => (code < count ? a.dictionary.at(code) : b.dictionary.at(code - count)),
+    };
+    return { codes, dictionary, present };
   });
 }
 
-function pick({ isTrue }: Bools, yes: Uint32Array, no: Uint32Array): Uint32Array {
-  return isTrue.map((word, index) => (word & yes[index]) | (~word & no[index]));
-}
-
-function chosenErrors(test: Bools, yes: Uint32Array, no: Uint32Array): Uint32Array {
-  return pick(test, yes, no).map((word, index) => word | test.isError[index]);
+/** Where the condition holds, and which items have a value then. */
+function choice(
+  condition: BoolNode,
+  yes: { present: Uint32Array | null },
+  no: { present: Uint32Array | null },
+  context: Context,
+) {
+  const { whenTrue, whenFalse } = truthOf(condition, context);
+  const isYes = bitsOf(whenTrue, context);
+  const present = bitsOf(whenFalse, context);
+  for (let word = 0; word < present.length; word++) {
+    const a = isYes[word] & (yes.present ? yes.present[word] : -1);
+    const b = present[word] & (no.present ? no.present[word] : -1);
+    present[word] = a | b;
+  }
+  return { isYes, present };
 }

@@ -1,20 +1,24 @@
-import { isBitSet, setBit, wordsFor } from '../../kernels/index.js';
+import { setBit, wordsFor } from '../../kernels/index.js';
+import { findPrefix, findString } from '../sorted-strings.js';
+import { type CodeRange, type Comparison, codeCountOf, codeRange, truthOfRange } from './code-ranges.js';
+import { columnOf } from './leaves.js';
+import { always, failure, never, type Truth, truthOfBits, truthOfLeaf } from './scan-tree.js';
 import {
   type BoolNode,
-  bitsByCode,
   boolNode,
   type Context,
+  constantNumber,
+  constantText,
+  isPresent,
   maskOf,
   type NumberNode,
   type Numbers,
   noBits,
+  presentInBoth,
   type StringNode,
   type Strings,
-  union,
-  without,
+  type Texts,
 } from './values.js';
-
-export type Comparison = '==' | '<' | '<=';
 
 /** Numbers of any two types, or two times of the same type. */
 export function compareNumbers(
@@ -26,16 +30,33 @@ export function compareNumbers(
   // CEL compares an int with a double as doubles, but tells them apart exactly for ==.
   const asDoubles = left.type !== right.type && how !== '==';
   return boolNode(start, left.constant && right.constant, (context) => {
+    if (right.constant && left.attribute) return compareAttribute(how, left, right, asDoubles, context);
+    if (left.constant && right.attribute) return compareAttribute(how, right, left, asDoubles, context, true);
     const a = left.evaluate(context);
     const b = right.evaluate(context);
-    const isError = union(a.isError, b.isError);
     const { itemCount } = context;
     const bits =
       a.values instanceof Float64Array && b.values instanceof Float64Array
         ? compareDoubles(how, a.values, b.values, itemCount)
         : compareWide(how, a, b, asDoubles, itemCount);
-    return { isTrue: without(bits, isError), isError };
+    return truthOfBits(bits, presentInBoth(a, b, context));
   });
+}
+
+/** `attribute how constant`, the other way round where swapped: a range of the column's codes. */
+function compareAttribute(
+  how: Comparison,
+  { attribute }: NumberNode,
+  other: NumberNode,
+  asDoubles: boolean,
+  context: Context,
+  isSwapped = false,
+): Truth {
+  const column = columnOf(context, attribute!.name, attribute!.type);
+  const constant = constantNumber(other, context);
+  if (column === undefined || constant === undefined) return failure;
+  const range = codeRange(column, how, asDoubles ? Number(constant) : constant, isSwapped);
+  return truthOfRange(column, codeCountOf(column), range);
 }
 
 function compareDoubles(how: Comparison, a: Float64Array, b: Float64Array, itemCount: number): Uint32Array {
@@ -69,50 +90,87 @@ function compareWide(how: Comparison, a: Numbers, b: Numbers, asDoubles: boolean
   return bits;
 }
 
-/** `test(left, right)` for each item: a comparison, or a method like `contains`. */
-export function testStrings(
-  start: number,
-  left: StringNode,
-  right: StringNode,
-  test: (left: string, right: string) => boolean,
-): BoolNode {
+const tests = {
+  '==': (left: string, right: string) => left === right,
+  '<': (left: string, right: string) => left < right,
+  '<=': (left: string, right: string) => left <= right,
+  contains: (left: string, right: string) => left.includes(right),
+  startsWith: (left: string, right: string) => left.startsWith(right),
+  endsWith: (left: string, right: string) => left.endsWith(right),
+} as const;
+export type StringTest = keyof typeof tests;
+
+/** A comparison of two strings, or a method like `contains`. */
+export function testStrings(start: number, how: StringTest, left: StringNode, right: StringNode): BoolNode {
   return boolNode(start, left.constant && right.constant, (context) => {
-    const a = left.evaluate(context);
-    const b = right.evaluate(context);
-    const isError = union(a.isError, b.isError);
-    return { isTrue: without(matching(a, b, isError, test, context), isError), isError };
+    if (right.constant) {
+      const strings = left.evaluate(context);
+      const constant = constantText(right, context);
+      return constant === undefined ? failure : testConstant(how, strings, constant, context);
+    }
+    if (left.constant) {
+      const strings = right.evaluate(context);
+      const constant = constantText(left, context);
+      if (constant === undefined) return failure;
+      if (how === '==') return testConstant(how, strings, constant, context);
+      return truthByEntry(strings, (entry) => tests[how](constant, entry), context);
+    }
+    return truthByItem(how, left.evaluate(context), right.evaluate(context), context);
   });
 }
 
-function matching(
-  a: Strings,
-  b: Strings,
-  isError: Uint32Array,
-  test: (left: string, right: string) => boolean,
-  context: Context,
-): Uint32Array {
-  const { itemCount } = context;
-  // One side is the same for all items: once for each entry of the other's dictionary.
-  if (b.codes.length === 1) {
-    const constant = b.dictionary[b.codes[0]] ?? '';
-    return bitsByCode(
-      a.codes,
-      Uint8Array.from(a.dictionary, (entry) => Number(test(entry, constant))),
-      itemCount,
-    );
+function testConstant(how: StringTest, strings: Strings, constant: string, context: Context): Truth {
+  // Half a surrogate pair begins strings whose bytes do not begin with its own.
+  const range =
+    strings.sorted && (how === '==' || (how === 'startsWith' && constant.isWellFormed()))
+      ? dictionaryRange(strings.sorted, how, constant)
+      : undefined;
+  if (range && strings.sorted) return truthOfRange(strings, strings.sorted.length, range);
+  return truthByEntry(strings, (entry) => tests[how](entry, constant), context);
+}
+
+function dictionaryRange(
+  dictionary: NonNullable<Strings['sorted']>,
+  how: '==' | 'startsWith',
+  constant: string,
+): CodeRange {
+  if (how === '==') {
+    const code = findString(dictionary, constant);
+    return code < 0 ? { low: 1, high: 0 } : { low: code, high: code };
   }
-  if (a.codes.length === 1) {
-    const constant = a.dictionary[a.codes[0]] ?? '';
-    return bitsByCode(
-      b.codes,
-      Uint8Array.from(b.dictionary, (entry) => Number(test(constant, entry))),
-      itemCount,
-    );
+  const { start, end } = findPrefix(dictionary, constant);
+  return { low: start, high: end - 1 };
+}
+
+/** The test of each entry of a dictionary, once. */
+export function flagsOf(dictionary: Texts, test: (entry: string) => boolean): Uint32Array {
+  const flags = new Uint32Array(wordsFor(dictionary.length));
+  for (let code = 0; code < dictionary.length; code++) {
+    if (test(dictionary.at(code)!)) setBit(flags, code);
   }
+  return flags;
+}
+
+function truthByEntry(strings: Strings, test: (entry: string) => boolean, context: Context): Truth {
+  return truthOfFlags(strings, flagsOf(strings.dictionary, test), context);
+}
+
+/** The items whose code has a flag. */
+export function truthOfFlags({ codes, present }: Strings, flags: Uint32Array, { itemCount }: Context): Truth {
+  if (codes.length === itemCount) return truthOfLeaf({ kind: 'flags', codes, flags, negate: false, present });
+  // One slot for all items.
+  const isFlagged = ((flags[codes[0] >>> 5] >>> (codes[0] & 31)) & 1) === 1;
+  return isFlagged ? always(present) : never(present);
+}
+
+function truthByItem(how: StringTest, a: Strings, b: Strings, context: Context): Truth {
   const bits = noBits(context);
-  for (let index = 0; index < itemCount; index++) {
-    if (isBitSet(isError, index)) continue;
-    if (test(a.dictionary[a.codes[index]], b.dictionary[b.codes[index]])) setBit(bits, index);
+  const present = presentInBoth(a, b, context);
+  for (let index = 0; index < context.itemCount; index++) {
+    if (!isPresent({ present }, index)) continue;
+    const left = a.dictionary.at(a.codes[index & maskOf(a.codes)])!;
+    const right = b.dictionary.at(b.codes[index & maskOf(b.codes)])!;
+    if (tests[how](left, right)) setBit(bits, index);
   }
-  return bits;
+  return truthOfBits(bits, present);
 }

@@ -1,12 +1,14 @@
+import { scan } from '../../kernels/index.js';
 import type { AttributeSchema, ColumnTable } from '../columns.js';
 import { wantBool } from './checks.js';
 import { compileExpression } from './compile-expression.js';
 import { fault } from './fault.js';
 import { expectedName } from './names.js';
 import type { RuleParams } from './params.js';
+import type { ScanWith } from './scan-tree.js';
 import type { Scope } from './scope.js';
 import { parseRule } from './syntax.js';
-import { type BoolNode, newContext } from './values.js';
+import { type BoolNode, bitsOf, newContext, truthOf } from './values.js';
 
 /** A rule as a tree of column operations: for one schema and one set of parameters. */
 export interface CompiledRule {
@@ -44,10 +46,15 @@ export function compileRule(source: string, schema: AttributeSchema, params: Rul
  * The items that the rule allows: those for which it is true (neither false nor an error).
  * @param table  of the schema that the rule was compiled for
  * @param nowMs  the value of `now`, in ms since 1970
+ * @param scanWith  what runs the scan program: a kernel's scan
  * @returns one bit an item, wordsFor(itemCount) words, bits beyond itemCount clear; owned by the caller
  */
-export function evaluateRule(rule: CompiledRule, table: ColumnTable, nowMs: number): Uint32Array {
-  const context = newContext(table.itemCount, table, Math.trunc(nowMs));
-  // A copy: a rule like `true` answers with bits that the context shares.
-  return rule.root.evaluate(context).isTrue.slice();
+export function evaluateRule(
+  rule: CompiledRule,
+  table: ColumnTable,
+  nowMs: number,
+  scanWith: ScanWith = scan,
+): Uint32Array {
+  const context = newContext(table.itemCount, table, Math.trunc(nowMs), scanWith);
+  return bitsOf(truthOf(rule.root, context).whenTrue, context);
 }

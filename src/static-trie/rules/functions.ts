@@ -1,23 +1,41 @@
-import { isBitSet, setBit } from '../../kernels/index.js';
+import { clearBit, isBitSet } from '../../kernels/index.js';
+import { badCode } from '../number-column.js';
 import { LONGEST_DURATION_MS } from './arithmetic.js';
 import {
   type Context,
+  isPresent,
   maskOf,
   type NumberNode,
   type Numbers,
   numberNode,
+  ownPresence,
+  presentInBoth,
   type StringNode,
   stringNode,
-  union,
+  type Texts,
 } from './values.js';
 
 /** `size(string)`, in code points. */
 export function stringSize(start: number, operand: StringNode): NumberNode {
   return numberNode('int', start, operand.constant, (context) => {
-    const { codes, dictionary, isError } = operand.evaluate(context);
-    const sizes = dictionary.map((entry) => [...entry].length);
-    return { values: Float64Array.from(codes, (code) => sizes[code] ?? 0), isError };
+    const strings = operand.evaluate(context);
+    const { codes, dictionary, present } = strings;
+    const sizes = new Uint32Array(dictionary.length);
+    for (let code = 0; code < sizes.length; code++) sizes[code] = codePoints(dictionary.at(code)!);
+    const values = new Float64Array(codes.length);
+    for (let index = 0; index < codes.length; index++) {
+      if (!isPresent(strings, index)) continue;
+      if (codes[index] >= sizes.length) throw badCode(codes[index], sizes.length);
+      values[index] = sizes[codes[index]];
+    }
+    return { values, present };
   });
+}
+
+function codePoints(text: string): number {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
 }
 
 /** `left + right`, where at least one side is a constant: once for each entry of the other's dictionary. */
@@ -25,42 +43,48 @@ export function concatenate(start: number, left: StringNode, right: StringNode):
   return stringNode(start, left.constant && right.constant, (context) => {
     const a = left.evaluate(context);
     const b = right.evaluate(context);
-    const isError = union(a.isError, b.isError);
+    const present = presentInBoth(a, b, context);
     if (right.constant) {
-      const suffix = b.dictionary[b.codes[0]];
-      return { codes: a.codes, dictionary: a.dictionary.map((entry) => entry + suffix), isError };
+      const suffix = b.dictionary.at(b.codes[0]);
+      return { codes: a.codes, dictionary: mapTexts(a.dictionary, (entry) => entry + suffix), present };
     }
-    const prefix = a.dictionary[a.codes[0]];
-    return { codes: b.codes, dictionary: b.dictionary.map((entry) => prefix + entry), isError };
+    const prefix = a.dictionary.at(a.codes[0]);
+    return { codes: b.codes, dictionary: mapTexts(b.dictionary, (entry) => prefix + entry), present };
   });
+}
+
+function mapTexts(texts: Texts, map: (entry: string) => string): Texts {
+  return { length: texts.length, at: (index) => map(texts.at(index)!) };
 }
 
 /** `int(x)` and `double(x)`. */
 export function convert(start: number, type: 'int' | 'double', operand: NumberNode): NumberNode {
   return numberNode(type, start, operand.constant, (context) => {
-    const { values, isError } = operand.evaluate(context);
-    if (operand.type === type) return { values, isError };
-    if (type === 'double') return { values: Float64Array.from(values as ArrayLike<number>, Number), isError };
-    if (operand.type === 'double') return truncate(values as Float64Array, isError, context);
+    const numbers = operand.evaluate(context);
+    const { values, present } = numbers;
+    if (operand.type === type) return numbers;
+    if (type === 'double') return { values: Float64Array.from(values as ArrayLike<number>, Number), present };
+    if (operand.type === 'double') return truncate(numbers, context);
     // Whole seconds: of a timestamp since 1970 and rounded down, of a duration rounded towards zero.
     const seconds = operand.type === 'timestamp' ? Math.floor : Math.trunc;
-    return { values: (values as Float64Array).map((ms) => seconds(ms / 1000) + 0), isError };
+    return { values: (values as Float64Array).map((ms) => seconds(ms / 1000) + 0), present };
   });
 }
 
-function truncate(doubles: Float64Array, failed: Uint32Array, { itemCount }: Context): Numbers {
-  const isError = failed.slice();
+function truncate(doubles: Numbers, context: Context): Numbers {
+  const { itemCount } = context;
+  const present = ownPresence(doubles, context);
   const values = new Float64Array(itemCount);
   let isWide = false;
   for (let index = 0; index < itemCount; index++) {
-    if (isBitSet(isError, index)) continue;
-    const value = doubles[index & maskOf(doubles)];
+    if (!isBitSet(present, index)) continue;
+    const value = doubles.values[index & maskOf(doubles.values)] as number;
     // Negated, so that NaN fails; ±2^63 itself fails, too.
-    if (!(Math.abs(value) < 2 ** 63)) setBit(isError, index);
+    if (!(Math.abs(value) < 2 ** 63)) clearBit(present, index);
     else values[index] = Math.trunc(value) + 0;
     isWide ||= !Number.isSafeInteger(values[index]);
   }
-  return { values: isWide ? BigInt64Array.from(values, BigInt) : values, isError };
+  return { values: isWide ? BigInt64Array.from(values, BigInt) : values, present };
 }
 
 const MS_PER_DAY = 86_400_000;
@@ -105,9 +129,9 @@ export function timePart(start: number, method: string, operand: NumberNode): Nu
     part = (ms) => Math.trunc(ms / unit) + 0;
   }
   return numberNode('int', start, operand.constant, (context) => {
-    const { values, isError } = operand.evaluate(context);
+    const { values, present } = operand.evaluate(context);
     const parts = Float64Array.from(values as Float64Array, part);
-    return { values: parts, isError };
+    return { values: parts, present };
   });
 }
 

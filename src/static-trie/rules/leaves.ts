@@ -1,5 +1,8 @@
-import { wordsFor } from '../../kernels/index.js';
-import type { AttributeType, Column } from '../columns.js';
+import type { AttributeType, ColumnByType } from '../columns.js';
+import { textOf } from '../columns.js';
+import { decodeNumbers } from '../number-column.js';
+import type { StringTable } from '../string-table.js';
+import { always, failure, never, truthOfBits } from './scan-tree.js';
 import {
   type BoolNode,
   boolNode,
@@ -11,22 +14,19 @@ import {
   type ScalarNode,
   type StringNode,
   stringNode,
-  without,
+  type Texts,
 } from './values.js';
 
 /** A bool, string or number that is the same for all items. */
 export function boolConstant(start: number, value: boolean): BoolNode {
-  return boolNode(start, true, (context) => ({
-    isTrue: value ? context.all : noBits(context),
-    isError: noBits(context),
-  }));
+  return boolNode(start, true, () => (value ? always(null) : never(null)));
 }
 
 export function stringConstant(start: number, text: string): StringNode {
-  const node = stringNode(start, true, (context) => ({
-    codes: new Uint32Array(1),
+  const node = stringNode(start, true, () => ({
+    codes: new Uint8Array(1),
     dictionary: [text],
-    isError: noBits(context),
+    present: null,
   }));
   return { ...node, text };
 }
@@ -35,14 +35,14 @@ export function numberConstant(start: number, type: NumberType, value: number | 
   const narrow = Number(value);
   const isExact = typeof value === 'number' || Number.isSafeInteger(narrow);
   const values = isExact ? Float64Array.of(narrow) : BigInt64Array.of(value as bigint);
-  return numberNode(type, start, true, (context) => ({ values, isError: noBits(context) }));
+  return numberNode(type, start, true, () => ({ values, present: null }));
 }
 
 /** `now`: bound when the rule is evaluated. */
 export function nowConstant(start: number): NumberNode {
-  return numberNode('timestamp', start, true, (context) => ({
-    values: Float64Array.of(context.nowMs),
-    isError: noBits(context),
+  return numberNode('timestamp', start, true, ({ nowMs }) => ({
+    values: Float64Array.of(nowMs),
+    present: null,
   }));
 }
 
@@ -56,31 +56,35 @@ export function attributeNode(
     case 'bool':
       return boolNode(start, false, (context) => {
         const column = columnOf(context, name, type);
-        const isError = missing(context, column);
-        const isTrue = column ? bitsOf(column.values, context.itemCount) : noBits(context);
-        return { isTrue: without(isTrue, isError), isError };
+        return column ? truthOfBits(column.bits, column.present) : failure;
       });
     case 'string':
       return stringNode(start, false, (context) => {
         const column = columnOf(context, name, type);
-        const isError = missing(context, column);
-        if (!column) return { codes: new Uint32Array(1), dictionary: [''], isError };
-        return { codes: column.codes, dictionary: column.dictionary, isError };
+        if (!column) return { codes: new Uint8Array(1), dictionary: [''], present: noBits(context) };
+        const { codes, dictionary, present } = column;
+        return { codes, dictionary: textsOf(dictionary), sorted: dictionary, present };
       });
-    default:
-      return numberNode(type === 'int64' ? 'int' : type, start, false, (context) => {
+    default: {
+      const node = numberNode(type === 'int64' ? 'int' : type, start, false, (context) => {
         const column = columnOf(context, name, type);
-        return { values: column?.values ?? new Float64Array(1), isError: missing(context, column) };
+        if (!column) return { values: new Float64Array(1), present: noBits(context) };
+        const values = context.decoded.get(column) ?? decodeNumbers(column);
+        context.decoded.set(column, values);
+        return { values, present: column.present };
       });
+      return { ...node, attribute: { name, type } };
+    }
   }
 }
 
 /** `has(item.x)`: never an error. */
 export function presenceNode(start: number, name: string, type: AttributeType): BoolNode {
-  return boolNode(start, false, (context) => ({
-    isTrue: without(context.all, missing(context, columnOf(context, name, type))),
-    isError: noBits(context),
-  }));
+  return boolNode(start, false, (context) => {
+    const column = columnOf(context, name, type);
+    if (!column) return never(null);
+    return column.present ? truthOfBits(column.present, null) : always(null);
+  });
 }
 
 /** The column of an attribute, or undefined where the table has none: then every item misses it. */
@@ -88,21 +92,15 @@ export function columnOf<Type extends AttributeType>(
   { table }: Context,
   name: string,
   type: Type,
-): (Column & { type: Type }) | undefined {
+): ColumnByType[Type] | undefined {
   const column = table.columns.get(name);
   if (column !== undefined && column.type !== type) {
     throw new Error(`column ${name} is ${column.type}, but the rule was compiled for ${type}`);
   }
-  return column as (Column & { type: Type }) | undefined;
+  return column as ColumnByType[Type] | undefined;
 }
 
-/** The items without a value in a column. */
-export function missing({ all }: Context, column: Column | undefined): Uint32Array {
-  return column ? without(all, column.present) : all;
-}
-
-function bitsOf(bytes: Uint8Array, itemCount: number): Uint32Array {
-  const bits = new Uint32Array(wordsFor(itemCount));
-  for (let index = 0; index < itemCount; index++) bits[index >>> 5] |= bytes[index] << (index & 31);
-  return bits;
+/** A column's dictionary, with an error for a code that it does not have. */
+export function textsOf(dictionary: StringTable): Texts {
+  return { length: dictionary.length, at: (code) => textOf(dictionary, code) };
 }

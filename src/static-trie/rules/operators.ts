@@ -1,11 +1,12 @@
 import { arithmetic, arithmeticType, negateNumber, type Operator } from './arithmetic.js';
 import { isNumeric, isScalar, isTime, mismatch, typeName, wantBool } from './checks.js';
 import { choose } from './choose.js';
-import { type Comparison, compareNumbers, testStrings } from './compare.js';
+import type { Comparison } from './code-ranges.js';
+import { compareNumbers, testStrings } from './compare.js';
 import { fault } from './fault.js';
 import { concatenate } from './functions.js';
-import { inAttribute, inConstants } from './lists.js';
 import { and, equalBools, not, or } from './logic.js';
+import { inAttribute, inConstants } from './membership.js';
 import type { BoolNode, Node, NumberNode, ScalarNode } from './values.js';
 
 /** What the parser calls the operators. */
@@ -79,7 +80,7 @@ function equal(start: number, position: number, sign: string, left: Node, right:
   const numbers = comparableNumbers(left, right);
   if (numbers) return compareNumbers(start, '==', ...numbers);
   if (left.type === 'string' && right.type === 'string') {
-    return testStrings(start, left, right, (a, b) => a === b);
+    return testStrings(start, '==', left, right);
   }
   if (left.type === 'bool' && right.type === 'bool') return equalBools(start, left, right);
   if (!isScalar(left) && !isScalar(right)) {
@@ -101,8 +102,7 @@ function ordered(
   const numbers = comparableNumbers(left, right);
   if (numbers) return compareNumbers(start, how, ...(isSwapped ? swap(numbers) : numbers));
   if (left.type === 'string' && right.type === 'string') {
-    const test = how === '<' ? (a: string, b: string) => a < b : (a: string, b: string) => a <= b;
-    return isSwapped ? testStrings(start, right, left, test) : testStrings(start, left, right, test);
+    return isSwapped ? testStrings(start, how, right, left) : testStrings(start, how, left, right);
   }
   if (left.type === 'bool' && right.type === 'bool') {
     throw fault('ESP_RULE_UNSUPPORTED', position, '== or != between booleans', sign);

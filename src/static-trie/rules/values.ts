@@ -1,61 +1,86 @@
-import { allBits, isBitSet, wordsFor } from '../../kernels/index.js';
-import type { ColumnTable } from '../columns.js';
+import { allBits, isBitSet, scan, wordsFor } from '../../kernels/index.js';
+import type { ColumnTable, DictionaryCodes, NumberColumn } from '../columns.js';
+import type { StringTable } from '../string-table.js';
+import { runTree, type ScanTree, type ScanWith, type Truth } from './scan-tree.js';
 
 /**
- * The values of a subexpression for all items at once. An item whose `isError` bit is set has none (it
- * misses an attribute, or its arithmetic failed), and its slot in the other arrays means nothing.
- * A constant has one slot for all items; that is why readers index with `i & maskOf(array)`.
+ * The numbers or strings of a subexpression for all items at once. An item whose `present` bit is clear has
+ * none (it misses an attribute, or its arithmetic failed), and its slot in the other arrays means nothing;
+ * null: every item has one. A constant has one slot for all items; that is why readers index with
+ * `i & maskOf(array)`.
  */
-export interface Bools {
-  /** Never set together with isError; false is neither. */
-  isTrue: Uint32Array;
-  isError: Uint32Array;
+interface Values {
+  present: Uint32Array | null;
 }
 /** int: exact, in doubles while every value is a safe integer, else in a BigInt64Array. Times are in ms. */
-export interface Numbers {
+export interface Numbers extends Values {
   values: Float64Array | BigInt64Array;
-  isError: Uint32Array;
 }
-/** `dictionary[codes[i]]`; a dictionary may hold a string twice. */
-export interface Strings {
-  codes: Uint32Array;
-  dictionary: readonly string[];
-  isError: Uint32Array;
+/** `dictionary.at(codes[i])`; a dictionary may hold a string twice, unless it is `sorted`. */
+export interface Strings extends Values {
+  codes: DictionaryCodes;
+  dictionary: Texts;
+  /** The dictionary where it is a column's. */
+  sorted?: StringTable;
 }
-export type Value = Bools | Numbers | Strings;
 
-/** What an evaluation runs over: the items of a table, or the entries of a dictionary in a macro's body. */
+/** Strings by number, each made when it is asked for: there may be millions. */
+export interface Texts {
+  readonly length: number;
+  at(index: number): string | undefined;
+}
+
+/** What an evaluation runs over: the items of a table, or the entries of a dictionary in a macro's test. */
 export interface Context {
   itemCount: number;
   table: ColumnTable;
   nowMs: number;
-  /** Every item's bit; bits beyond itemCount are clear, here and in every bitmap. */
-  all: Uint32Array;
+  scanWith: ScanWith;
   /** The macro variable's values. */
   local?: Strings;
   /** Where constants are evaluated, once: a context of a single item. */
   one?: Context;
+  /** What has been evaluated or decoded already. */
+  truths: Map<BoolNode, Truth>;
+  decoded: Map<NumberColumn, Float64Array>;
 }
 
-export function newContext(itemCount: number, table: ColumnTable, nowMs: number, local?: Strings): Context {
-  const nothing = { itemCount: 1, columns: new Map() };
-  const one = { itemCount: 1, table: nothing, nowMs, all: allBits(1) };
-  return { itemCount, table, nowMs, all: allBits(itemCount), one, ...(local && { local }) };
+export function newContext(
+  itemCount: number,
+  table: ColumnTable,
+  nowMs: number,
+  scanWith: ScanWith,
+  local?: Strings,
+): Context {
+  const one = {
+    itemCount: 1,
+    table: { itemCount: 1, columns: new Map() },
+    nowMs,
+    scanWith: scan,
+    truths: new Map(),
+    decoded: new Map(),
+  };
+  const context = { itemCount, table, nowMs, scanWith, one, truths: new Map(), decoded: new Map() };
+  return local ? { ...context, local } : context;
 }
 
 export type NumberType = 'int' | 'double' | 'timestamp' | 'duration';
-interface Typed<Type extends string, Of extends Value> {
+interface Typed<Type extends string> {
   type: Type;
   /** Reads no attribute and no macro variable. */
   constant: boolean;
   /** Where the subexpression starts in the source. */
   start: number;
-  evaluate(context: Context): Of;
 }
-export type BoolNode = Typed<'bool', Bools>;
-export type NumberNode = Typed<NumberType, Numbers>;
+/** `lower`: for truthOf only, which remembers. */
+export type BoolNode = Typed<'bool'> & { lower(context: Context): Truth };
+/** `attribute`: where it is nothing but an attribute, which comparisons read without decoding it. */
+export type NumberNode = Typed<NumberType> & {
+  evaluate(context: Context): Numbers;
+  attribute?: { name: string; type: NumberColumn['type'] };
+};
 /** `text`: the string where it is known when the rule is compiled. */
-export type StringNode = Typed<'string', Strings> & { text?: string };
+export type StringNode = Typed<'string'> & { evaluate(context: Context): Strings; text?: string };
 export type ScalarNode = BoolNode | NumberNode | StringNode;
 /** A list attribute, or a list of constants; lists are read by `in`, `size` and macros only. */
 export type ListNode =
@@ -63,8 +88,8 @@ export type ListNode =
   | { type: 'list'; start: number; elements: ScalarNode[] };
 export type Node = ScalarNode | ListNode;
 
-export function boolNode(start: number, constant: boolean, evaluate: BoolNode['evaluate']): BoolNode {
-  return { type: 'bool', start, constant, evaluate: constant ? once(evaluate) : evaluate };
+export function boolNode(start: number, constant: boolean, lower: BoolNode['lower']): BoolNode {
+  return { type: 'bool', start, constant, lower };
 }
 export function numberNode(
   type: NumberType,
@@ -78,15 +103,55 @@ export function stringNode(start: number, constant: boolean, evaluate: StringNod
   return { type: 'string', start, constant, evaluate: constant ? once(evaluate) : evaluate };
 }
 
-/** Evaluates a constant for one item and spreads its bits; `values` and `codes` stay of one slot. */
-function once<Of extends Value>(evaluate: (context: Context) => Of): (context: Context) => Of {
+/** For which items a node is true, and for which it is false. */
+export function truthOf(node: BoolNode, context: Context): Truth {
+  let truth = context.truths.get(node);
+  if (truth === undefined) {
+    truth =
+      node.constant && context.one ? spread(truthOf(node, context.one), context.one) : node.lower(context);
+    context.truths.set(node, truth);
+  }
+  return truth;
+}
+
+/** The items of a tree, as a bitmap that the caller owns. */
+export function bitsOf(tree: ScanTree, { itemCount, scanWith }: Context): Uint32Array {
+  return runTree(tree, itemCount, scanWith);
+}
+
+/** A constant's truth for any number of items. */
+function spread({ whenTrue, whenFalse }: Truth, one: Context): Truth {
+  const whole = (tree: ScanTree) => (isBitSet(bitsOf(tree, one), 0) ? 'all' : 'none');
+  return { whenTrue: whole(whenTrue), whenFalse: whole(whenFalse) };
+}
+
+/** Evaluates a constant for one item; its one slot stands for all. */
+function once<Of extends Values>(evaluate: (context: Context) => Of): (context: Context) => Of {
   return (context) => {
     if (context.one === undefined) return evaluate(context);
     const value = evaluate(context.one);
-    const spread = (bits: Uint32Array) => (isBitSet(bits, 0) ? context.all : noBits(context));
-    const isError = spread(value.isError);
-    return 'isTrue' in value ? { ...value, isTrue: spread(value.isTrue), isError } : { ...value, isError };
+    return { ...value, present: isPresent(value, 0) ? null : noBits(context) };
   };
+}
+
+/** A constant bool, or undefined where it is an error. */
+export function constantBool(node: BoolNode, context: Context): boolean | undefined {
+  const place = context.one ?? context;
+  const { whenTrue, whenFalse } = truthOf(node, place);
+  if (isBitSet(bitsOf(whenTrue, place), 0)) return true;
+  return isBitSet(bitsOf(whenFalse, place), 0) ? false : undefined;
+}
+
+/** A constant number, or undefined where it is an error. */
+export function constantNumber(node: NumberNode, context: Context): number | bigint | undefined {
+  const value = node.evaluate(context.one ?? context);
+  return isPresent(value, 0) ? value.values[0] : undefined;
+}
+
+/** A constant string, or undefined where it is an error. */
+export function constantText(node: StringNode, context: Context): string | undefined {
+  const value = node.evaluate(context.one ?? context);
+  return isPresent(value, 0) ? value.dictionary.at(value.codes[0]) : undefined;
 }
 
 /** 0 for the one slot of a constant, −1 (every bit) for an array with a slot for each item. */
@@ -98,24 +163,18 @@ export function noBits({ itemCount }: Context): Uint32Array {
   return new Uint32Array(wordsFor(itemCount));
 }
 
-export function union(a: Uint32Array, b: Uint32Array): Uint32Array {
-  return a.map((word, index) => word | b[index]);
+export function isPresent({ present }: Values, index: number): boolean {
+  return present === null || isBitSet(present, index);
 }
 
-/** The bits of `a` that `b` has not. */
-export function without(a: Uint32Array, b: Uint32Array): Uint32Array {
-  return a.map((word, index) => word & ~b[index]);
-}
-
-/** Items whose code has a flag. */
-export function bitsByCode(codes: Uint32Array, flags: Uint8Array, itemCount: number): Uint32Array {
-  const bits = new Uint32Array(wordsFor(itemCount));
-  const mask = maskOf(codes);
-  for (let base = 0; base < itemCount; base += 32) {
-    const end = Math.min(32, itemCount - base);
-    let word = 0;
-    for (let bit = 0; bit < end; bit++) word |= flags[codes[(base + bit) & mask]] << bit;
-    bits[base >>> 5] = word;
-  }
+/** The items that have both values; a bitmap of the caller's own. */
+export function presentInBoth(a: Values, b: Values, context: Context): Uint32Array {
+  const bits = ownPresence(a, context);
+  if (b.present) for (let word = 0; word < bits.length; word++) bits[word] &= b.present[word];
   return bits;
+}
+
+/** The items that have a value; a bitmap of the caller's own. */
+export function ownPresence({ present }: Values, { itemCount }: Context): Uint32Array {
+  return present ? present.slice() : allBits(itemCount);
 }

@@ -59,7 +59,7 @@ class Memory {
   }
   ~Memory() { esp_memory_release(memory_); }
 
-  // Zeroed, aligned to 64 bytes at least, with 64 bytes of slack behind the end.
+  // Zeroed, aligned to 64 bytes at least.
   static Memory allocate(size_t bytes);
 
   esp_memory *get() const { return memory_; }

@@ -23,28 +23,26 @@ namespace espalier {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-constexpr size_t kSlack = 64;
 
 esp_memory *allocate(size_t bytes) {
   auto memory = std::make_unique<esp_memory>();
   memory->size = bytes;
-  const size_t needed = bytes + kSlack;
-  if (needed < kHugePage) {
+  if (bytes < kHugePage) {
     void *data = nullptr;
-    if (posix_memalign(&data, 64, needed) != 0) throw std::bad_alloc();
-    memset(data, 0, needed);
+    if (posix_memalign(&data, 64, bytes > 0 ? bytes : 1) != 0) throw std::bad_alloc();
+    memset(data, 0, bytes);
     memory->data = data;
     return memory.release();
   }
   // Half the time of a large build would go into faults on small pages.
-  memory->mapping_size = needed + kHugePage;
+  memory->mapping_size = bytes + kHugePage;
   memory->mapping = mmap(nullptr, memory->mapping_size, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory->mapping == MAP_FAILED) throw std::bad_alloc();
   const uintptr_t start = reinterpret_cast<uintptr_t>(memory->mapping);
   memory->data = reinterpret_cast<void *>((start + kHugePage - 1) & ~(kHugePage - 1));
 #ifdef MADV_HUGEPAGE
-  madvise(memory->data, needed, MADV_HUGEPAGE);
+  madvise(memory->data, bytes, MADV_HUGEPAGE);
 #endif
   return memory.release();
 }

@@ -1,11 +1,15 @@
 import {
   type BitOperation,
   chooseKernel,
+  clearBit,
   hasItem,
   type ItemSubset,
   type LeafItems,
   type LiveLeaves,
+  leafOfItem,
   type SetAlgebra,
+  setBit,
+  sharedNumber,
   type TrieArrays,
 } from '../kernels/index.js';
 
@@ -58,6 +62,30 @@ export function intersectSets(
   sets?: SetAlgebra,
 ): ConstraintSet {
   return combineSets('and', trie, leafItems, a, b, sets);
+}
+
+/** The set with some items in it or not, as `members` says; the others stay. */
+export function patchSet(
+  trie: TrieArrays,
+  leafItems: LeafItems,
+  set: ConstraintSet,
+  members: ReadonlyMap<number, boolean>,
+  sets: SetAlgebra = chooseKernel().sets,
+): ConstraintSet {
+  const changes = [...members].filter(([item, isMember]) => setHasItem(leafItems, set, item) !== isMember);
+  if (changes.length === 0) return set;
+  const leafBits = set.live.leafBits.slice();
+  const sharedItemBits = set.sharedItemBits.slice();
+  for (const [item, isMember] of changes) {
+    const leaf = leafOfItem(leafItems, item);
+    const number = sharedNumber(leafItems, item, leaf);
+    const [bits, bit] = number < 0 ? [leafBits, leaf] : [sharedItemBits, number];
+    if (isMember) setBit(bits, bit);
+    else clearBit(bits, bit);
+  }
+  const subset = { leafBits, sharedItemBits };
+  sets.settleSharedLeaves(leafItems, subset);
+  return constraintSetOf(trie, leafItems, subset, sets);
 }
 
 /** Whether item `item` is in the set; null is the set of all items. */

@@ -8,6 +8,7 @@ export {
 } from './build.js';
 export { type BuildOptions, buildTrie } from './build-trie.js';
 export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
+export { type BoundSet, CatalogSnapshot, type EffectiveSet, type ItemUpdate } from './catalog-snapshot.js';
 export { type CatalogVersion, CatalogVersionBuilder, compareCodeUnits, sidOf } from './catalog-version.js';
 export { buildColumn } from './column-builder.js';
 export {
@@ -29,13 +30,17 @@ export {
   setByteLength,
   setHasItem,
 } from './constraint-set.js';
+export { openConstraintSetFile, writeConstraintSetFile } from './constraint-set-file.js';
 export { isSystemError, syncFolder, writeDurably } from './durable-file.js';
 export { readSidRows } from './exchange/sid-rows.js';
 export { type DenseLookupLayers, exportStatic } from './exchange/static-csr.js';
 export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js';
 export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
+export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
+export { LiveCatalog } from './live-catalog.js';
+export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';
 export { readItems } from './read-items.js';
 export { findRepeatedName } from './repeated-name.js';
@@ -47,6 +52,13 @@ export {
   type ParamValue,
   type RuleParams,
 } from './rules/index.js';
+export {
+  constraintSetFromLeaves,
+  type DerivedSet,
+  deriveSet,
+  type SetTruth,
+  selectItems,
+} from './set-truth.js';
 export { openTrieFile, writeTrieFile } from './trie-file.js';
 export { trieByteLength } from './trie-sections.js';
 export { type FanOut, type TrieStats, trieStats } from './trie-stats.js';

@@ -86,6 +86,7 @@ export class SectionFile<Meta> {
   readonly byteLength: number;
   readonly #name: string;
   readonly #file: MappedFile;
+  readonly #headerEnd: number;
   readonly #base: number;
   readonly #entries: ReadonlyMap<string, SectionEntry>;
 
@@ -94,10 +95,12 @@ export class SectionFile<Meta> {
     this.#name = basename(path);
     this.#file = new MappedFile(path);
     try {
-      const { header, base } = this.#readHeader();
+      const { header, headerEnd } = this.#readHeader();
+      const base = align(headerEnd);
       this.kind = header.kind;
       this.meta = header.meta;
       this.byteLength = this.#file.byteLength;
+      this.#headerEnd = headerEnd;
       this.#base = base;
       const kinds = typeof kind === 'string' ? [kind] : kind;
       if (!kinds.includes(header.kind))
@@ -144,14 +147,22 @@ export class SectionFile<Meta> {
     return new type(this.#file.piece(start, this.byteLengthOf(name))) as InstanceType<Type>;
   }
 
-  /** Reads every section. @throws EspalierError ESP_ARTIFACT_CORRUPT on the first that does not fit its checksum. */
+  /** Reads every byte. @throws EspalierError ESP_ARTIFACT_CORRUPT on the first section that is damaged. */
   verify(onProgress: (fraction: number) => void = () => {}): void {
+    this.#verifyPadding('the header', this.#headerEnd, this.#base);
     for (const { name, crc, offset } of this.#entries.values()) {
       const start = this.#base + offset;
       const bytes = new Uint8Array(this.#file.piece(start, this.byteLengthOf(name)));
       if (crcOf(bytes) !== crc) throw this.corrupt(`section ${name} to fit its checksum`, 'a damaged one');
-      onProgress((start + bytes.length) / this.byteLength);
+      const end = start + bytes.length;
+      this.#verifyPadding(`section ${name}`, end, align(end));
+      onProgress(end / this.byteLength);
     }
+  }
+
+  #verifyPadding(what: string, from: number, to: number): void {
+    const padding = new Uint8Array(this.#file.piece(from, to - from));
+    if (padding.some((byte) => byte !== 0)) throw this.corrupt(`zeros behind ${what}`, 'other bytes');
   }
 
   /** Arrays that were taken stay valid. */
@@ -169,7 +180,7 @@ export class SectionFile<Meta> {
     return entry;
   }
 
-  #readHeader(): { header: Header<Meta>; base: number } {
+  #readHeader(): { header: Header<Meta>; headerEnd: number } {
     const { byteLength } = this.#file;
     if (byteLength < FIXED_BYTES) throw this.corrupt(`at least ${FIXED_BYTES} bytes`, String(byteLength));
     const fixed = Buffer.from(this.#file.piece(0, FIXED_BYTES));
@@ -186,7 +197,7 @@ export class SectionFile<Meta> {
       throw this.corrupt('a header that fits its checksum', 'a damaged one');
     }
     try {
-      return { header: JSON.parse(text.toString()) as Header<Meta>, base: align(FIXED_BYTES + headerBytes) };
+      return { header: JSON.parse(text.toString()) as Header<Meta>, headerEnd: FIXED_BYTES + headerBytes };
     } catch (cause) {
       throw this.corrupt('a header of JSON', (cause as Error).message);
     }

@@ -4,7 +4,7 @@ import type { RowCodes } from '../../src/kernels/index.js';
 import { type BuiltTrie, buildStaticTrie, buildTrie, type SidRows } from '../../src/static-trie/index.js';
 import { nativeKernels, noNative } from '../helpers/native.js';
 import { Random } from '../helpers/random.js';
-import { LONG_TESTS, seeded } from '../helpers/seed.js';
+import { seeded } from '../helpers/seed.js';
 
 const codeArrays = [Uint8Array, Uint16Array, Uint32Array, Int32Array, BigInt64Array] as const;
 
@@ -61,7 +61,7 @@ describe.skipIf(noNative)('the native builder against the js builder', () => {
           const threads = random.pick([1, 2, 3]);
           expectSameTrie(await buildTrie(rows, { threads }, kernel), buildStaticTrie(rows));
         }),
-        seeded(`native builder, ${name}`, LONG_TESTS ? 3000 : 250),
+        seeded(`native builder, ${name}`, 250),
       );
     },
   );

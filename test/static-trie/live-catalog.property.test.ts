@@ -217,8 +217,20 @@ describe('a live catalog', () => {
     expect(catalog.snapshot.effectiveSet('cheap')).toEqual({ set: folded.set, excluded: expect.any(Array) });
     expect(catalog.snapshot.effectiveSet('cheap').excluded).toHaveLength(10);
     expectState(catalog, items);
+    const before = catalog.snapshot;
+    const seen = allowed(catalog, before.effectiveSet('cheap'));
     remove(310, 1200);
     expectState(catalog, items);
+    // Neither a fold of a later snapshot nor one of a sibling may reach an earlier one.
+    expect(allowed(catalog, before.effectiveSet('cheap'))).toEqual(seen);
+    const left = [...items.keys()];
+    const half = before.withRemoved(left.slice(0, 280)).snapshot;
+    const other = before.withRemoved(left.slice(10)).snapshot;
+    half.effectiveSet('cheap');
+    const isCheap = (id: string) => sets.cheap.has(items.get(id)!);
+    const cheapLeft = left.slice(0, 10).filter(isCheap).sort();
+    const inOther = allowed(catalog, other.effectiveSet('cheap')).filter((id) => left.includes(id));
+    expect(inOther).toEqual(cheapLeft);
   });
 
   it('re-evaluates only the sets that read a changed attribute', async () => {

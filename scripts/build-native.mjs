@@ -37,9 +37,13 @@ function build(script) {
 
 /** In a process of its own: an addon that crashes while it is loaded must not take the install along. */
 function loads() {
-  const { status, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(addon)}).levels()`], {
-    encoding: 'utf8',
-  });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['-e', `require(${JSON.stringify(addon)}).levels()`],
+    {
+      encoding: 'utf8',
+    },
+  );
   return status === 0 ? undefined : `it was built, but does not load: ${stderr.trim().split('\n').at(-1)}`;
 }
 
@@ -47,7 +51,9 @@ function loads() {
 function findNodeGyp() {
   const candidates = [process.env.npm_config_node_gyp];
   if (process.env.npm_execpath) {
-    candidates.push(join(dirname(process.env.npm_execpath), '..', 'node_modules', 'node-gyp', 'bin', 'node-gyp.js'));
+    candidates.push(
+      join(dirname(process.env.npm_execpath), '..', 'node_modules', 'node-gyp', 'bin', 'node-gyp.js'),
+    );
   }
   try {
     candidates.push(createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js'));

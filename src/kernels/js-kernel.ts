@@ -11,6 +11,7 @@ export function createJsKernel(): Kernel {
   const children = new ChildList();
   return {
     name: 'js',
+    stepName: 'js',
     sets: jsSets,
     scan,
     step(trie: TrieArrays, input: StepInput, output: StepOutput): void {

@@ -162,6 +162,8 @@ export interface StepOutput {
 export interface Kernel {
   /** What runs, for health and metrics: `js`, or the instruction set of the native kernels. */
   readonly name: string;
+  /** What runs the decode step. */
+  readonly stepName: string;
   readonly sets: SetAlgebra;
   readonly scan: Scan;
   step(trie: TrieArrays, input: StepInput, output: StepOutput): void;

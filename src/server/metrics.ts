@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { RecommendAnswer } from '../decoder/index.js';
+import type { Kernel } from '../kernels/index.js';
 
 /** From a microsecond: a constraint step is that short, and buckets must still reach a slow model. */
 const SECONDS = [
@@ -45,7 +46,7 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(kernel: string, queueLength: () => number) {
+  constructor(kernel: Pick<Kernel, 'name' | 'stepName'>, queueLength: () => number) {
     collectDefaultMetrics({ register: this.registry });
     new Gauge({
       name: 'espalier_decode_queue_length',
@@ -57,10 +58,10 @@ export class Metrics {
     });
     new Gauge({
       name: 'espalier_kernel_info',
-      help: 'Always 1; the label names the kernel that runs.',
-      labelNames: ['kernel'],
+      help: 'Always 1; the labels name the kernels that run: builds, sets and rules, and the decode step.',
+      labelNames: ['kernel', 'step'],
       registers: [this.registry],
-    }).set({ kernel }, 1);
+    }).set({ kernel: kernel.name, step: kernel.stepName }, 1);
   }
 
   recordAnswer({ timings, shortfall }: RecommendAnswer): void {

@@ -46,7 +46,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
   }
   // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
-  const kernelName = chooseKernel().name;
+  const kernel = chooseKernel();
   const logger = pino({ level: config.logLevel });
   const logError = (error: EspalierError, message: string) => logger.error({ err: error }, message);
   const failures: string[] = [];
@@ -69,7 +69,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     onFailure: onThreadFailure,
   });
   started.push(() => engine.close());
-  const metrics = new Metrics(kernelName, () => engine.queueLength);
+  const metrics = new Metrics(kernel, () => engine.queueLength);
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
   const runner = new JobRunner(jobs, onJobEnd, logError);
@@ -85,7 +85,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     const anyActive = catalogs.list().some(({ activeVersion }) => activeVersion !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
-  const deps = { config, catalogs, store, jobs, engine, metrics, kernelName, notReadyReasons };
+  const deps = { config, catalogs, store, jobs, engine, metrics, kernel, notReadyReasons };
   const app = await buildApp(deps, logger);
   started.push(() => closeApp(app, config.shutdownGraceMs));
   return listen(app, config);

@@ -78,6 +78,8 @@ describe('the espalier command', () => {
     const args = ['serve', '--data-dir', join(folder, 'd'), '--models-dir', folder, '--port', '0'];
     const { status, stderr } = espalier(args, { ESPALIER_KERNELS: 'jss' });
     expect(status).toBe(1);
-    expect(stderr).toContain('ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, found "jss"');
+    expect(stderr).toContain(
+      'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, found "jss"',
+    );
   });
 });

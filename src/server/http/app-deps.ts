@@ -1,4 +1,5 @@
 import type { EngineClient } from '../../decoder/index.js';
+import type { Kernel } from '../../kernels/index.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
 import type { Config } from '../config.js';
@@ -13,7 +14,7 @@ export interface AppDeps {
   jobs: JobStore;
   engine: EngineClient;
   metrics: Metrics;
-  kernelName: string;
+  kernel: Pick<Kernel, 'name' | 'stepName'>;
   /** Why the server should not get traffic; empty when it should. */
   notReadyReasons: () => string[];
 }

@@ -1,4 +1,4 @@
-import { scan } from '../../kernels/index.js';
+import { chooseKernel } from '../../kernels/index.js';
 import type { AttributeSchema, ColumnTable } from '../columns.js';
 import { wantBool } from './checks.js';
 import { compileExpression } from './compile-expression.js';
@@ -46,14 +46,14 @@ export function compileRule(source: string, schema: AttributeSchema, params: Rul
  * The items that the rule allows: those for which it is true (neither false nor an error).
  * @param table  of the schema that the rule was compiled for
  * @param nowMs  the value of `now`, in ms since 1970
- * @param scanWith  what runs the scan program: a kernel's scan
+ * @param scanWith  what runs the scan program: by default the chosen kernel
  * @returns one bit an item, wordsFor(itemCount) words, bits beyond itemCount clear; owned by the caller
  */
 export function evaluateRule(
   rule: CompiledRule,
   table: ColumnTable,
   nowMs: number,
-  scanWith: ScanWith = scan,
+  scanWith: ScanWith = chooseKernel().scan,
 ): Uint32Array {
   const context = newContext(table.itemCount, table, Math.trunc(nowMs), scanWith);
   return bitsOf(truthOf(rule.root, context).whenTrue, context);

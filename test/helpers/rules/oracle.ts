@@ -6,16 +6,17 @@ import type { RuleParams } from '../../../src/static-trie/rules/index.js';
 // The library reads a timestamp's parts through local time.
 process.env.TZ = 'UTC';
 
-/** What the CEL library says of each item: true, false, or 'error'. Items are bound as CEL values. */
+/** What the CEL library says of each of the items: true, false, or 'error'. They are bound as CEL values. */
 export function verdicts(
   source: string,
   schema: AttributeSchema,
   table: ColumnTable,
   params: RuleParams,
   nowMs: number,
+  items: readonly number[] = Array.from({ length: table.itemCount }, (_, index) => index),
 ): (boolean | 'error')[] {
   const evaluate = plan(celEnv(), parse(source)) as (bindings: Record<string, CelInput>) => unknown;
-  return Array.from({ length: table.itemCount }, (_, index) => {
+  return items.map((index) => {
     const item = new Map<string, CelInput>();
     for (const [name, { type }] of Object.entries(schema)) {
       const value = valueAt(table.columns.get(name)!, index);

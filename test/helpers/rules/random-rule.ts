@@ -11,6 +11,13 @@ import type { Random } from '../random.js';
 
 export const NOW_MS = Date.UTC(2024, 1, 29, 12, 30, 15, 250);
 const DAY_MS = 86_400_000;
+/** What literals are picked from; and where a table has no values of its own, those, too. */
+export interface Pools {
+  words: readonly string[];
+  ints: readonly number[];
+  doubles: readonly number[];
+  times: readonly number[];
+}
 const WORDS = ['', 'a', 'ab', 'Ub', 'b', 'é', '💥', 'a💥', '～', 'U"\\\n', 'size'];
 const INTS = [0, 1, -1, 2, 3, 7, 1000, -7, 2 ** 53 - 1, -(2 ** 53 - 1), 2 ** 31, 3037000500];
 const DOUBLES = [0, -0, 1, 1.5, -2, 0.1, 3, 7, 1e300, -1e300, 2 ** 53, 9.3e18];
@@ -30,6 +37,7 @@ const TIME_LITERALS = [
   '2024-02-29T14:30:15.250+02:00',
   '9999-12-31T23:59:59Z',
 ];
+const POOLS: Pools = { words: WORDS, ints: INTS, doubles: DOUBLES, times: [] };
 const DURATIONS = ['168h', '1ms', '-1h30m', '0', '1.5s', '2000000h', '24h'];
 
 export interface RuleCase {
@@ -87,17 +95,24 @@ function value(type: AttributeType, random: Random): AttributeValue {
   }
 }
 
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
 type Ordered = 'int' | 'double' | 'string' | 'timestamp' | 'duration';
 const ORDERED: Ordered[] = ['int', 'double', 'string', 'timestamp', 'duration'];
 
 /** Writes well-typed rules of the supported grammar. */
-class RuleWriter {
+export class RuleWriter {
   /** Set inside a macro's test, where attributes cannot be read. */
   #variable: string | undefined;
 
   constructor(
     readonly schema: AttributeSchema,
     readonly random: Random,
+    readonly pools: Pools = POOLS,
+    /** The values of a list of constants at most. */
+    readonly listLength = 3,
   ) {}
 
   bool(depth: number): string {
@@ -137,6 +152,25 @@ class RuleWriter {
     }
   }
 
+  /** An attribute against constants, which is what rules are mostly made of. */
+  simple(): string {
+    const { random } = this;
+    const type = random.pick(['int', 'double', 'string', 'timestamp'] as const);
+    const names = this.#names(type === 'int' ? 'int64' : type);
+    if (names.length === 0) return this.bool(1);
+    const name = random.pick(names);
+    const isMixed = (type === 'int' || type === 'double') && random.chance(0.4);
+    const literal = () => this.#literal(isMixed ? (type === 'int' ? 'double' : 'int') : type);
+    if (random.chance(0.3)) {
+      return `(${name} in [${Array.from({ length: random.below(this.listLength + 1) }, literal).join(', ')}])`;
+    }
+    if (type === 'string' && random.chance(0.5)) {
+      return `${name}.${random.pick(['contains', 'startsWith', 'endsWith'])}(${literal()})`;
+    }
+    const sides = random.chance(0.5) ? [name, literal()] : [literal(), name];
+    return `(${sides.join(random.pick([' == ', ' != ', ' < ', ' <= ', ' > ', ' >= ']))})`;
+  }
+
   #comparison(depth: number): string {
     const { random } = this;
     const type = random.pick(ORDERED);
@@ -149,7 +183,8 @@ class RuleWriter {
   #membership(depth: number): string {
     const { random } = this;
     const list = this.#names('string[]');
-    const literals = (one: () => string) => `[${Array.from({ length: random.below(4) }, one).join(', ')}]`;
+    const literals = (one: () => string) =>
+      `[${Array.from({ length: random.below(this.listLength + 1) }, one).join(', ')}]`;
     switch (random.below(5)) {
       case 0:
         return `(${this.#of('string', depth)} in ${random.chance(0.5) ? 'params.strings' : literals(() => this.#literal('string'))})`;
@@ -251,17 +286,18 @@ class RuleWriter {
         return String(
           random.chance(0.1)
             ? random.pick(['9223372036854775807', '-9223372036854775808', '9007199254740993', '0x1F'])
-            : random.pick(INTS),
+            : random.pick(this.pools.ints),
         );
       case 'double': {
         if (random.chance(0.3)) return 'params.d';
-        const number = random.pick(DOUBLES);
+        const number = random.pick(this.pools.doubles);
         return Object.is(number, -0) ? '-0.0' : number.toExponential();
       }
       case 'string':
-        return random.chance(0.2) ? 'params.s' : JSON.stringify(random.pick(WORDS));
+        return random.chance(0.2) ? 'params.s' : JSON.stringify(random.pick(this.pools.words));
       case 'timestamp':
-        return random.chance(0.4) ? 'now' : `timestamp("${random.pick(TIME_LITERALS)}")`;
+        if (random.chance(0.4)) return 'now';
+        return `timestamp("${random.pick([...TIME_LITERALS, ...this.pools.times.map(isoTime)])}")`;
       case 'duration':
         return `duration("${random.pick(DURATIONS)}")`;
     }

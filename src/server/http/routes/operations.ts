@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { AppDeps } from '../app-deps.js';
 
-const Health = Type.Object({ status: Type.String(), kernel: Type.String() });
+const Health = Type.Object({ status: Type.String(), kernel: Type.String(), step: Type.String() });
 const Readiness = Type.Object({ status: Type.String(), reasons: Type.Array(Type.String()) });
 
 /** Liveness, readiness and metrics. */
@@ -10,7 +10,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, 
   app.get(
     '/healthz',
     { schema: { tags: ['operations'], summary: 'Whether the process lives', response: { 200: Health } } },
-    () => ({ status: 'ok', kernel: deps.kernelName }),
+    () => ({ status: 'ok', kernel: deps.kernel.name, step: deps.kernel.stepName }),
   );
 
   app.get(

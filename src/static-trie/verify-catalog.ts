@@ -19,6 +19,7 @@ export function verifyCatalogVersion(
   const checks = [
     () => verifyTrie(trie),
     () => verifyTexts('ids', ids.strings),
+    // After the offsets, which it reads by.
     () => verifyHashColumn(ids),
     () => verifySharedLeaves(leafItems, ids),
     ...[...table.columns].map(

@@ -8,6 +8,7 @@ import { EspalierError } from '../../src/errors.js';
 import {
   type CatalogVersion,
   CatalogVersionBuilder,
+  type Column,
   jsonValueAt,
   openCatalogFile,
   sidOf,
@@ -15,6 +16,8 @@ import {
   verifyCatalogFile,
   writeCatalogFile,
 } from '../../src/static-trie/index.js';
+import { buildItemIds, ItemIds } from '../../src/static-trie/item-ids.js';
+import { StringTable } from '../../src/static-trie/string-table.js';
 import { contentOf, idsOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
 import { Random } from '../helpers/random.js';
@@ -77,6 +80,15 @@ describe('a catalog file', () => {
         expect(contentOf(openCatalogFile(path))).toEqual(contentOf(version));
       }),
       seeded('catalog files', 100),
+    );
+  });
+});
+
+describe('a catalog version', () => {
+  it.each([[[1]], [[1, 300]], [[-1, 2]], [[1, Number.NaN]]])('refuses SID %j', (sid) => {
+    const builder = new CatalogVersionBuilder({}, [4, 300]);
+    expect(() => builder.add({ id: 'a', sid, attributes: [] }, 1)).toThrow(
+      expect.objectContaining({ code: 'ESP_SHAPE' }),
     );
   });
 });
@@ -162,6 +174,89 @@ describe('a damaged catalog file', () => {
     await refuse('ids.bytes', (text) => text.set([0x62, 0x61], 1));
   });
 
+  it.each<[string, (version: CatalogVersion) => CatalogVersion, RegExp]>([
+    [
+      'an id twice',
+      (version) => withIds(version, ['c', 'a', 'b', 'c']),
+      /items 0 and 3 must not have the same id/,
+    ],
+    [
+      'a leaf in another order',
+      (version) => withIds(version, ['c', 'b', 'a', 'é']),
+      /leaf 1: item 2 must come after/,
+    ],
+    [
+      'an id that is not UTF-8',
+      (version) => withIds(version, ['c', 'a', 'b', [0xff]]),
+      /ids: expected UTF-8/,
+    ],
+    [
+      'an id inside another',
+      (version) => withIds(version, ['c', 'a', [0xc3], [0xa9]]),
+      /string 3 must not begin inside/,
+    ],
+    [
+      'another seed',
+      (version) => ({ ...version, ids: ofSeed(version.ids, 1) }),
+      /hash column, entry 0: expected hash/,
+    ],
+    [
+      'a time beyond all years',
+      (version) => withColumn(version, 'since', { encoding: farAway }),
+      /stands for no value/,
+    ],
+    [
+      'a fraction for an integer',
+      (version) => withColumn(version, 'stock', fractions),
+      /0.5, stands for no value/,
+    ],
+    ['infinity', (version) => withColumn(version, 'price', infinities), /Infinity, stands for no value/],
+    [
+      'a dictionary that descends',
+      (version) => withColumn(version, 'tags', { dictionary: zyx }),
+      /string 1 must come after/,
+    ],
+    [
+      'a value of no item',
+      (version) => withColumn(version, 'title', { present: bit40 }),
+      /present: bit 40 must be clear/,
+    ],
+    [
+      'a bit of no item',
+      (version) => withColumn(version, 'gift', { bits: bit40 }),
+      /bits: bit 40 must be clear/,
+    ],
+  ])('is refused by verifying where it has %s', async (name, change, message) => {
+    const path = join(folder, name);
+    writeCatalogFile(path, change(await smallVersion()));
+    expect(() => verifyCatalogFile(path)).toThrow(message);
+    expect(() => verifyCatalogFile(path)).toThrow(corrupt);
+  });
+
+  it('is refused by opening where its leaves do not come to its items', async () => {
+    const path = join(folder, 'leaves');
+    const version = await smallVersion();
+    for (const [sharedLeaves, sharedStart] of [
+      [[1], [0, 3]],
+      [[1], [0, 1]],
+      [[1], [1, 2]],
+      [[9], [0, 2]],
+      [[], [0]],
+      [
+        [1, 1],
+        [0, 2, 4],
+      ],
+    ]) {
+      const leafItems = {
+        ...version.leafItems,
+        sharedLeaves: Uint32Array.from(sharedLeaves),
+        sharedStart: Uint32Array.from(sharedStart),
+      };
+      writeCatalogFile(path, { ...version, leafItems });
+      expect(() => openCatalogFile(path)).toThrow(corrupt);
+    }
+  });
+
   it('gives typed errors and no others, whatever its bytes', async () => {
     const { path, bytes } = await smallFile('fuzzed');
     const expected = contentOf(openCatalogFile(path));
@@ -191,6 +286,29 @@ describe('a damaged catalog file', () => {
 /** Sections whose entries number other entries: all ones are never right in any of them. */
 const REFERENCES =
   /^(rows|newPrefix|top|shared|ids\.(items|offsets)|column\.(title|tags)\..*(offsets|codes))/;
+
+function withIds(version: CatalogVersion, texts: (string | number[])[]): CatalogVersion {
+  const parts = texts.map((text) => Buffer.from(text as string));
+  const offsets = Uint32Array.from([0, ...parts], (_, index) => Buffer.concat(parts.slice(0, index)).length);
+  const strings = new StringTable(Uint8Array.from(Buffer.concat(parts)), offsets);
+  return { ...version, ids: buildItemIds(strings) };
+}
+
+function ofSeed({ strings, hashes, items }: ItemIds, seed: number): ItemIds {
+  return new ItemIds(strings, hashes, items, seed);
+}
+
+function withColumn(version: CatalogVersion, name: string, change: object): CatalogVersion {
+  const columns = new Map(version.table.columns);
+  columns.set(name, { ...columns.get(name)!, ...change } as Column);
+  return { ...version, table: { ...version.table, columns } };
+}
+
+const farAway = { kind: 'affine', base: 9e15, step: 1 };
+const fractions = { encoding: { kind: 'plain' }, codes: new Float64Array(4).fill(0.5) };
+const infinities = { encoding: { kind: 'plain' }, codes: new Float64Array(4).fill(Number.POSITIVE_INFINITY) };
+const zyx = StringTable.of(['z', 'y', 'x']);
+const bit40 = Uint32Array.of(15, 1 << 8);
 
 /** Mappings of collected arrays end between two turns of the event loop; a process may have 65,530 of them. */
 const mappingsEnded = setImmediate;

@@ -17,13 +17,6 @@ export function handleOf(addon: Addon, trie: TrieArrays): TrieHandle {
   return handle;
 }
 
-/** Gives the native side of a trie back at once; the trie stays usable, and gets a new handle when one is needed. */
-export function disposeHandle(addon: Addon, trie: TrieArrays): void {
-  const handle = handles.get(trie);
-  handles.delete(trie);
-  if (handle !== undefined) callNative(() => addon.disposeTrie(handle));
-}
-
 /** Keeps the handle that came with a trie. */
 export function rememberHandle(trie: TrieArrays, handle: TrieHandle): void {
   handles.set(trie, handle);

@@ -3,6 +3,7 @@ import { BitList } from './bit-list.js';
 import type { AttributeType, AttributeValue, Column, NumberColumn } from './columns.js';
 import { GrowingArray } from './growing-array.js';
 import { codeTypeFor, narrowNumbers } from './number-column.js';
+import { dictionaryOrder } from './sorted-strings.js';
 import { StringTableBuilder } from './string-table.js';
 
 /** Collects an attribute's values row by row, without a JS object for each, and makes its column of them. */
@@ -143,9 +144,7 @@ class StringListBuilder implements ColumnBuilder {
 
 /** The strings by their UTF-8 bytes, and the new number of each. */
 function sortStrings(strings: StringTableBuilder) {
-  const order = new Uint32Array(strings.length);
-  for (let number = 0; number < order.length; number++) order[number] = number;
-  order.sort((a, b) => strings.compare(a, b));
+  const order = dictionaryOrder(strings);
   const codeOf = new Uint32Array(order.length);
   for (let code = 0; code < order.length; code++) codeOf[order[code]] = code;
   return { dictionary: strings.build(order), codeOf };

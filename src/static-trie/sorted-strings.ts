@@ -1,6 +1,40 @@
-import type { StringTable } from './string-table.js';
+import type { StringTable, StringTableBuilder } from './string-table.js';
 
-/** Searches in a dictionary: a table that ascends by UTF-8 bytes, without duplicates. */
+/** Dictionaries: tables that ascend by UTF-8 bytes, without duplicates. */
+
+/** Fewer strings than that are compared rather than spread over 257 buckets. */
+const FEW_STRINGS = 48;
+
+/** The order that makes strings without duplicates a dictionary: spread by one byte after another. */
+export function dictionaryOrder(strings: StringTableBuilder): Uint32Array {
+  const order = new Uint32Array(strings.length);
+  for (let index = 0; index < order.length; index++) order[index] = index;
+  const spread = new Uint32Array(order.length);
+  // Runs of strings that agree in their first `depth` bytes.
+  const runs = [{ start: 0, end: order.length, depth: 0 }];
+  for (let run = runs.pop(); run !== undefined; run = runs.pop()) {
+    const { start, end, depth } = run;
+    if (end - start <= FEW_STRINGS) {
+      order.subarray(start, end).sort((a, b) => strings.compare(a, b));
+      continue;
+    }
+    // Where each bucket begins; the first is of strings that have ended, and there is at most one.
+    const position = new Uint32Array(258);
+    for (let at = start; at < end; at++) position[strings.byteAt(order[at], depth) + 2]++;
+    position[0] = start;
+    for (let bucket = 1; bucket < position.length; bucket++) position[bucket] += position[bucket - 1];
+    for (let at = start; at < end; at++) {
+      spread[position[strings.byteAt(order[at], depth) + 1]++] = order[at];
+    }
+    order.set(spread.subarray(start, end), start);
+    // By now each position is where its bucket ends.
+    for (let bucket = 1; bucket <= 256; bucket++) {
+      const count = position[bucket] - position[bucket - 1];
+      if (count > 1) runs.push({ start: position[bucket - 1], end: position[bucket], depth: depth + 1 });
+    }
+  }
+  return order;
+}
 
 /** The number of a text, or -1. */
 export function findString(dictionary: StringTable, text: string): number {

@@ -100,6 +100,12 @@ export class StringTableBuilder {
     ).toString();
   }
 
+  /** The byte at `depth` of a string, or −1 behind its end. */
+  byteAt(index: number, depth: number): number {
+    const at = this.#offsets[index] + depth;
+    return at < this.#offsets[index + 1] ? this.#bytes[at] : -1;
+  }
+
   /** Orders strings a and b by their UTF-8 bytes: negative, 0 or positive. */
   compare(a: number, b: number): number {
     let i = this.#offsets[a];

@@ -17,6 +17,7 @@ import {
   valueAt,
 } from '../../src/static-trie/index.js';
 import { numberOf } from '../../src/static-trie/number-column.js';
+import { Random } from '../helpers/random.js';
 import { seeded } from '../helpers/seed.js';
 
 type Values = (AttributeValue | undefined)[];
@@ -209,6 +210,18 @@ describe('strings', () => {
     expect([...column.dictionary]).toEqual(['', 'a', '～', '💥']);
     expect([...column.codes]).toEqual([2, 3, 1, 1, 1, 0]);
     expect([...column.offsets]).toEqual([0, 3, 3, 6]);
+  });
+
+  it('order many strings as Buffer.compare does, also behind a long common beginning', () => {
+    const random = new Random(1);
+    const word = () =>
+      Array.from({ length: random.below(6) }, () => random.pick(['a', 'b', '\0', 'é', '💥'])).join('');
+    const words = new Set(
+      Array.from({ length: 20_000 }, () => (random.chance(0.5) ? 'x'.repeat(300) : '') + word()),
+    );
+    const { dictionary } = buildColumn('string', [...words]) as StringColumn;
+    const expected = [...words].map((text) => Buffer.from(text)).sort(Buffer.compare);
+    expect([...dictionary]).toEqual(expected.map(String));
   });
 
   it('say that a file is damaged where a code has no value', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { OR, type ScanProgram, scan } from '../../../src/kernels/index.js';
+import { isBitSet, OR, type ScanProgram, scan } from '../../../src/kernels/index.js';
 import { type AttributeSchema, type AttributeValue, buildColumn } from '../../../src/static-trie/index.js';
 import { compileRule, evaluateRule, type RuleParams } from '../../../src/static-trie/rules/index.js';
 
@@ -41,7 +41,21 @@ function run(rule: string, params: RuleParams = {}) {
     },
   );
   const items = Array.from({ length: 60 }, (_, item) => item);
-  return { programs, allowed: items.filter((item) => (bits[item >>> 5] >>> (item & 31)) & 1) };
+  return { programs, allowed: items.filter((item) => isBitSet(bits, item)) };
+}
+
+/** A rule over one column alone. */
+function runOver(name: string, values: number[], rule: string, params: RuleParams = {}) {
+  const table = {
+    itemCount: values.length,
+    columns: new Map([[name, buildColumn(schema[name].type, values)]]),
+  };
+  const kinds: string[] = [];
+  const bits = evaluateRule(compileRule(rule, schema, params), table, NOW_MS, (program) => {
+    kinds.push(...program.leaves.map(({ kind }) => kind));
+    return scan(program);
+  });
+  return { kinds, allowed: values.map((_, item) => item).filter((item) => isBitSet(bits, item)) };
 }
 
 /** The kinds of the only program's leaves. */
@@ -113,26 +127,26 @@ describe('what a rule becomes', () => {
     const even = Array.from({ length: 40 }, (_, index) => index * 2.1);
     expect(leaves('price in params.x', { x: [...even, 2.55] })).toBe('range');
     expect(leaves('brand in params.x', { x: ['💥', 'a', 'X', 'b', '～'] })).toBe('range range range');
-    const stocks = Array.from({ length: 300 }, (_, index) => index * 3);
-    const table = {
-      itemCount: 300,
-      columns: new Map([
-        [
-          'stock',
-          buildColumn(
-            'int64',
-            stocks.map((n) => (n % 2 ? n : n + 3)),
-          ),
-        ],
-      ]),
-    };
-    const rule = compileRule('stock in params.x', schema, { x: stocks.filter((n) => n % 4 === 3) });
-    const kinds: string[] = [];
-    evaluateRule(rule, table, 0, (program) => {
-      kinds.push(...program.leaves.map(({ kind }) => kind));
-      return scan(program);
-    });
+    const stocks = Array.from({ length: 300 }, (_, item) => item);
+    const wanted = stocks.filter((stock) => stock % 4 === 3);
+    const { kinds, allowed } = runOver('stock', stocks, 'stock in params.x', { x: wanted });
     expect(kinds).toEqual(['flags']);
+    expect(allowed).toEqual(wanted);
+  });
+
+  it('makes no range of doubles that follow each other as integers do', () => {
+    const { kinds, allowed } = runOver('price', [0, 0.5, 1, -0], 'price in [0, 1.0]');
+    expect(kinds).toEqual(['range', 'range']);
+    expect(allowed).toEqual([0, 2, 3]);
+  });
+
+  it('compares a double with an int as doubles, but tells them apart', () => {
+    // 2^53 + 1, which no double is.
+    const values = [2 ** 53, 2 ** 53 + 2, 0.5];
+    expect(runOver('price', values, 'price < 9007199254740993').allowed).toEqual([2]);
+    expect(runOver('price', values, 'price <= 9007199254740993').allowed).toEqual([0, 2]);
+    expect(runOver('price', values, 'price != 9007199254740993').allowed).toEqual([0, 1, 2]);
+    expect(runOver('stock', [2 ** 53 - 1, 0], 'stock < 9007199254740993').allowed).toEqual([0, 1]);
   });
 
   it('stays small where == and ?: nest', () => {

@@ -1,0 +1,44 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+
+const models = makeModelsDir();
+const items = ['0-1', '1-2'].map((id) => ({ id, sid: id.split('-').map(Number) }));
+
+async function recommend(server: ServerProcess) {
+  return send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+}
+
+function flipBit(dataDir: string, version: number): void {
+  const path = join(dataDir, `catalogs/small/versions/${version}/catalog.bin`);
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf('0-1')] ^= 1;
+  writeFileSync(path, bytes);
+}
+
+// Without a constraint set nothing but the decode worker reads the items.
+describe('a damaged version of a catalog without constraint sets', () => {
+  it('is not activated, and not served after a restart', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    const definition = { model: 'table', sid: { codebookSizes: [2, 3] }, attributes: {} };
+    expect((await send(first, 'PUT', '/v1/catalogs/small', definition)).status).toBe(201);
+    expect((await upload(first, 'small', items)).result.version).toBe(1);
+    expect((await upload(first, 'small', items, false)).result.version).toBe(2);
+    flipBit(dataDir, 2);
+    const { status, body } = await send(first, 'POST', '/v1/catalogs/small/versions/2/activate');
+    expect([status, body.error.code]).toEqual([500, 'ESP_ARTIFACT_CORRUPT']);
+    expect(body.error.message).not.toContain(dataDir);
+    expect((await recommend(first)).body.versions.catalog).toBe(1);
+    await first.stop();
+
+    flipBit(dataDir, 1);
+    const second = await startTestServer(dataDir, [], models);
+    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual(['catalog small is not served']);
+    const reply = await recommend(second);
+    expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
+    await second.stop();
+  });
+});

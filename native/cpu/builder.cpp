@@ -298,7 +298,7 @@ void emit_narrow(const Build &build, const KeyLayout &layout, const Memory &keys
     // In pieces, so that keys go back to the system while the arrays grow: both together set the peak.
     EmitCounts position = positions[thread];
     for (uint64_t from = parts[thread]; from < parts[thread + 1];) {
-      uint64_t to = std::min(from + kProgressRows * 4, parts[thread + 1]);
+      uint64_t to = std::min(from + kProgressRows, parts[thread + 1]);
       while (to < parts[thread + 1] && layout.same_sid(sorted[to - 1], sorted[to])) to++;
       build.kernels.emit[trie.arrays.is_wide ? 1 : 0](sorted, from, to, layout, position,
                                                        positions[thread + 1].leaves, target);

@@ -83,7 +83,12 @@ void one_case(Random &random, uint64_t &attached, uint64_t &refused) {
         row_bytes[random.below(source.leaf_count * uint64_t{levels} * code_bytes)] ^= static_cast<uint8_t>(1 + random.below(255));
         break;
       case 1:
-        prefixes[random.below(levels)][random.below(prefix_words)] ^= uint64_t{1} << random.below(64);
+        // One bit too many, or a node at every leaf of a word.
+        if (random.chance(0.5)) {
+          prefixes[random.below(levels)][random.below(prefix_words)] ^= uint64_t{1} << random.below(64);
+        } else {
+          prefixes[random.below(levels)][random.below(prefix_words)] = UINT64_MAX;
+        }
         break;
       case 2: {
         const uint64_t level = random.below(top_codes.size());

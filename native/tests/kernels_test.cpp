@@ -349,6 +349,19 @@ void check_large(Random &random) {
       esp_trie_release(trie);
     }
   }
+  // Runs of one SID that cross the borders of threads and of the pieces in which a thread writes.
+  Catalog repeated;
+  repeated.codebook_sizes = {5, 4};
+  for (uint32_t row = 0; row < 600000; row++) {
+    repeated.rows.push_back({static_cast<uint32_t>(random.below(5)), static_cast<uint32_t>(random.below(4))});
+    repeated.codes.insert(repeated.codes.end(), repeated.rows.back().begin(), repeated.rows.back().end());
+  }
+  for (const uint32_t threads : {1u, 2u, 5u}) {
+    esp_trie *trie = build(repeated, esp_level_best(), threads);
+    check_trie(repeated, trie);
+    esp_trie_release(trie);
+  }
+
   const auto cancel = [](void *, esp_phase phase, double) { return phase == ESP_PHASE_SORT ? 1 : 0; };
   CHECK(build(catalog, ESP_LEVEL_SCALAR, 3, cancel) == nullptr, "a cancelled build");
 
@@ -393,7 +406,7 @@ int main(int count, char **values) {
       check_trie(catalog, trie);
       check_sets(random, catalog, trie, level);
       esp_trie_release(trie);
-      check_scan(random, level);
+      for (int scan = 0; scan < 8; scan++) check_scan(random, level);
     }
   }
   check_large(random);

@@ -79,7 +79,8 @@ uint64_t live_nodes(const uint64_t *starts, const uint64_t *leaf_bits, uint64_t 
     const uint64_t next = word + 1 < start_words ? starts[word + 1] : 0;
     const uint64_t ends = begins >> 1 | next << 63;
     uint64_t leaves = leaf_bits[word];
-    if (carried && (begins & 1) == 0) leaves |= 1;
+    // A field that goes on from the word before has no start here.
+    if (carried) leaves |= 1;
     const uint64_t hits = (((leaves & ~ends) + ~ends) | leaves) & ends;
     const uint32_t open_from = ends == 0 ? 0 : 64 - static_cast<uint32_t>(__builtin_clzll(ends));
     carried = open_from < 64 && leaves >> open_from != 0;

@@ -1,6 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { mapNatively } from '../kernels/index.js';
 
+/** Smaller pieces are read: a process may have some 65,000 mappings, and each lasts until it is collected. */
+const MAP_FROM_BYTES = 1 << 16;
+
 /**
  * A file's bytes, piece by piece. Without the native addon each piece is read into memory; with it the pieces
  * are views of one read-only mapping that all threads share.
@@ -22,7 +25,7 @@ export class MappedFile {
     if (offset < 0 || length < 0 || offset + length > this.byteLength) {
       throw new RangeError(`bytes ${offset} to ${offset + length} of a file of ${this.byteLength}`);
     }
-    const mapped = mapNatively(this.#file, offset, length);
+    const mapped = length < MAP_FROM_BYTES ? undefined : mapNatively(this.#file, offset, length);
     if (mapped !== undefined) return mapped;
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; ) {

@@ -105,6 +105,8 @@ export class SectionFile<Meta> {
       const kinds = typeof kind === 'string' ? [kind] : kind;
       if (!kinds.includes(header.kind))
         throw this.corrupt(`a file of kind ${kinds.join(' or ')}`, header.kind);
+      if (typeof header.meta !== 'object' || header.meta === null)
+        throw this.corrupt('meta of its kind', `${header.meta}`);
       this.#entries = this.#checkEntries(header.sections);
     } catch (thrown) {
       this.#file.close();
@@ -196,11 +198,15 @@ export class SectionFile<Meta> {
     if (crc32(text) !== fixed.readUInt32LE(MAGIC.length + 8)) {
       throw this.corrupt('a header that fits its checksum', 'a damaged one');
     }
+    let header: unknown;
     try {
-      return { header: JSON.parse(text.toString()) as Header<Meta>, headerEnd: FIXED_BYTES + headerBytes };
+      header = JSON.parse(text.toString());
     } catch (cause) {
       throw this.corrupt('a header of JSON', (cause as Error).message);
     }
+    if (typeof header !== 'object' || header === null)
+      throw this.corrupt('a header with its kind', `${header}`);
+    return { header: header as Header<Meta>, headerEnd: FIXED_BYTES + headerBytes };
   }
 
   /** A checksum keeps accidents out, not malice: whoever wrote the header may have written anything. */

@@ -115,7 +115,9 @@ describe('scan', () => {
   } as const;
 
   it('reads no codes beyond the last where offsets lie about their order', () => {
-    expect(scan(single({ ...list, offsets: Uint32Array.of(0, 2 ** 32 - 1, 1, 3) }))[0]).toBe(0b101);
+    // Behind the last, an array of JS has undefined, which would pass for code 0.
+    const lying = { ...list, offsets: Uint32Array.of(0, 9, 1, 3), codes: Uint8Array.of(1, 1, 1) };
+    expect(scan(single(lying))[0]).toBe(0);
   });
 });
 

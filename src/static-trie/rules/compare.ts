@@ -1,5 +1,6 @@
 import { setBit, wordsFor } from '../../kernels/index.js';
 import { findPrefix, findString } from '../sorted-strings.js';
+import { stringsContaining, stringsEndingWith } from '../text-search.js';
 import { type CodeRange, type Comparison, codeCountOf, codeRange, truthOfRange } from './code-ranges.js';
 import { columnOf } from './leaves.js';
 import { always, failure, never, type Truth, truthOfBits, truthOfLeaf } from './scan-tree.js';
@@ -126,6 +127,13 @@ function testConstant(how: StringTest, strings: Strings, constant: string, conte
       ? dictionaryRange(strings.sorted, how, constant)
       : undefined;
   if (range && strings.sorted) return truthOfRange(strings, strings.sorted.length, range);
+  if (strings.sorted && constant !== '' && constant.isWellFormed()) {
+    // Without a JS string for each of what may be millions of entries.
+    if (how === 'contains')
+      return truthOfFlags(strings, stringsContaining(strings.sorted, constant), context);
+    if (how === 'endsWith')
+      return truthOfFlags(strings, stringsEndingWith(strings.sorted, constant), context);
+  }
   return truthByEntry(strings, (entry) => tests[how](entry, constant), context);
 }
 

@@ -23,26 +23,30 @@ inline uint64_t in_range_64(const uint8_t *codes, uint8_t low, uint8_t span) {
   return _mm512_cmple_epu8_mask(shifted, _mm512_set1_epi8(static_cast<char>(span)));
 }
 
+// Masks are joined as masks: GCC 12 may spill the 32 bits of one to memory and read them back as 64, with
+// whatever lay behind them.
+inline uint64_t join(__mmask32 low, __mmask32 high) { return _cvtmask64_u64(_mm512_kunpackd(high, low)); }
+inline uint64_t join(const __mmask16 *parts) {
+  return join(_mm512_kunpackw(parts[1], parts[0]), _mm512_kunpackw(parts[3], parts[2]));
+}
+
+inline __mmask32 in_range_32(const uint16_t *codes, uint16_t low, uint16_t span) {
+  const __m512i shifted = _mm512_sub_epi16(_mm512_loadu_si512(codes), _mm512_set1_epi16(static_cast<short>(low)));
+  return _mm512_cmple_epu16_mask(shifted, _mm512_set1_epi16(static_cast<short>(span)));
+}
+
 inline uint64_t in_range_64(const uint16_t *codes, uint16_t low, uint16_t span) {
-  uint64_t word = 0;
-  for (int part = 0; part < 2; part++) {
-    const __m512i shifted =
-        _mm512_sub_epi16(_mm512_loadu_si512(codes + part * 32), _mm512_set1_epi16(static_cast<short>(low)));
-    word |= static_cast<uint64_t>(_mm512_cmple_epu16_mask(shifted, _mm512_set1_epi16(static_cast<short>(span))))
-            << (part * 32);
-  }
-  return word;
+  return join(in_range_32(codes, low, span), in_range_32(codes + 32, low, span));
 }
 
 inline uint64_t in_range_64(const uint32_t *codes, uint32_t low, uint32_t span) {
-  uint64_t word = 0;
+  __mmask16 parts[4];
   for (int part = 0; part < 4; part++) {
     const __m512i shifted =
         _mm512_sub_epi32(_mm512_loadu_si512(codes + part * 16), _mm512_set1_epi32(static_cast<int>(low)));
-    word |= static_cast<uint64_t>(_mm512_cmple_epu32_mask(shifted, _mm512_set1_epi32(static_cast<int>(span))))
-            << (part * 16);
+    parts[part] = _mm512_cmple_epu32_mask(shifted, _mm512_set1_epi32(static_cast<int>(span)));
   }
-  return word;
+  return join(parts);
 }
 
 inline uint64_t in_range_64(const double *codes, double low, double high) {
@@ -57,7 +61,7 @@ inline uint64_t in_range_64(const double *codes, double low, double high) {
 }
 
 // The flags of 16 codes; those beyond `count` have none.
-inline uint32_t flags_16(__m512i codes, const uint64_t *flags, uint64_t count) {
+inline __mmask16 flags_16(__m512i codes, const uint64_t *flags, uint64_t count) {
   const __mmask16 known = _mm512_cmplt_epu32_mask(codes, _mm512_set1_epi32(static_cast<int>(count)));
   const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), known, _mm512_srli_epi32(codes, 5), flags, 4);
   const __m512i bits = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(codes, _mm512_set1_epi32(31)));
@@ -65,20 +69,18 @@ inline uint32_t flags_16(__m512i codes, const uint64_t *flags, uint64_t count) {
 }
 
 inline uint64_t flagged_64(const uint16_t *codes, const uint64_t *flags, uint64_t count) {
-  uint64_t word = 0;
+  __mmask16 parts[4];
   for (int part = 0; part < 4; part++) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(codes + part * 16));
-    word |= static_cast<uint64_t>(flags_16(_mm512_cvtepu16_epi32(half), flags, count)) << (part * 16);
+    parts[part] = flags_16(_mm512_cvtepu16_epi32(half), flags, count);
   }
-  return word;
+  return join(parts);
 }
 
 inline uint64_t flagged_64(const uint32_t *codes, const uint64_t *flags, uint64_t count) {
-  uint64_t word = 0;
-  for (int part = 0; part < 4; part++) {
-    word |= static_cast<uint64_t>(flags_16(_mm512_loadu_si512(codes + part * 16), flags, count)) << (part * 16);
-  }
-  return word;
+  __mmask16 parts[4];
+  for (int part = 0; part < 4; part++) parts[part] = flags_16(_mm512_loadu_si512(codes + part * 16), flags, count);
+  return join(parts);
 }
 
 #elif defined(__AVX2__)

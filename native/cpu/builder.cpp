@@ -236,7 +236,8 @@ std::vector<uint64_t> leaf_aligned_parts(const Key *keys, uint64_t count, uint32
 }
 
 // Allocates the arrays of a trie with so many leaves and nodes, and those that say where the rows went.
-EmitTarget allocate_arrays(esp_trie &trie, const esp_rows &rows, const EmitCounts &totals) {
+// @param keys  taken over for the rows where each row is as long as its key and in its place; else left alone
+EmitTarget allocate_arrays(esp_trie &trie, const esp_rows &rows, const EmitCounts &totals, Memory *keys) {
   esp_trie_arrays &arrays = trie.arrays;
   arrays.leaf_count = static_cast<uint32_t>(totals.leaves);
   arrays.level_count = rows.level_count;
@@ -245,7 +246,15 @@ EmitTarget allocate_arrays(esp_trie &trie, const esp_rows &rows, const EmitCount
   const uint64_t code_bytes = arrays.is_wide ? 4 : 2;
 
   EmitTarget target = {};
-  arrays.rows = target.rows = trie.allocate<char>(totals.leaves * rows.level_count * code_bytes);
+  const bool in_place =
+      keys != nullptr && rows.level_count * code_bytes == sizeof(Key) && totals.leaves == rows.row_count;
+  if (in_place) {
+    target.rows = keys->as<char>();
+    trie.memories.push_back(std::move(*keys));
+  } else {
+    target.rows = trie.allocate<char>(totals.leaves * rows.level_count * code_bytes);
+  }
+  arrays.rows = target.rows;
   for (uint32_t level = 0; level < rows.level_count; level++) {
     arrays.new_prefix[level] = target.new_prefix[level] = trie.allocate<uint64_t>(words_for(totals.leaves + 1));
   }
@@ -282,7 +291,7 @@ EmitCounts operator+(const EmitCounts &a, const EmitCounts &b) {
           a.shared_rows + b.shared_rows};
 }
 
-void emit_narrow(const Build &build, const KeyLayout &layout, const Memory &keys, esp_trie &trie) {
+void emit_narrow(const Build &build, const KeyLayout &layout, Memory keys, esp_trie &trie) {
   const uint64_t row_count = build.rows.row_count;
   Key *sorted = keys.as<Key>();
   const std::vector<uint64_t> parts = leaf_aligned_parts(sorted, row_count, build.threads, layout);
@@ -293,7 +302,13 @@ void emit_narrow(const Build &build, const KeyLayout &layout, const Memory &keys
   });
   for (uint32_t thread = 0; thread < build.threads; thread++) positions[thread + 1] = positions[thread] + positions[thread + 1];
   const EmitCounts &totals = positions[build.threads];
-  const EmitTarget target = allocate_arrays(trie, build.rows, totals);
+  // Before any of them may be overwritten.
+  std::vector<Key> before(build.threads, 0);
+  for (uint32_t thread = 0; thread < build.threads; thread++) {
+    if (parts[thread] > 0) before[thread] = sorted[parts[thread] - 1];
+  }
+  const EmitTarget target = allocate_arrays(trie, build.rows, totals, &keys);
+  const bool in_place = target.rows == sorted;
   parallel(build.threads, [&](uint32_t thread) {
     // In pieces, so that keys go back to the system while the arrays grow: both together set the peak.
     EmitCounts position = positions[thread];
@@ -301,9 +316,9 @@ void emit_narrow(const Build &build, const KeyLayout &layout, const Memory &keys
       uint64_t to = std::min(from + kProgressRows, parts[thread + 1]);
       while (to < parts[thread + 1] && layout.same_sid(sorted[to - 1], sorted[to])) to++;
       build.kernels.emit[trie.arrays.is_wide ? 1 : 0](sorted, from, to, layout, position,
-                                                       positions[thread + 1].leaves, target);
-      // Not the last key: the next piece and the next thread compare with it.
-      Memory::discard(sorted + from, sorted + to - 1);
+                                                       positions[thread + 1].leaves, before[thread], target);
+      // Not the last key, by which this loop finds the end of the next piece.
+      if (!in_place) Memory::discard(sorted + from, sorted + to - 1);
       build.progress.advance(to - from);
       from = to;
     }
@@ -409,7 +424,7 @@ void build_wide(const Build &build, const std::vector<uint32_t> &group_ends, esp
     }
   }
 
-  const EmitTarget target = allocate_arrays(trie, rows, totals);
+  const EmitTarget target = allocate_arrays(trie, rows, totals, nullptr);
   uint64_t leaf = 0;
   uint64_t node[2] = {0, 0};
   uint64_t shared_leaf = 0;
@@ -465,8 +480,7 @@ void build_trie(const esp_rows &rows, const esp_build_options &options, esp_trie
   const std::vector<uint32_t> group_ends = key_groups(rows, row_bits);
   if (group_ends.size() == 1) {
     const KeyLayout layout(rows.codebook_sizes, rows.level_count, 0, rows.level_count);
-    const Memory keys = sort_narrow(build, layout);
-    emit_narrow(build, layout, keys, trie);
+    emit_narrow(build, layout, sort_narrow(build, layout), trie);
   } else {
     build_wide(build, group_ends, trie);
   }

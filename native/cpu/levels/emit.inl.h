@@ -94,7 +94,7 @@ void flush_block(Block<Code> &block, uint64_t word, bool is_shared, uint32_t lev
 
 template <class Code>
 void emit(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout, EmitCounts &positions,
-          uint64_t leaf_end, const EmitTarget &target) {
+          uint64_t leaf_end, Key &before, const EmitTarget &target) {
   const uint32_t level_count = layout.level_count;
   Block<Code> block;
   memset(&block, 0, sizeof block);
@@ -105,9 +105,11 @@ void emit(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout, 
   uint64_t shared_row = positions.shared_rows;
   bool is_shared_word = leaf % 64 != 0;
   bool in_shared_leaf = false;
+  Key previous = before;
   for (uint64_t index = from; index < to; index++) {
     const Key key = keys[index];
-    const uint32_t level = index == 0 ? 0 : differing_level(keys[index - 1], key, layout);
+    const uint32_t level = index == 0 ? 0 : differing_level(previous, key, layout);
+    previous = key;
     target.sorted_rows[index] = static_cast<uint32_t>(key) & layout.row_mask;
     if (__builtin_expect(level == level_count, 0)) {
       if (!in_shared_leaf) {
@@ -142,6 +144,7 @@ void emit(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout, 
   }
   if (leaf % 64 != 0) flush_block(block, leaf / 64, true, level_count, node1, target);
   positions = {leaf, {node0, node1}, shared_leaf, shared_row};
+  before = previous;
 }
 
 }  // namespace

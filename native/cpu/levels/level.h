@@ -58,9 +58,10 @@ struct LevelKernels {
 
   EmitCounts (*count_emitted)(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout);
   // [0: uint16 rows, 1: uint32] Writes the leaves of a stretch to where `positions` says, and moves it on. No leaf
-  // from leaf_end on is this thread's.
+  // from leaf_end on is this thread's. `before` is the key before the stretch, and becomes its last: a row may take
+  // the place of its own key.
   void (*emit[2])(const Key *keys, uint64_t from, uint64_t to, const KeyLayout &layout, EmitCounts &positions,
-                  uint64_t leaf_end, const EmitTarget &target);
+                  uint64_t leaf_end, Key &before, const EmitTarget &target);
 
   void (*combine)(esp_bit_operation operation, const uint64_t *a, const uint64_t *b, uint64_t *out, size_t words);
   uint64_t (*count_bits)(const uint64_t *words, size_t count);

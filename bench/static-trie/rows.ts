@@ -6,7 +6,7 @@ const LEVELS = 8;
 /**
  * [rowCount, 8] codes below `codebookSize`.
  * - uniform: independent and uniform, as the paper's benchmark has them
- * - skewed: code = size · u^3, a heavy head at every level, with duplicates
+ * - skewed: code = size · u^3, a heavy head at every level; every twentieth row is a copy of an earlier one
  * - real-shaped: shared prefixes and chains as in published item → SID files: many children at levels 0 and 1,
  *   then about 1.4 and 1.1, and about 3 % of the rows a copy of another
  */
@@ -17,6 +17,10 @@ export function makeRows(kind: RowKind, rowCount: number, codebookSize: number):
   for (let index = 0; index < codes.length; index++) {
     const u = random();
     codes[index] = Math.floor(codebookSize * (kind === 'uniform' ? u : u * u * u));
+  }
+  for (let row = 20; kind === 'skewed' && row < rowCount; row += 20) {
+    const other = Math.floor(random() * row) * LEVELS;
+    codes.copyWithin(row * LEVELS, other, other + LEVELS);
   }
   return codes;
 }

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import {
   type BuiltTrie,
   buildTrie,
+  inFile,
   MAX_CODEBOOK_SIZE,
   readSidRows,
   trieStats,
@@ -40,7 +41,9 @@ export async function indexBuild(args: string[]): Promise<number> {
   const report = await withProgressBar(async (onProgress) => {
     onProgress('reading', 0);
     const rows = readSidRows(sids, codebookSizes);
-    const built = await buildTrie(rows, { threads, onProgress });
+    const built = await buildTrie(rows, { threads, onProgress }).catch((thrown: unknown) => {
+      throw inFile(sids, thrown);
+    });
     onProgress('writing', 0);
     writeTrieFile(out, built.trie);
     return reportOf(built, out);

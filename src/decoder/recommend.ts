@@ -3,10 +3,10 @@ import { firstItemOf, type Kernel, type Normalization, setBit, wordsFor } from '
 import {
   type AttributeValue,
   type ConstraintSet,
+  combineSets,
   compareCodeUnits,
   constraintSetFromItems,
   type Exclusions,
-  intersectSets,
   isExcluded,
   jsonValueAt,
   prepareExclusions,
@@ -149,7 +149,7 @@ function resolveConstraint(
     parts.push(constraintSetFromItems(trie, leafItems, itemBits));
   }
   const set =
-    parts.length === 0 ? null : parts.reduce((all, part) => intersectSets(trie, leafItems, all, part));
+    parts.length === 0 ? null : parts.reduce((all, part) => combineSets('and', trie, leafItems, all, part));
   return { set, setVersion: snapshot?.version };
 }
 

@@ -26,6 +26,7 @@ export {
   MAX_SCAN_DEPTH,
   OR,
   type RangeLeaf,
+  type Scan,
   type ScanLeaf,
   type ScanProgram,
   scan,

@@ -1,4 +1,4 @@
-import { allBits, setBit, wordsFor } from '../kernels/index.js';
+import { allBits, clearBit, isBitSet, setBit, wordsFor } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
 import { buildColumn } from './column-builder.js';
 import { type AttributeSchema, type AttributeValue, type ColumnTable, valueAt } from './columns.js';
@@ -129,9 +129,8 @@ export class CatalogSnapshot {
     const { rows, table } = this.#changed;
     const verdicts = evaluateRule(compiled, table, nowMs);
     for (const [item, row] of rows) {
-      const mask = 1 << (item & 31);
-      if ((verdicts[row >>> 5] >>> (row & 31)) & 1) bits[item >>> 5] |= mask;
-      else bits[item >>> 5] &= ~mask;
+      if (isBitSet(verdicts, row)) setBit(bits, item);
+      else clearBit(bits, item);
     }
     return bits;
   }
@@ -259,7 +258,7 @@ export class CatalogSnapshot {
       const rule = compileRule(bound.truth.rule, this.schema, bound.truth.params);
       const verdicts = evaluateRule(rule, table, bound.nowMs);
       const members = new Map<number, boolean>();
-      for (const [item, row] of rows) members.set(item, ((verdicts[row >>> 5] >>> (row & 31)) & 1) === 1);
+      for (const [item, row] of rows) members.set(item, isBitSet(verdicts, row));
       sets.set(name, { ...bound, set: patchSet(trie, leafItems, bound.set, members) });
     }
     return sets;

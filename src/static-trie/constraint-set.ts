@@ -4,13 +4,16 @@ import {
   clearBit,
   hasItem,
   type ItemSubset,
+  isBitSet,
   type LeafItems,
   type LiveLeaves,
   leafOfItem,
   type SetAlgebra,
   setBit,
+  sharedItemCount,
   sharedNumber,
   type TrieArrays,
+  wordsFor,
 } from '../kernels/index.js';
 
 /**
@@ -36,6 +39,23 @@ export function constraintSetFromItems(
   return constraintSetOf(trie, leafItems, sets.subsetOf(leafItems, itemBits), sets);
 }
 
+/** The set of all items on some leaves. @param leafBits [leafCount] bits; kept, not copied. */
+export function constraintSetFromLeaves(
+  trie: TrieArrays,
+  leafItems: LeafItems,
+  leafBits: Uint32Array,
+  sets: SetAlgebra = chooseKernel().sets,
+): ConstraintSet {
+  const { sharedLeaves, sharedStart } = leafItems;
+  const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
+  for (let index = 0; index < sharedLeaves.length; index++) {
+    if (!isBitSet(leafBits, sharedLeaves[index])) continue;
+    for (let number = sharedStart[index]; number < sharedStart[index + 1]; number++)
+      setBit(sharedItemBits, number);
+  }
+  return constraintSetOf(trie, leafItems, { leafBits, sharedItemBits }, sets);
+}
+
 /** The items that are in both sets, in one of them, or in the first and not in the second. */
 export function combineSets(
   operation: BitOperation,
@@ -52,16 +72,6 @@ export function combineSets(
   // On a shared leaf the leaf's bits say too little: two sets may meet there without a common item.
   sets.settleSharedLeaves(leafItems, subset);
   return constraintSetOf(trie, leafItems, subset, sets);
-}
-
-export function intersectSets(
-  trie: TrieArrays,
-  leafItems: LeafItems,
-  a: ConstraintSet,
-  b: ConstraintSet,
-  sets?: SetAlgebra,
-): ConstraintSet {
-  return combineSets('and', trie, leafItems, a, b, sets);
 }
 
 /** The set with some items in it or not, as `members` says; the others stay. */
@@ -133,6 +143,6 @@ function constraintSetOf(
 
 function countLiveSharedLeaves({ sharedLeaves }: LeafItems, leafBits: Uint32Array): number {
   let count = 0;
-  for (const leaf of sharedLeaves) count += (leafBits[leaf >>> 5] >>> (leaf & 31)) & 1;
+  for (const leaf of sharedLeaves) if (isBitSet(leafBits, leaf)) count++;
   return count;
 }

@@ -25,14 +25,14 @@ export {
   type ConstraintSet,
   combineSets,
   constraintSetFromItems,
+  constraintSetFromLeaves,
   countLiveNodes,
-  intersectSets,
   setByteLength,
   setHasItem,
 } from './constraint-set.js';
 export { openConstraintSetFile, writeConstraintSetFile } from './constraint-set-file.js';
 export { isSystemError, syncFolder, writeDurably } from './durable-file.js';
-export { readSidRows } from './exchange/sid-rows.js';
+export { inFile, readSidRows } from './exchange/sid-rows.js';
 export { type DenseLookupLayers, exportStatic } from './exchange/static-csr.js';
 export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js';
 export { importStatic } from './exchange/static-import.js';
@@ -53,7 +53,6 @@ export {
   type RuleParams,
 } from './rules/index.js';
 export {
-  constraintSetFromLeaves,
   type DerivedSet,
   deriveSet,
   type SetTruth,

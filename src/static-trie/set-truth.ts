@@ -1,15 +1,4 @@
-import {
-  chooseKernel,
-  copyBits,
-  firstItemOf,
-  isBitSet,
-  type LeafItems,
-  nextSetBit,
-  type SetAlgebra,
-  setBit,
-  type TrieArrays,
-  wordsFor,
-} from '../kernels/index.js';
+import { firstItemOf, type LeafItems, setBit, wordsFor } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
 import type { AttributeSchema } from './columns.js';
 import { type ConstraintSet, constraintSetFromItems } from './constraint-set.js';
@@ -70,38 +59,6 @@ export function selectItems(
     }
   }
   return { bits, unknownCount };
-}
-
-/** The set of all items on some leaves. @param leafBits [leafCount] bits. */
-export function constraintSetFromLeaves(
-  trie: TrieArrays,
-  leafItems: LeafItems,
-  leafBits: Uint32Array,
-  sets: SetAlgebra = chooseKernel().sets,
-): ConstraintSet {
-  const { sharedLeaves, sharedStart, leafCount, itemCount } = leafItems;
-  const itemBits = new Uint32Array(wordsFor(itemCount));
-  let leaf = 0;
-  let item = 0;
-  for (let shared = 0; shared <= sharedLeaves.length; shared++) {
-    const runEnd = shared < sharedLeaves.length ? sharedLeaves[shared] : leafCount;
-    copyBits(leafBits, leaf, itemBits, item, runEnd - leaf);
-    item += runEnd - leaf;
-    leaf = runEnd;
-    if (shared === sharedLeaves.length) break;
-    const end = item + sharedStart[shared + 1] - sharedStart[shared];
-    for (; item < end; item++) if (isBitSet(leafBits, leaf)) setBit(itemBits, item);
-    leaf++;
-  }
-  return constraintSetFromItems(trie, leafItems, itemBits, sets);
-}
-
-/** The item numbers whose bit is set, ascending. */
-export function* itemsOf(itemBits: Uint32Array, itemCount: number): Generator<number> {
-  for (let item = nextSetBit(itemBits, 0, itemCount); item < itemCount; ) {
-    yield item;
-    item = nextSetBit(itemBits, item + 1, itemCount);
-  }
 }
 
 function setItemsOfLeaf(leafItems: LeafItems, leaf: number, bits: Uint32Array): void {

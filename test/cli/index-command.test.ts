@@ -121,7 +121,7 @@ describe('espalier index build', () => {
     ],
     [
       ['--codebook-sizes', '3,2,2'],
-      'ESP_ARRAY_FILE: sids.npy: row 1, level 1: expected a code from 0 to 1, found 2',
+      'ESP_ARRAY_FILE: sids.npy: row 1, level 1: code 2 must be < codebook size 2',
     ],
     [
       ['--out', join(folder, 'absent', 'a.trie')],

@@ -1,4 +1,4 @@
-import { setBit, wordsFor } from '../../kernels/index.js';
+import { isBitSet, setBit, wordsFor } from '../../kernels/index.js';
 import { findPrefix, findString } from '../sorted-strings.js';
 import { stringsContaining, stringsEndingWith } from '../text-search.js';
 import { type CodeRange, type Comparison, codeCountOf, codeRange, truthOfRange } from './code-ranges.js';
@@ -167,8 +167,7 @@ function truthByEntry(strings: Strings, test: (entry: string) => boolean, contex
 export function truthOfFlags({ codes, present }: Strings, flags: Uint32Array, { itemCount }: Context): Truth {
   if (codes.length === itemCount) return truthOfLeaf({ kind: 'flags', codes, flags, negate: false, present });
   // One slot for all items.
-  const isFlagged = ((flags[codes[0] >>> 5] >>> (codes[0] & 31)) & 1) === 1;
-  return isFlagged ? always(present) : never(present);
+  return isBitSet(flags, codes[0]) ? always(present) : never(present);
 }
 
 function truthByItem(how: StringTest, a: Strings, b: Strings, context: Context): Truth {

@@ -1,11 +1,10 @@
-import { chooseKernel } from '../../kernels/index.js';
+import { chooseKernel, type Scan } from '../../kernels/index.js';
 import type { AttributeSchema, ColumnTable } from '../columns.js';
 import { wantBool } from './checks.js';
 import { compileExpression } from './compile-expression.js';
 import { fault } from './fault.js';
 import { expectedName } from './names.js';
 import type { RuleParams } from './params.js';
-import type { ScanWith } from './scan-tree.js';
 import type { Scope } from './scope.js';
 import { parseRule } from './syntax.js';
 import { type BoolNode, bitsOf, newContext, truthOf } from './values.js';
@@ -53,7 +52,7 @@ export function evaluateRule(
   rule: CompiledRule,
   table: ColumnTable,
   nowMs: number,
-  scanWith: ScanWith = chooseKernel().scan,
+  scanWith: Scan = chooseKernel().scan,
 ): Uint32Array {
   const context = newContext(table.itemCount, table, Math.trunc(nowMs), scanWith);
   return bitsOf(truthOf(rule.root, context).whenTrue, context);

@@ -1,4 +1,4 @@
-import { AND, allBits, OR, type ScanLeaf, type ScanProgram, wordsFor } from '../../kernels/index.js';
+import { AND, allBits, OR, type Scan, type ScanLeaf, wordsFor } from '../../kernels/index.js';
 
 /** A boolean expression of tests over columns, from which what is the same for all items has been folded away. */
 export type ScanTree = 'all' | 'none' | ScanLeaf | Branch;
@@ -11,9 +11,6 @@ interface Branch {
   /** Bitmaps that it needs at a time, the side that needs more coming first. */
   depth: number;
 }
-
-/** Runs a program; the native kernel has the same signature. */
-export type ScanWith = (program: ScanProgram) => Uint32Array;
 
 /**
  * A rule's part as CEL's three values have it: the items for which it is true, and those for which it is
@@ -71,7 +68,7 @@ function bitsLeaf(bits: Uint32Array, present: Uint32Array | null): ScanLeaf {
 }
 
 /** The items of a tree: wordsFor(itemCount) words, owned by the caller. */
-export function runTree(tree: ScanTree, itemCount: number, scanWith: ScanWith): Uint32Array {
+export function runTree(tree: ScanTree, itemCount: number, scanWith: Scan): Uint32Array {
   if (tree === 'all') return allBits(itemCount);
   if (tree === 'none') return new Uint32Array(wordsFor(itemCount));
   const numbers = new Map<ScanLeaf, number>();
@@ -87,7 +84,7 @@ const MAX_REPEATED_LEAVES = 16;
  * A truth for use in several places: a large one as the bitmaps that it comes to. `==` and `?:` repeat their
  * operands, and would double the program with each level of nesting.
  */
-export function repeatable(truth: Truth, itemCount: number, scanWith: ScanWith): Truth {
+export function repeatable(truth: Truth, itemCount: number, scanWith: Scan): Truth {
   const small = (tree: ScanTree): ScanTree =>
     typeof tree === 'string' || leafCountOf(tree) <= MAX_REPEATED_LEAVES
       ? tree

@@ -1,7 +1,7 @@
-import { allBits, isBitSet, scan, wordsFor } from '../../kernels/index.js';
+import { allBits, isBitSet, type Scan, scan, wordsFor } from '../../kernels/index.js';
 import type { ColumnTable, DictionaryCodes, NumberColumn } from '../columns.js';
 import type { StringTable } from '../string-table.js';
-import { runTree, type ScanTree, type ScanWith, type Truth } from './scan-tree.js';
+import { runTree, type ScanTree, type Truth } from './scan-tree.js';
 
 /**
  * The numbers or strings of a subexpression for all items at once. An item whose `present` bit is clear has
@@ -35,7 +35,7 @@ export interface Context {
   itemCount: number;
   table: ColumnTable;
   nowMs: number;
-  scanWith: ScanWith;
+  scanWith: Scan;
   /** The macro variable's values. */
   local?: Strings;
   /** Where constants are evaluated, once: a context of a single item. */
@@ -49,7 +49,7 @@ export function newContext(
   itemCount: number,
   table: ColumnTable,
   nowMs: number,
-  scanWith: ScanWith,
+  scanWith: Scan,
   local?: Strings,
 ): Context {
   const one = {

@@ -74,7 +74,7 @@ function zipBytes(
 const npy = npyBytes(npyHeader('<u2', '(2, 3)'), bytesOf(Uint16Array.of(1, 2, 3, 5, 5, 5)));
 
 function read(bytes: Uint8Array): number[] {
-  return [...readSidRows(fileOf(bytes, 'npz'), sizes).codes];
+  return Array.from(readSidRows(fileOf(bytes, 'npz'), sizes).codes as Uint16Array, Number);
 }
 
 function fault(message: string) {
@@ -83,7 +83,7 @@ function fault(message: string) {
 
 describe('.npz files', () => {
   it.each(['named.npz', 'unnamed.npz', 'single.npz'])('of NumPy give their SIDs: %s', (name) => {
-    expect([...readSidRows(archive(name), sizes).codes]).toEqual(expected);
+    expect(Array.from(readSidRows(archive(name), sizes).codes as Uint16Array, Number)).toEqual(expected);
   });
 
   it('with several arrays, none of them called sids, are refused', () => {

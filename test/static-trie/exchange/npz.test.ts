@@ -9,7 +9,10 @@ import { bytesOf, fileOf, npyBytes, npyHeader } from './arrays.js';
 
 const fixtures = new URL('../../fixtures/static-export/', import.meta.url).pathname;
 const sizes = [6, 6, 6];
-const expected = [...readSidRows(join(fixtures, 'one-layer', 'sids.npy'), sizes).codes];
+const expected = Array.from(
+  readSidRows(join(fixtures, 'one-layer', 'sids.npy'), sizes).codes as Uint16Array,
+  Number,
+);
 const archive = (name: string) => join(fixtures, 'archives', name);
 
 interface MemberParts {

@@ -61,6 +61,33 @@ export interface RecommendAnswer {
   timings: { queueMs: number; modelMs: number; constraintMs: number; totalMs: number };
 }
 
+/** A request and the catalog version it was pinned to. */
+export interface PinnedQuery {
+  catalog: ActiveCatalog;
+  query: RecommendQuery;
+}
+
+/**
+ * Decodes requests of one model together. A request that fails doesn't fail the others: its error takes its place.
+ * @param isCancelled asked between steps: whether nobody waits for this request any more.
+ */
+export async function recommendBatch(
+  kernel: Kernel,
+  requests: readonly PinnedQuery[],
+  isCancelled: (requestId: string) => boolean,
+): Promise<(RecommendAnswer | EspalierError)[]> {
+  const answers: (RecommendAnswer | EspalierError)[] = [];
+  for (const { catalog, query } of requests) {
+    try {
+      if (isCancelled(query.requestId)) throw new EspalierError('ESP_CANCELLED', 'the request was cancelled');
+      answers.push(await recommend(kernel, catalog, query));
+    } catch (thrown) {
+      answers.push(EspalierError.from(thrown));
+    }
+  }
+  return answers;
+}
+
 /** Decodes one request under its constraint. */
 export async function recommend(
   kernel: Kernel,

@@ -1,6 +1,6 @@
 {
   "variables": {
-    "avx2_flags": ["-mavx2", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt"],
+    "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt"],
     "avx512_flags": [
       "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vbmi", "-mavx512vbmi2", "-mavx512vpopcntdq",
       # GCC 12 warns of its own header.
@@ -53,17 +53,21 @@
       "defines": ["NAPI_VERSION=8"],
       "sources": [
         "native/cpu/builder.cpp",
+        "native/cpu/constraint.cpp",
         "native/cpu/levels/dispatch.cpp",
         "native/cpu/memory.cpp",
         "native/cpu/scan.cpp",
         "native/cpu/sets.cpp",
         "native/cpu/status.cpp",
+        "native/cpu/step.cpp",
+        "native/cpu/thread_pool.cpp",
         "native/cpu/trie.cpp",
         "native/binding/addon.cpp",
         "native/binding/build.cpp",
         "native/binding/js.cpp",
         "native/binding/scan.cpp",
         "native/binding/sets.cpp",
+        "native/binding/step.cpp",
         "native/binding/tries.cpp",
       ],
     },

@@ -115,6 +115,11 @@ struct Type<int32_t> {
   static constexpr const char *name = "Int32Array";
 };
 template <>
+struct Type<float> {
+  static constexpr napi_typedarray_type value = napi_float32_array;
+  static constexpr const char *name = "Float32Array";
+};
+template <>
 struct Type<double> {
   static constexpr napi_typedarray_type value = napi_float64_array;
   static constexpr const char *name = "Float64Array";
@@ -138,6 +143,7 @@ T *array(napi_env env, napi_value value, const char *name, size_t length) {
 
 template uint32_t *array<uint32_t>(napi_env, napi_value, const char *, size_t);
 template int32_t *array<int32_t>(napi_env, napi_value, const char *, size_t);
+template float *array<float>(napi_env, napi_value, const char *, size_t);
 template double *array<double>(napi_env, napi_value, const char *, size_t);
 
 uint64_t *bits(napi_env env, napi_value value, const char *name, uint64_t bit_count) {

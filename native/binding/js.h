@@ -114,6 +114,7 @@ void define_build(napi_env env, napi_value exports);
 void define_tries(napi_env env, napi_value exports);
 void define_sets(napi_env env, napi_value exports);
 void define_scan(napi_env env, napi_value exports);
+void define_step(napi_env env, napi_value exports);
 void cancel_jobs(EnvState &state);
 
 }  // namespace binding

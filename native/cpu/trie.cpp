@@ -136,9 +136,28 @@ void attach(esp_trie &trie, const esp_trie_arrays &arrays, Adopter adopter) {
     trie.arrays.mask_ranks = adopter.adopt(arrays.mask_ranks, words);
   }
   check_structure(trie.arrays);
+  index_roots(trie);
 }
 
 }  // namespace
+
+void index_roots(esp_trie &trie) {
+  const esp_trie_arrays &arrays = trie.arrays;
+  const uint64_t words = words_for(arrays.codebook_sizes[0]);
+  trie.root_mask.assign(words, 0);
+  for (uint32_t node = 0; node < arrays.top_levels[0].node_count; node++) {
+    const uint32_t code = code_at(arrays.top_levels[0].codes, arrays.is_wide, node);
+    trie.root_mask[code / 64] |= uint64_t{1} << (code % 64);
+  }
+  trie.root_ranks.resize(words);
+  uint32_t before = 0;
+  for (uint64_t word = 0; word < words; word++) {
+    trie.root_ranks[word] = before;
+    before += static_cast<uint32_t>(__builtin_popcountll(trie.root_mask[word]));
+  }
+  trie.mask_of_node.assign(arrays.top_levels[0].node_count, kNoMask);
+  for (uint32_t index = 0; index < arrays.mask_count; index++) trie.mask_of_node[arrays.mask_nodes[index]] = index;
+}
 
 void check_codebooks(uint32_t level_count, const uint32_t *codebook_sizes) {
   if (level_count < 1 || level_count > ESP_MAX_LEVELS) {

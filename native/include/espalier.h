@@ -1,5 +1,5 @@
 /*
- * Espalier's native kernels: building static tries, deriving constraint sets, scanning columns.
+ * Espalier's native kernels: building static tries, deriving constraint sets, scanning columns, decode steps.
  *
  * Conventions. Every function that can fail returns a status; the text of the last failure on the calling
  * thread is esp_last_error(). Arrays are borrowed for the call unless said otherwise. Bit arrays are
@@ -42,7 +42,7 @@ const char *esp_last_error(void);
 typedef enum esp_level {
   ESP_LEVEL_SCALAR = 0,
   ESP_LEVEL_NEON = 1,
-  /* AVX2, BMI1, BMI2, LZCNT, POPCNT. */
+  /* AVX2, FMA, F16C, BMI1, BMI2, LZCNT, POPCNT. */
   ESP_LEVEL_AVX2 = 2,
   /* AVX-512 F, BW, DQ, VL, VBMI, VBMI2, VPOPCNTDQ, and what AVX2 asks for. */
   ESP_LEVEL_AVX512 = 3,
@@ -266,6 +266,107 @@ typedef struct esp_scan_leaf {
  */
 esp_status esp_scan(esp_level level, uint32_t threads, const esp_scan_leaf *leaves, size_t leaf_count,
                     const int32_t *postfix, size_t postfix_length, uint64_t item_count, uint64_t *out);
+
+/* ---- decode steps ------------------------------------------------------------------------------------ */
+
+#define ESP_MAX_BEAM_WIDTH 1024u
+
+/*
+ * What one request may reach: a trie, the live leaves of a set, and leaves that are dead to the request.
+ * Handles are reference-counted and may be used by several threads at once.
+ */
+typedef struct esp_constraint esp_constraint;
+
+/*
+ * @param trie        retained
+ * @param leaf_bits   the set's leaves, with what esp_set_derive made of them; borrowed until the release. Null: all
+ * @param dead_leaves [dead_count] live leaves that must not be reached, ascending, without duplicates; copied
+ * @return ESP_STATUS_SHAPE where dead leaves don't ascend within the trie's.
+ */
+esp_status esp_constraint_create(esp_trie *trie, const uint64_t *leaf_bits, const uint64_t *root_mask,
+                                 const uint64_t *node_bits, const uint32_t *dead_leaves, size_t dead_count,
+                                 esp_constraint **out);
+void esp_constraint_retain(esp_constraint *constraint);
+void esp_constraint_release(esp_constraint *constraint);
+
+typedef enum esp_logit_type { ESP_LOGITS_F32 = 0, ESP_LOGITS_F16 = 1 } esp_logit_type;
+
+/* Which logits share the probability mass: all, the level's own tokens, or the live children's. */
+typedef enum esp_normalize { ESP_VOCABULARY = 0, ESP_LEVEL_TOKENS = 1, ESP_LIVE = 2 } esp_normalize;
+
+typedef struct esp_step_request {
+  const esp_constraint *constraint;
+  /* Parent beams; 0: the request has left the batch. */
+  uint32_t beam_count;
+  /* M: how many children are kept at most, 1 to ESP_MAX_BEAM_WIDTH. */
+  uint32_t beam_width;
+  /* The row of logits of the first beam; those of the others follow. */
+  uint32_t first_row;
+  esp_normalize normalize;
+  /* Logits are divided by it before anything else; above 0. */
+  float temperature;
+} esp_step_request;
+
+/* One decode step of a batch. Beams of all requests lie one request after the other. */
+typedef struct esp_step_input {
+  /* 0 for the first code. */
+  uint32_t depth;
+  uint32_t request_count;
+  const esp_step_request *requests;
+  /* [beams] cumulative natural-log scores, and the node of each beam: a range of leaves. */
+  const float *scores;
+  const uint32_t *node_lo;
+  const uint32_t *node_hi;
+  /* [row_count, vocab_size] */
+  const void *logits;
+  esp_logit_type logit_type;
+  uint64_t row_count;
+  uint32_t vocab_size;
+  /* token = token_offset + code; or token_table[code], of as many entries as the codebook, where it is not null. */
+  uint32_t token_offset;
+  const uint32_t *token_table;
+  uint32_t token_table_length;
+} esp_step_input;
+
+/* Request r's children lie from the sum of the beam widths before r on, best first. */
+typedef struct esp_step_output {
+  /* [requests] */
+  uint32_t *counts;
+  /* [sum of beam widths] */
+  float *scores;
+  uint32_t *parent_beams;
+  uint32_t *codes;
+  uint32_t *node_lo;
+  uint32_t *node_hi;
+  /* [beams] log of the sum of exp over the logits that the normalization reads. */
+  float *normalizers;
+  /* [requests] the first beam with a logit that is NaN or +infinity, or -1; such a request keeps no children. */
+  int32_t *bad_beams;
+  /* [requests] its token and value, where there is a bad beam. */
+  uint32_t *bad_tokens;
+  float *bad_values;
+} esp_step_output;
+
+/* Threads and scratch memory for steps; for one caller at a time. */
+typedef struct esp_stepper esp_stepper;
+
+/* @param threads the caller's among them */
+esp_status esp_stepper_create(esp_level level, uint32_t threads, esp_stepper **out);
+void esp_stepper_release(esp_stepper *stepper);
+
+/*
+ * The M best live children of each request's beams:
+ * score(b, c) = scores[b] + (logit[b][token(c)] / temperature - logsumexp(b)), each operation in float32. Ties keep
+ * the smaller parent beam, then the smaller code; -0 is +0. A child whose logit is -infinity does not exist.
+ * @return ESP_STATUS_SHAPE on counts, nodes and tokens that don't fit, and on tries whose rows are damaged.
+ */
+esp_status esp_step(esp_stepper *stepper, const esp_step_input *input, const esp_step_output *output);
+
+/*
+ * The floor of every step: log-sum-exp of float32 rows, as esp_step computes it under ESP_VOCABULARY.
+ * @param out [row_count]; NaN or +infinity where a row has such a logit
+ */
+esp_status esp_log_sum_exp(esp_stepper *stepper, const float *logits, uint64_t row_count, uint32_t vocab_size, float *out);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,11 @@
 import { EspalierError } from '../errors.js';
 import {
-  createStepOutput,
+  badLogitError,
   type DeadLeaves,
   type Kernel,
   type LiveLeaves,
   type Normalization,
+  StepBatch,
   type TrieArrays,
   tokenOf,
 } from '../kernels/index.js';
@@ -44,12 +45,8 @@ export async function beamSearch(
 ): Promise<BeamSearchResult> {
   const { trie, live, dead, beamWidth, normalize, temperature } = input;
   const decoding = model.open();
-  const output = createStepOutput(beamWidth);
-  let beams = {
-    scores: Float32Array.of(0),
-    nodeLo: Uint32Array.of(0),
-    nodeHi: Uint32Array.of(trie.leafCount),
-  };
+  const batch = new StepBatch(1, beamWidth);
+  batch.begin([{ constraint: { trie, live, dead }, beamWidth, normalize, temperature }]);
   let modelMs = 0;
   let constraintMs = 0;
   for (let depth = 0; depth < trie.levelCount; depth++) {
@@ -63,40 +60,26 @@ export async function beamSearch(
     const { data: logits, vocabSize } =
       depth === 0 ? await decoding.start(input.tokens) : await advance(depth);
     const modelEndMs = performance.now();
-    const tokens = model.levelTokens[depth];
-    const beamCount = beams.scores.length;
-    kernel.step(
-      trie,
-      {
-        depth,
-        beamCount,
-        ...beams,
-        logits,
-        vocabSize,
-        beamWidth,
-        tokens,
-        normalize,
-        temperature,
-        live,
-        dead,
-      },
-      output,
-    );
+    kernel.step(batch, { depth, logits, vocabSize, tokens: model.levelTokens[depth] });
+    const fault = badLogitError(batch, 0, depth);
+    if (fault !== undefined) throw fault;
+    batch.advance(() => beamWidth);
     modelMs += modelEndMs - startMs;
     constraintMs += performance.now() - modelEndMs;
-    const { count } = output;
-    beams = {
-      scores: output.scores.slice(0, count),
-      nodeLo: output.nodeLo.slice(0, count),
-      nodeHi: output.nodeHi.slice(0, count),
-    };
-    if (count === 0) break;
+    if (batch.counts[0] === 0) break;
   }
-  return { leaves: beams.nodeLo, scores: beams.scores, modelMs, constraintMs };
+  const count = batch.counts[0];
+  return {
+    leaves: batch.nodeLo.slice(0, count),
+    scores: batch.scores.slice(0, count),
+    modelMs,
+    constraintMs,
+  };
 
   /** Feeds the model the codes that the step before has kept. */
   function advance(depth: number) {
-    const { count, parentBeams, codes } = output;
+    const { parentBeams, codes } = batch;
+    const count = batch.counts[0];
     const tokens = codes.slice(0, count).map((code) => tokenOf(model.levelTokens[depth - 1], code));
     return decoding.advance(parentBeams.slice(0, count), tokens, depth === trie.levelCount - 1);
   }

@@ -1,4 +1,4 @@
-import type { StepOutput } from './types.js';
+import type { StepBatch } from './step-batch.js';
 
 /**
  * Keeps the M best candidates of a step. Candidates must come in the order in which ties are broken (parent
@@ -48,20 +48,22 @@ export class BestChildren {
     }
   }
 
-  /** Writes the kept candidates, best first, and empties the heap. */
-  drainInto(output: StepOutput): void {
-    output.count = this.#count;
+  /** Writes the kept candidates, best first, from `firstChild` on, and empties the heap. @returns their number */
+  drainInto(batch: StepBatch, firstChild: number): number {
+    const count = this.#count;
     for (let rank = this.#count - 1; rank >= 0; rank--) {
       const slot = this.#heap[0];
-      output.scores[rank] = this.#scores[slot];
-      output.parentBeams[rank] = this.#parentBeams[slot];
-      output.codes[rank] = this.#codes[slot];
-      output.nodeLo[rank] = this.#nodeLo[slot];
-      output.nodeHi[rank] = this.#nodeHi[slot];
+      const child = firstChild + rank;
+      batch.childScores[child] = this.#scores[slot];
+      batch.parentBeams[child] = this.#parentBeams[slot];
+      batch.codes[child] = this.#codes[slot];
+      batch.childLo[child] = this.#nodeLo[slot];
+      batch.childHi[child] = this.#nodeHi[slot];
       this.#heap[0] = this.#heap[--this.#count];
       this.#sink(0);
     }
     this.#arrived = 0;
+    return count;
   }
 
   #isWorse(a: number, b: number): boolean {

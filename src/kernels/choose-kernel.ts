@@ -4,6 +4,7 @@ import { loadAddon } from './native/addon.js';
 import { createNativeBuild, type NativeBuild } from './native/native-build.js';
 import { createNativeScan } from './native/native-scan.js';
 import { createNativeSets } from './native/native-sets.js';
+import { createNativeStep } from './native/native-step.js';
 import type { Kernel } from './types.js';
 
 const nativeNames = ['scalar', 'neon', 'avx2', 'avx512'];
@@ -14,17 +15,23 @@ export interface KernelChoice extends Kernel {
   readonly buildNatively: NativeBuild | null;
 }
 
-let chosen: { wanted: string | undefined; kernel: KernelChoice } | undefined;
+let chosen: { wanted: string | undefined; stepThreads: number; kernel: KernelChoice } | undefined;
 
 /**
  * The kernel that `ESPALIER_KERNELS` names, or the best there is: `js`, `native` (the machine's best instruction
  * set) or one instruction set.
  * @throws EspalierError ESP_KERNEL_UNKNOWN on any other name, and on one that cannot run here: a typing error must
  *   not change what runs.
+ * @param stepThreads threads that a native step may take, the caller's among them
  */
-export function chooseKernel(wanted: string | undefined = process.env.ESPALIER_KERNELS): KernelChoice {
-  if (chosen === undefined || chosen.wanted !== wanted) chosen = { wanted, kernel: create(wanted || 'auto') };
-  return chosen.kernel;
+export function chooseKernel(
+  wanted: string | undefined = process.env.ESPALIER_KERNELS,
+  stepThreads = 1,
+): KernelChoice {
+  if (chosen?.wanted !== wanted || chosen?.stepThreads !== stepThreads) {
+    chosen = { wanted, stepThreads, kernel: create(wanted || 'auto', stepThreads) };
+  }
+  return chosen!.kernel;
 }
 
 /** The instruction sets that can run here, the best last. */
@@ -32,7 +39,7 @@ export function usableLevels(): { name: string; level: number }[] {
   return loadAddon().addon?.levels() ?? [];
 }
 
-function create(name: string): KernelChoice {
+function create(name: string, stepThreads: number): KernelChoice {
   if (!names.includes(name)) {
     throw unknown(`ESPALIER_KERNELS must be one of ${names.join(', ')}, found "${name}"`);
   }
@@ -49,11 +56,12 @@ function create(name: string): KernelChoice {
     throw unknown(`ESPALIER_KERNELS is ${name}, which this machine cannot run; it can run ${usable}`);
   }
   return {
-    ...createJsKernel(),
     name: level.name,
+    stepName: level.name,
     buildNatively: createNativeBuild(addon, level.level),
     sets: createNativeSets(addon, level.level),
     scan: createNativeScan(addon, level.level),
+    step: createNativeStep(addon, level.level, stepThreads),
   };
 }
 

@@ -1,3 +1,4 @@
+export { badLogitError } from './bad-logit.js';
 export {
   allBits,
   clearBit,
@@ -11,7 +12,7 @@ export {
 } from './bits.js';
 export { lowerBound } from './children.js';
 export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
-export { createJsKernel } from './js-kernel.js';
+export { createJsKernel, jsStep } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
 export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
 export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
@@ -31,18 +32,19 @@ export {
   type ScanProgram,
   scan,
 } from './scan.js';
-export {
-  type BitOperation,
-  type ChildMasks,
-  createStepOutput,
-  type DeadLeaves,
-  type ItemSubset,
-  type Kernel,
-  type LeafItems,
-  type LiveLeaves,
-  type SetAlgebra,
-  type StepInput,
-  type StepOutput,
-  type TopLevel,
-  type TrieArrays,
+export { StepBatch, type StepRequest } from './step-batch.js';
+export type {
+  BitOperation,
+  ChildMasks,
+  Constraint,
+  DeadLeaves,
+  ItemSubset,
+  Kernel,
+  LeafItems,
+  LiveLeaves,
+  Logits,
+  SetAlgebra,
+  StepInput,
+  TopLevel,
+  TrieArrays,
 } from './types.js';

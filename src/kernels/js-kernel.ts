@@ -1,111 +1,151 @@
 import { EspalierError } from '../errors.js';
 import { BestChildren } from './best-children.js';
 import { ChildList, listLiveChildren } from './children.js';
+import { fromFloat16 } from './float16.js';
 import { jsSets } from './js-sets.js';
-import { BadLogit, logSumExp, scaledLogit, tokenOf } from './log-probs.js';
+import { BadLogit, logSumExp, normalizations, scaledLogit, tokenOf } from './log-probs.js';
 import { scan } from './scan.js';
-import type { Kernel, StepInput, StepOutput, TrieArrays } from './types.js';
+import type { StepBatch } from './step-batch.js';
+import type { Kernel, StepInput, TrieArrays } from './types.js';
 
 /** The step in plain JavaScript over typed arrays: always there, and the reference for every other kernel. */
 export function createJsKernel(): Kernel {
+  return { name: 'js', stepName: 'js', sets: jsSets, scan, step: (batch, input) => jsStep(batch, input) };
+}
+
+/**
+ * @param normalizers [beams] to be taken instead of computed, where they are not NaN: what another kernel found, so that
+ *   winners and order can be compared exactly.
+ */
+export function jsStep(batch: StepBatch, input: StepInput, normalizers?: Float32Array): void {
+  checkBatch(batch, input);
   const children = new ChildList();
-  return {
-    name: 'js',
-    stepName: 'js',
-    sets: jsSets,
-    scan,
-    step(trie: TrieArrays, input: StepInput, output: StepOutput): void {
-      checkShapes(input, output);
-      const best = new BestChildren(input.beamWidth);
-      for (let beam = 0; beam < input.beamCount; beam++) {
-        const { nodeLo, nodeHi, live, dead } = input;
-        listLiveChildren(trie, input.depth, nodeLo[beam], nodeHi[beam], live, dead, children);
-        offerChildren(trie, input, beam, children, best);
-      }
-      best.drainInto(output);
-    },
-  };
+  let firstBeam = 0;
+  let firstChild = 0;
+  for (let request = 0; request < batch.requestCount; request++) {
+    stepRequest(batch, input, { request, firstBeam, firstChild, children, normalizers });
+    firstBeam += batch.beamCounts[request];
+    firstChild += batch.beamWidths[request];
+  }
+}
+
+interface Place {
+  request: number;
+  firstBeam: number;
+  firstChild: number;
+  children: ChildList;
+  normalizers: Float32Array | undefined;
+}
+
+function stepRequest(batch: StepBatch, input: StepInput, place: Place): void {
+  const { request, firstBeam, firstChild, children, normalizers } = place;
+  const { trie, live, dead } = batch.constraints[request];
+  const best = new BestChildren(batch.beamWidths[request]);
+  batch.badBeams[request] = -1;
+  batch.counts[request] = 0;
+  for (let beam = 0; beam < batch.beamCounts[request]; beam++) {
+    const index = firstBeam + beam;
+    listLiveChildren(trie, input.depth, batch.nodeLo[index], batch.nodeHi[index], live, dead, children);
+    const row = readRow(batch, input, request, beam);
+    try {
+      const given = normalizers?.[index] ?? Number.NaN;
+      batch.normalizers[index] = Number.isNaN(given)
+        ? normalizerOf(batch, input, request, row, children)
+        : given;
+    } catch (thrown) {
+      if (!(thrown instanceof BadLogit)) throw thrown;
+      batch.badBeams[request] = beam;
+      batch.badTokens[request] = thrown.index;
+      batch.badValues[request] = thrown.value;
+      return;
+    }
+    offerChildren(batch, input, index, beam, row, children, best);
+  }
+  batch.counts[request] = best.drainInto(batch, firstChild);
+}
+
+/** One beam's logits as float32, divided by the temperature. */
+function readRow(
+  batch: StepBatch,
+  { logits, vocabSize }: StepInput,
+  request: number,
+  beam: number,
+): Float32Array {
+  const start = (batch.firstRows[request] + beam) * vocabSize;
+  const temperature = batch.temperatures[request];
+  const row = logits.subarray(start, start + vocabSize);
+  if (row instanceof Float32Array && temperature === 1) return row;
+  const values = row instanceof Float32Array ? row : Float32Array.from(row, fromFloat16);
+  return values.map((logit) => scaledLogit(logit, temperature));
 }
 
 /** Scores the live children of one beam, in ascending order of their codes. */
 function offerChildren(
-  trie: TrieArrays,
-  input: StepInput,
+  batch: StepBatch,
+  { tokens }: StepInput,
+  index: number,
   beam: number,
+  row: Float32Array,
   children: ChildList,
   best: BestChildren,
 ): void {
-  const { tokens, temperature, vocabSize } = input;
-  const row = input.logits.subarray(beam * vocabSize, (beam + 1) * vocabSize);
-  const normalizer = beamLogSumExp(trie, input, beam, row, children);
   for (let child = 0; child < children.count; child++) {
     const code = children.codes[child];
-    const logit = scaledLogit(row[tokenOf(tokens, code)], temperature);
+    const logit = row[tokenOf(tokens, code)];
     if (logit === Number.NEGATIVE_INFINITY) continue;
-    // Float32 after each operation, as every kernel computes it.
-    const score = Math.fround(input.scores[beam] + Math.fround(logit - normalizer));
+    // Float32 after each operation, as every kernel computes it; adding 0 makes −0 +0.
+    const score = Math.fround(batch.scores[index] + Math.fround(logit - batch.normalizers[index])) + 0;
     best.offer(score, beam, code, children.lo[child], children.hi[child]);
   }
 }
 
-/** logSumExp over the logits that the normalization reads, with faults named by step, beam and token. */
-function beamLogSumExp(
-  trie: TrieArrays,
-  { normalize, tokens, temperature, depth }: StepInput,
-  beam: number,
+/** logSumExp over the logits that the normalization reads. @throws BadLogit with its token as the index */
+function normalizerOf(
+  batch: StepBatch,
+  { depth, tokens }: StepInput,
+  request: number,
   row: Float32Array,
   children: ChildList,
 ): number {
-  const tokenAt = {
-    vocabulary: (index: number) => index,
-    level: (code: number) => tokenOf(tokens, code),
-    live: (child: number) => tokenOf(tokens, children.codes[child]),
-  }[normalize];
-  const count = { vocabulary: row.length, level: trie.codebookSizes[depth], live: children.count }[normalize];
-  let values = row;
-  if (normalize !== 'vocabulary' || temperature !== 1) {
-    values = new Float32Array(count);
-    for (let index = 0; index < count; index++) values[index] = scaledLogit(row[tokenAt(index)], temperature);
-  }
+  const normalize = normalizations[batch.normalizations[request]];
+  if (normalize === 'vocabulary') return logSumExp(row);
+  const codeCount = batch.constraints[request].trie.codebookSizes[depth];
+  const count = normalize === 'level' ? codeCount : children.count;
+  const tokenAt = (index: number) => tokenOf(tokens, normalize === 'level' ? index : children.codes[index]);
+  const values = Float32Array.from({ length: count }, (_, index) => row[tokenAt(index)]);
   try {
     return logSumExp(values);
   } catch (thrown) {
-    if (!(thrown instanceof BadLogit)) throw thrown;
-    const token = tokenAt(thrown.index);
-    throw new EspalierError(
-      'ESP_MODEL_OUTPUT',
-      `step ${depth}, beam ${beam}: the logit of token ${token} must be finite or -Infinity, found ${thrown.value}`,
-      {
-        details: [
-          {
-            field: `logits[${beam}][${token}]`,
-            expected: 'finite or -Infinity',
-            found: String(thrown.value),
-          },
-        ],
-      },
-    );
+    throw thrown instanceof BadLogit ? new BadLogit(tokenAt(thrown.index), thrown.value) : thrown;
   }
 }
 
-function checkShapes(input: StepInput, output: StepOutput): void {
-  const { beamCount, vocabSize, beamWidth } = input;
-  const checks: [string, number, number][] = [
-    ['logits', input.logits.length, beamCount * vocabSize],
-    ['scores', input.scores.length, beamCount],
-    ['nodeLo', input.nodeLo.length, beamCount],
-    ['nodeHi', input.nodeHi.length, beamCount],
-    ['output.scores', output.scores.length, beamWidth],
-    ['output.parentBeams', output.parentBeams.length, beamWidth],
-    ['output.codes', output.codes.length, beamWidth],
-    ['output.nodeLo', output.nodeLo.length, beamWidth],
-    ['output.nodeHi', output.nodeHi.length, beamWidth],
-  ];
-  for (const [name, length, needed] of checks) {
-    if (length < needed) {
-      throw new EspalierError('ESP_SHAPE', `${name} must have at least ${needed} entries, found ${length}`, {
-        details: [{ field: name, expected: `≥ ${needed} entries`, found: String(length) }],
-      });
-    }
+/** What the native kernels check as well. @throws EspalierError ESP_SHAPE */
+function checkBatch(batch: StepBatch, input: StepInput): void {
+  const { logits, vocabSize, tokens, depth } = input;
+  const rowCount = Math.floor(logits.length / vocabSize);
+  let beams = 0;
+  let widths = 0;
+  for (let request = 0; request < batch.requestCount; request++) {
+    const count = batch.beamCounts[request];
+    check('rows of logits', rowCount, count === 0 ? 0 : batch.firstRows[request] + count);
+    checkTrie(batch.constraints[request].trie, tokens, depth, vocabSize);
+    beams += count;
+    widths += batch.beamWidths[request];
   }
+  check('room for beams', batch.beamCapacity, Math.max(beams, widths));
+}
+
+function checkTrie(trie: TrieArrays, tokens: StepInput['tokens'], depth: number, vocabSize: number): void {
+  check('levels', trie.levelCount, depth + 1);
+  const codeCount = trie.codebookSizes[depth];
+  if ('offset' in tokens) check('tokens of the vocabulary', vocabSize, tokens.offset + codeCount);
+  else check('entries of the token table', tokens.table.length, codeCount);
+}
+
+function check(what: string, found: number, needed: number): void {
+  if (found >= needed) return;
+  throw new EspalierError('ESP_SHAPE', `${what}: expected at least ${needed}, found ${found}`, {
+    details: [{ field: what, expected: `≥ ${needed}`, found: String(found) }],
+  });
 }

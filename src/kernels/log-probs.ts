@@ -36,7 +36,7 @@ export function logSumExp(values: Float32Array): number {
   return Math.fround(maximum + Math.log(sum));
 }
 
-/** A logit divided by the temperature, rounded to float32, so that every kernel sees the same number. */
+/** A logit divided by the temperature, a float32, so that every kernel sees the same number. */
 export function scaledLogit(logit: number, temperature: number): number {
   return temperature === 1 ? logit : Math.fround(logit / temperature);
 }

@@ -1,5 +1,6 @@
-import type { LevelTokens, Normalization } from './log-probs.js';
+import type { LevelTokens } from './log-probs.js';
 import type { Scan } from './scan.js';
+import type { StepBatch } from './step-batch.js';
 
 /** One explicit level of the trie: its nodes in lexicographic order of their prefixes. */
 export interface TopLevel {
@@ -115,49 +116,38 @@ export interface DeadLeaves {
   leaves: Uint32Array;
 }
 
-/** What one request brings to a step. Arrays are borrowed for the call. */
+/**
+ * What one request may reach. Neither it nor what it refers to changes: kernels remember what they have made of it.
+ */
+export interface Constraint {
+  readonly trie: TrieArrays;
+  /** null: every leaf is live. */
+  readonly live: LiveLeaves | null;
+  /** null: nothing is excluded. */
+  readonly dead: DeadLeaves | null;
+}
+
+/** float32, or float16 as the bits in a Uint16Array. */
+export type Logits = Float32Array | Uint16Array;
+
+/** What a step reads beside its batch. Arrays are borrowed for the call. */
 export interface StepInput {
   /** 0 for the first code. */
   depth: number;
-  /** Parent beams, in order. */
-  beamCount: number;
-  /** [beamCount] cumulative natural-log scores. */
-  scores: Float32Array;
-  /** [beamCount] node of each beam. */
-  nodeLo: Uint32Array;
-  nodeHi: Uint32Array;
-  /** [beamCount, vocabSize] float32. */
-  logits: Float32Array;
+  /** [rows, vocabSize] */
+  logits: Logits;
   vocabSize: number;
-  /** M: how many children are kept at most. */
-  beamWidth: number;
   tokens: LevelTokens;
-  normalize: Normalization;
-  /** Logits are divided by it before anything else. */
-  temperature: number;
-  /** null: every leaf is live. */
-  live: LiveLeaves | null;
-  /** null: nothing is excluded. */
-  dead: DeadLeaves | null;
-}
-
-/** The kept children, best first. Arrays have room for beamWidth entries and are overwritten. */
-export interface StepOutput {
-  count: number;
-  scores: Float32Array;
-  parentBeams: Uint32Array;
-  codes: Uint32Array;
-  nodeLo: Uint32Array;
-  nodeHi: Uint32Array;
 }
 
 /**
- * One decode step: the M best live children of a request's beams.
+ * One decode step of a batch: the M best live children of each request's beams.
  *
  * score(b, c) = scores[b] + (logit[b][token(c)] / temperature − logSumExp(b)), in float32. Ties keep the
- * smaller parent beam, then the smaller code; −0 equals +0. A child whose logit is −infinity does not exist.
- * Fewer live children than M: the output is shorter, never filled up.
- * @throws EspalierError ESP_MODEL_OUTPUT where a logit that the normalization reads is NaN or +infinity.
+ * smaller parent beam, then the smaller code; −0 is +0. A child whose logit is −infinity does not exist.
+ * Fewer live children than M: the output is shorter, never filled up. A request with a logit, among those that its
+ * normalization reads, that is NaN or +infinity keeps no children, and `badLogitError` says which.
+ * @throws EspalierError ESP_SHAPE on arrays, nodes and tokens that don't fit each other.
  */
 export interface Kernel {
   /** What runs, for health and metrics: `js`, or the instruction set of the native kernels. */
@@ -166,16 +156,5 @@ export interface Kernel {
   readonly stepName: string;
   readonly sets: SetAlgebra;
   readonly scan: Scan;
-  step(trie: TrieArrays, input: StepInput, output: StepOutput): void;
-}
-
-export function createStepOutput(beamWidth: number): StepOutput {
-  return {
-    count: 0,
-    scores: new Float32Array(beamWidth),
-    parentBeams: new Uint32Array(beamWidth),
-    codes: new Uint32Array(beamWidth),
-    nodeLo: new Uint32Array(beamWidth),
-    nodeHi: new Uint32Array(beamWidth),
-  };
+  step(batch: StepBatch, input: StepInput): void;
 }

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   createJsKernel,
-  createStepOutput,
+  type Kernel,
   type LevelTokens,
   normalizations,
-  type StepOutput,
+  StepBatch,
 } from '../../src/kernels/index.js';
 import { type ConstraintSet, type Exclusions, prepareExclusions } from '../../src/static-trie/index.js';
 import {
@@ -82,40 +82,48 @@ function randomLogits(random: Random, { vocabSize, logitKind }: Case): Float32Ar
   });
 }
 
+/** The kept children of one request. */
+interface Kept {
+  count: number;
+  scores: Float32Array;
+  parentBeams: Uint32Array;
+  codes: Uint32Array;
+  nodeLo: Uint32Array;
+  nodeHi: Uint32Array;
+}
+
 function runKernel(
+  kernel: Kernel,
   one: Case,
   prefixes: readonly Prefix[],
   rows: Float32Array[],
   beamWidth: number,
-): StepOutput {
+): Kept {
   const { catalog, vocabSize, tokens, normalize, temperature, set, exclusions } = one;
   const depth = prefixes[0].codes.length;
   const logits = new Float32Array(rows.length * vocabSize);
   rows.forEach((row, beam) => {
     logits.set(row, beam * vocabSize);
   });
-  const ranges = prefixes.map(({ codes }) => leafRange(catalog, codes));
-  const output = createStepOutput(beamWidth);
-  kernel.step(
-    catalog.trie,
-    {
-      depth,
-      beamCount: prefixes.length,
-      scores: Float32Array.from(prefixes, ({ score }) => score),
-      nodeLo: Uint32Array.from(ranges, ({ lo }) => lo),
-      nodeHi: Uint32Array.from(ranges, ({ hi }) => hi),
-      logits,
-      vocabSize,
-      beamWidth,
-      tokens: tokens[depth],
-      normalize,
-      temperature,
-      live: set?.live ?? null,
-      dead: exclusions?.dead ?? null,
-    },
-    output,
-  );
-  return output;
+  const batch = new StepBatch(1, Math.max(beamWidth, prefixes.length));
+  const constraint = { trie: catalog.trie, live: set?.live ?? null, dead: exclusions?.dead ?? null };
+  batch.begin([{ constraint, beamWidth, normalize, temperature }]);
+  batch.beamCounts[0] = prefixes.length;
+  prefixes.forEach(({ codes, score }, beam) => {
+    const { lo, hi } = leafRange(catalog, codes);
+    batch.scores[beam] = score;
+    batch.nodeLo[beam] = lo;
+    batch.nodeHi[beam] = hi;
+  });
+  kernel.step(batch, { depth, logits, vocabSize, tokens: tokens[depth] });
+  return {
+    count: batch.counts[0],
+    scores: batch.childScores,
+    parentBeams: batch.parentBeams,
+    codes: batch.codes,
+    nodeLo: batch.childLo,
+    nodeHi: batch.childHi,
+  };
 }
 
 /** The leaves below a prefix, by looking at every leaf. */
@@ -138,7 +146,7 @@ describe('the js kernel against brute force', () => {
         for (let depth = 0; depth < one.codebookSizes.length && prefixes.length > 0; depth++) {
           const rows = prefixes.map(() => randomLogits(random, one));
           const expected = bruteForceStep(one, prefixes, rows, beamWidth);
-          const found = runKernel(one, prefixes, rows, beamWidth);
+          const found = runKernel(kernel, one, prefixes, rows, beamWidth);
           expect(found.count).toBe(expected.children.length);
           expected.children.forEach(({ codes, score }, rank) => {
             expect(found.parentBeams[rank]).toBe(expected.parents[rank]);
@@ -170,6 +178,7 @@ describe('the js kernel against brute force', () => {
         let prefixes: Prefix[] = [{ codes: [], score: 0 }];
         for (let depth = 0; depth < one.codebookSizes.length && prefixes.length > 0; depth++) {
           const found = runKernel(
+            kernel,
             one,
             prefixes,
             prefixes.map(({ codes }) => logitsOf(codes)),

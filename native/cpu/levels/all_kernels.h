@@ -4,6 +4,7 @@
 #include "pack.inl.h"
 #include "scan.inl.h"
 #include "sort.inl.h"
+#include "step.inl.h"
 
 #define ESPALIER_JOIN_(a, b) a##b
 #define ESPALIER_JOIN(a, b) ESPALIER_JOIN_(a, b)
@@ -28,6 +29,9 @@ constexpr LevelKernels kKernels = {
     live_nodes,
     {{range<uint8_t>, range<uint16_t>, range<uint32_t>, range_doubles},
      {flags<uint8_t>, flags<uint16_t>, flags<uint32_t>}},
+    prepare_beams,
+    select_children,
+    log_sum_exp,
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../key_layout.h"
+#include "step_types.h"
 
 namespace espalier {
 
@@ -73,6 +74,12 @@ struct LevelKernels {
     void (*range[4])(const void *codes, double low, double high, uint64_t *out, size_t words);
     void (*flags[3])(const void *codes, const uint64_t *flags, uint64_t flag_count, uint64_t *out, size_t words);
   } scan;
+
+  // The first half of a step: normalizers and maxima of beams [from, to). False where one is no node of the trie.
+  bool (*prepare_beams)(const StepTask &task, const StepScratch &scratch, uint32_t from, uint32_t to);
+  // The second half, after all beams have been prepared with the same scratch.
+  StepOutcome (*select_children)(const StepTask &task, const StepScratch &scratch, uint32_t &count, BadLogit &bad);
+  void (*log_sum_exp)(const float *logits, uint32_t vocab_size, uint64_t rows, float *out);
 };
 
 const LevelKernels *scalar_kernels();

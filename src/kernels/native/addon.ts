@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { type ErrorCode, EspalierError } from '../../errors.js';
-import type { LeafItems, TrieArrays } from '../types.js';
+import type { StepBatch } from '../step-batch.js';
+import type { LeafItems, LiveLeaves, Logits, TrieArrays } from '../types.js';
 
 /*
  * The native addon's contract (native/binding). Bit arrays are Uint32Arrays of whole 64-bit words that start at
@@ -11,6 +12,9 @@ import type { LeafItems, TrieArrays } from '../types.js';
 
 /** Opaque, and known by its kind: a handle of another kind is refused. */
 export type TrieHandle = { readonly trieHandle: unique symbol };
+export type ConstraintHandle = { readonly constraintHandle: unique symbol };
+export type StepperHandle = { readonly stepperHandle: unique symbol };
+export type BatchHandle = { readonly batchHandle: unique symbol };
 export type BuildJob = { readonly buildJob: unique symbol };
 export type RowCodes = Uint8Array | Uint16Array | Uint32Array | Int32Array | BigInt64Array;
 
@@ -78,6 +82,26 @@ export interface Addon {
     itemCount: number,
     out: Uint32Array,
   ): void;
+  /** The set's arrays are borrowed as long as the handle lives. */
+  createConstraint(
+    trie: TrieHandle,
+    live: LiveLeaves | null,
+    deadLeaves: Uint32Array | null,
+  ): ConstraintHandle;
+  createStepper(level: number, threads: number): StepperHandle;
+  /** The batch's arrays are borrowed as long as the handle lives. */
+  bindBatch(batch: StepBatch): BatchHandle;
+  step(
+    stepper: StepperHandle,
+    batch: BatchHandle,
+    requestCount: number,
+    constraints: readonly ConstraintHandle[],
+    depth: number,
+    logits: Logits,
+    vocabSize: number,
+    tokens: number | Uint32Array,
+  ): void;
+  logSumExp(stepper: StepperHandle, logits: Float32Array, vocabSize: number, out: Float32Array): void;
 }
 
 /** esp_status, in its order; 0 is success. */

@@ -1,0 +1,51 @@
+import type { StepBatch } from '../step-batch.js';
+import type { Constraint, Kernel } from '../types.js';
+import {
+  type Addon,
+  type BatchHandle,
+  type ConstraintHandle,
+  callNative,
+  type StepperHandle,
+} from './addon.js';
+import { handleOf } from './trie-handle.js';
+
+/** The step at one instruction set, an esp_level. @param threads that a step may take, the caller's among them */
+export function createNativeStep(addon: Addon, level: number, threads: number): Kernel['step'] {
+  let stepper: StepperHandle | undefined;
+  const batches = new WeakMap<StepBatch, BatchHandle>();
+  const constraints = new WeakMap<Constraint, ConstraintHandle>();
+
+  const handleOfConstraint = (constraint: Constraint): ConstraintHandle => {
+    let handle = constraints.get(constraint);
+    if (handle === undefined) {
+      const { trie, live, dead } = constraint;
+      handle = addon.createConstraint(handleOf(addon, trie), live, dead?.leaves ?? null);
+      constraints.set(constraint, handle);
+    }
+    return handle;
+  };
+
+  const handleOfBatch = (batch: StepBatch): BatchHandle => {
+    let handle = batches.get(batch);
+    if (handle === undefined) {
+      handle = addon.bindBatch(batch);
+      batches.set(batch, handle);
+    }
+    return handle;
+  };
+
+  return (batch, { depth, logits, vocabSize, tokens }) =>
+    callNative(() => {
+      stepper ??= addon.createStepper(level, threads);
+      addon.step(
+        stepper,
+        handleOfBatch(batch),
+        batch.requestCount,
+        batch.constraints.map(handleOfConstraint),
+        depth,
+        logits,
+        vocabSize,
+        'table' in tokens ? tokens.table : tokens.offset,
+      );
+    });
+}

@@ -1,0 +1,189 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  badLogitError,
+  chooseKernel,
+  createJsKernel,
+  type DeadLeaves,
+  type Kernel,
+  type LevelTokens,
+  type LiveLeaves,
+  type Logits,
+  type Normalization,
+  StepBatch,
+  usableLevels,
+} from '../../src/kernels/index.js';
+import { buildStaticTrie, constraintSetFromItems } from '../../src/static-trie/index.js';
+import { nativeKernels } from '../helpers/native.js';
+
+// Two levels of three codes; leaves: 00 01 12 20 21 22.
+const sids = [
+  [0, 0],
+  [0, 1],
+  [1, 2],
+  [2, 0],
+  [2, 1],
+  [2, 2],
+];
+const codebookSizes = [3, 3];
+const { trie, leafItems } = buildStaticTrie({
+  codebookSizes,
+  rowCount: 6,
+  codes: Uint16Array.from(sids.flat()),
+});
+
+interface OneStep {
+  depth: number;
+  scores: number[];
+  nodes: [lo: number, hi: number][];
+  logits: Logits;
+  vocabSize: number;
+  tokens: LevelTokens;
+  normalize: Normalization;
+  temperature: number;
+  live: LiveLeaves | null;
+  dead: DeadLeaves | null;
+}
+
+let kernel: Kernel = createJsKernel();
+
+function runStep(input: Partial<OneStep>, beamWidth: number): StepBatch {
+  const one: OneStep = {
+    depth: 0,
+    scores: [0],
+    nodes: [[0, 6]],
+    logits: Float32Array.of(0, 0, 0),
+    vocabSize: 3,
+    tokens: { offset: 0 },
+    normalize: 'vocabulary',
+    temperature: 1,
+    live: null,
+    dead: null,
+    ...input,
+  };
+  const { live, dead, normalize, temperature, scores, nodes } = one;
+  const batch = new StepBatch(1, Math.max(beamWidth, scores.length));
+  batch.begin([{ constraint: { trie, live, dead }, beamWidth, normalize, temperature }]);
+  batch.beamCounts[0] = scores.length;
+  batch.scores.set(scores);
+  nodes.forEach(([lo, hi], beam) => {
+    batch.nodeLo[beam] = lo;
+    batch.nodeHi[beam] = hi;
+  });
+  kernel.step(batch, one);
+  return batch;
+}
+
+function step(input: Partial<OneStep>, beamWidth = 3) {
+  const batch = runStep(input, beamWidth);
+  const count = batch.counts[0];
+  return {
+    codes: Array.from(batch.codes.subarray(0, count)),
+    parents: Array.from(batch.parentBeams.subarray(0, count)),
+    scores: Array.from(batch.childScores.subarray(0, count)),
+    ranges: Array.from({ length: count }, (_, child) => [batch.childLo[child], batch.childHi[child]]),
+  };
+}
+
+describe.each([createJsKernel(), ...nativeKernels])('the step of $stepName', (one) => {
+  beforeAll(() => {
+    kernel = one;
+  });
+
+  it('scores children by log probability and gives their leaf ranges', () => {
+    const { codes, scores, ranges } = step({ logits: Float32Array.from([1, 2, 4], Math.log) });
+    expect(codes).toEqual([2, 1, 0]);
+    [4 / 7, 2 / 7, 1 / 7].forEach((probability, rank) => {
+      expect(scores[rank]).toBeCloseTo(Math.log(probability), 6);
+    });
+    expect(ranges).toEqual([
+      [3, 6],
+      [2, 3],
+      [0, 2],
+    ]);
+  });
+
+  it('breaks ties by parent beam, then code, and takes -0 for +0', () => {
+    const beams = {
+      depth: 1,
+      scores: [0, -0],
+      nodes: [
+        [3, 6],
+        [0, 2],
+      ] as [number, number][],
+      logits: Float32Array.of(-0, 0, -0, 0, -0, 0),
+    };
+    const { parents, codes } = step(beams, 4);
+    expect(parents).toEqual([0, 0, 0, 1]);
+    expect(codes).toEqual([0, 1, 2, 0]);
+  });
+
+  it('never fills up: fewer live children than beams give a shorter answer', () => {
+    expect(step({ depth: 1, nodes: [[2, 3]] }).codes).toEqual([2]);
+  });
+
+  it('does not see children whose logit is -Infinity, nor rows of nothing else', () => {
+    const gone = Number.NEGATIVE_INFINITY;
+    expect(step({ logits: Float32Array.of(gone, 0, gone) }).codes).toEqual([1]);
+    expect(step({ logits: Float32Array.of(gone, gone, gone) }).codes).toEqual([]);
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    'refuses a logit of %s, naming step, beam and token',
+    (bad) => {
+      const input = {
+        depth: 1,
+        scores: [0, 0],
+        nodes: [
+          [0, 2],
+          [3, 6],
+        ] as [number, number][],
+        logits: Float32Array.of(0, 0, 0, 0, 0, bad),
+      };
+      const batch = runStep(input, 3);
+      expect(batch.counts[0]).toBe(0);
+      const error = badLogitError(batch, 0, 1);
+      expect(error?.code).toBe('ESP_MODEL_OUTPUT');
+      expect(error?.message).toBe(
+        `step 1, beam 1: the logit of token 2 must be finite or -Infinity, found ${bad}`,
+      );
+    },
+  );
+
+  it('normalizes over the vocabulary, the level or the live children', () => {
+    const logits = Float32Array.of(0, 0, 0, 0, 0);
+    const set = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b100100, 0));
+    const input = { logits, vocabSize: 5, tokens: { offset: 1 }, live: set.live };
+    expect(step({ ...input, normalize: 'vocabulary' }).scores[0]).toBeCloseTo(-Math.log(5), 6);
+    expect(step({ ...input, normalize: 'level' }).scores[0]).toBeCloseTo(-Math.log(3), 6);
+    expect(step({ ...input, normalize: 'live' }).scores[0]).toBeCloseTo(-Math.log(2), 6);
+    expect(step({ ...input, normalize: 'live' }).codes).toEqual([1, 2]);
+  });
+
+  it('reads float16, and divides by the temperature', () => {
+    // 1, 2, 4 as float16.
+    const half = step({ logits: Uint16Array.of(0x3c00, 0x4000, 0x4400), temperature: 2 });
+    expect(half).toEqual(step({ logits: Float32Array.of(0.5, 1, 2) }));
+  });
+
+  it.each([
+    ['rows of logits', { logits: Float32Array.of(0, 0) }],
+    ['levels', { depth: 2 }],
+    ['tokens', { tokens: { offset: 1 } }],
+    ['table', { tokens: { table: Uint32Array.of(0, 1) } }],
+  ])('refuses %s that do not fit', (_, input) => {
+    expect(() => step(input)).toThrow(expect.objectContaining({ code: 'ESP_SHAPE' }));
+  });
+});
+
+describe('the choice of a kernel', () => {
+  it('takes the best by default and refuses an unknown name', () => {
+    expect(chooseKernel('').name).toBe(usableLevels().at(-1)?.name ?? 'js');
+    expect(chooseKernel('js').name).toBe('js');
+    expect(() => chooseKernel('jss')).toThrow(
+      expect.objectContaining({
+        code: 'ESP_KERNEL_UNKNOWN',
+        message: 'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, found "jss"',
+      }),
+    );
+  });
+});

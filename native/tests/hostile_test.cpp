@@ -33,6 +33,52 @@ uint32_t hostile_value(Random &random, uint32_t honest) {
   }
 }
 
+// Steps over a trie that may be damaged, from beams that may be no nodes, with logits of any bits.
+void hostile_steps(Random &random, esp_trie *trie, const uint64_t *leaf_bits, const uint64_t *root_mask, const uint64_t *node_bits) {
+  const esp_trie_arrays &arrays = *esp_trie_view(trie);
+  std::vector<uint32_t> dead;
+  for (uint32_t leaf = 0; leaf < arrays.leaf_count; leaf++) {
+    if (random.chance(0.2)) dead.push_back(random.chance(0.002) ? hostile_value(random, leaf) : leaf);
+  }
+  esp_constraint *constraint = nullptr;
+  const bool has_set = random.chance(0.6);
+  if (esp_constraint_create(trie, has_set ? leaf_bits : nullptr, root_mask, node_bits, dead.data(), dead.size(), &constraint) != ESP_OK) return;
+  for (const esp_level level : usable_levels()) {
+    esp_stepper *stepper = nullptr;
+    if (esp_stepper_create(level, 1, &stepper) != ESP_OK) abort();
+    for (uint32_t depth = 0; depth < arrays.level_count; depth++) {
+      const uint32_t beams = depth == 0 ? 1 : static_cast<uint32_t>(1 + random.below(6));
+      const uint32_t vocab_size = arrays.codebook_sizes[depth] + static_cast<uint32_t>(random.below(3));
+      const uint32_t width = static_cast<uint32_t>(1 + random.below(50));
+      std::unique_ptr<uint16_t[]> logits(new uint16_t[size_t{beams} * vocab_size]);
+      for (size_t at = 0; at < size_t{beams} * vocab_size; at++) logits[at] = static_cast<uint16_t>(random.below(random.chance(0.01) ? 65536 : 0x7c00));
+      std::vector<float> scores(beams, 0), child_scores(width), normalizers(beams), bad_values(1);
+      std::vector<uint32_t> lo(beams, 0), hi(beams, arrays.leaf_count), counts(1), parents(width), codes(width), child_lo(width), child_hi(width), bad_tokens(1);
+      std::vector<int32_t> bad_beams(1);
+      for (uint32_t beam = 0; beam < beams && depth > 0; beam++) {
+        lo[beam] = static_cast<uint32_t>(random.below(arrays.leaf_count));
+        hi[beam] = lo[beam] + 1 + static_cast<uint32_t>(random.below(arrays.leaf_count - lo[beam]));
+        if (random.chance(0.02)) hi[beam] = hostile_value(random, hi[beam]);
+        const esp_top_level &top = arrays.top_levels[0];
+        if (depth == 1 && random.chance(0.9)) {
+          const uint64_t node = random.below(top.node_count);
+          lo[beam] = top.leaf_start[node];
+          hi[beam] = top.leaf_start[node + 1];
+        }
+      }
+      const esp_step_request request = {constraint, beams, width, 0, static_cast<esp_normalize>(random.below(3)), 1.0f};
+      const esp_step_input input = {depth, 1, &request, scores.data(), lo.data(), hi.data(), logits.get(), ESP_LOGITS_F16, beams, vocab_size, 0, nullptr, 0};
+      const esp_step_output output = {counts.data(), child_scores.data(), parents.data(), codes.data(), child_lo.data(), child_hi.data(),
+                                      normalizers.data(), bad_beams.data(), bad_tokens.data(), bad_values.data()};
+      if (esp_step(stepper, &input, &output) != ESP_OK) continue;
+      CHECK(counts[0] <= width, "%u children", counts[0]);
+      for (uint32_t child = 0; child < counts[0]; child++) CHECK(child_hi[child] <= arrays.leaf_count, "a child behind the last leaf");
+    }
+    esp_stepper_release(stepper);
+  }
+  esp_constraint_release(constraint);
+}
+
 void one_case(Random &random, uint64_t &attached, uint64_t &refused) {
   const uint32_t levels = static_cast<uint32_t>(1 + random.below(5));
   std::vector<uint32_t> sizes;
@@ -131,6 +177,7 @@ void one_case(Random &random, uint64_t &attached, uint64_t &refused) {
       CHECK(esp_set_derive(level, trie, leaf_bits.get(), root_mask.get(), node_bits.get()) == ESP_OK, "derive");
       CHECK(esp_set_live_nodes(level, trie, leaf_bits.get(), counts) == ESP_OK, "live nodes");
     }
+    hostile_steps(random, trie, leaf_bits.get(), root_mask.get(), node_bits.get());
     esp_trie_release(trie);
   }
 

@@ -149,6 +149,12 @@ describe.each([createJsKernel(), ...nativeKernels])('the step of $stepName', (on
     },
   );
 
+  it('sees a bad logit among children that do not exist', () => {
+    const gone = Number.NEGATIVE_INFINITY;
+    const batch = runStep({ logits: Float32Array.of(gone, Number.NaN, gone) }, 3);
+    expect([batch.counts[0], batch.badBeams[0], batch.badTokens[0]]).toEqual([0, 0, 1]);
+  });
+
   it('normalizes over the vocabulary, the level or the live children', () => {
     const logits = Float32Array.of(0, 0, 0, 0, 0);
     const set = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b100100, 0));

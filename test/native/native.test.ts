@@ -44,6 +44,12 @@ for (const { name, folder, options, cases, emulator, compiler = 'g++' } of varia
       if (emulator) expect(printed).toContain('neon');
     });
 
+    it('decode step by step like brute force', { timeout: 900_000 }, () => {
+      const printed = test('step_test', '--cases', String(IS_LONG ? cases * 20 : cases));
+      console.log(printed.trim());
+      expect(printed).toMatch(/, 0 failed; levels: scalar/);
+    });
+
     it('survive arrays that lie', { timeout: 900_000 }, () => {
       const printed = test('hostile_test', '--seconds', IS_LONG ? '120' : '5');
       console.log(printed.trim());

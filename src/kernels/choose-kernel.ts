@@ -4,7 +4,7 @@ import { loadAddon } from './native/addon.js';
 import { createNativeBuild, type NativeBuild } from './native/native-build.js';
 import { createNativeScan } from './native/native-scan.js';
 import { createNativeSets } from './native/native-sets.js';
-import { createNativeStep } from './native/native-step.js';
+import { createNativeLogSumExp, createNativeStep, type LogSumExpRows } from './native/native-step.js';
 import type { Kernel } from './types.js';
 
 const nativeNames = ['scalar', 'neon', 'avx2', 'avx512'];
@@ -13,6 +13,8 @@ const names = ['auto', 'js', 'native', ...nativeNames];
 export interface KernelChoice extends Kernel {
   /** The native builder, at the kernel's instruction set; null where js runs. */
   readonly buildNatively: NativeBuild | null;
+  /** The floor of a native step, for benchmarks; null where js runs. */
+  readonly logSumExpRows: LogSumExpRows | null;
 }
 
 let chosen: { wanted: string | undefined; stepThreads: number; kernel: KernelChoice } | undefined;
@@ -45,7 +47,7 @@ function create(name: string, stepThreads: number): KernelChoice {
   }
   const { addon, reason } = loadAddon();
   if (name === 'js' || (name === 'auto' && addon === null)) {
-    return { ...createJsKernel(), buildNatively: null };
+    return { ...createJsKernel(), buildNatively: null, logSumExpRows: null };
   }
   if (addon === null) throw unknown(`ESPALIER_KERNELS is ${name}, but ${reason}`);
   const levels = addon.levels();
@@ -61,6 +63,7 @@ function create(name: string, stepThreads: number): KernelChoice {
     buildNatively: createNativeBuild(addon, level.level),
     sets: createNativeSets(addon, level.level),
     scan: createNativeScan(addon, level.level),
+    logSumExpRows: createNativeLogSumExp(addon, level.level, stepThreads),
     step: createNativeStep(addon, level.level, stepThreads),
   };
 }

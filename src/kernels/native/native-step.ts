@@ -9,6 +9,18 @@ import {
 } from './addon.js';
 import { handleOf } from './trie-handle.js';
 
+/** logSumExp of [rows, vocabSize] float32 logits into `out` [rows]: what no step can be faster than. */
+export type LogSumExpRows = (logits: Float32Array, vocabSize: number, out: Float32Array) => void;
+
+export function createNativeLogSumExp(addon: Addon, level: number, threads: number): LogSumExpRows {
+  let stepper: StepperHandle | undefined;
+  return (logits, vocabSize, out) =>
+    callNative(() => {
+      stepper ??= addon.createStepper(level, threads);
+      addon.logSumExp(stepper, logits, vocabSize, out);
+    });
+}
+
 /** The step at one instruction set, an esp_level. @param threads that a step may take, the caller's among them */
 export function createNativeStep(addon: Addon, level: number, threads: number): Kernel['step'] {
   let stepper: StepperHandle | undefined;

@@ -169,8 +169,8 @@ describe('recommending on the retail model', () => {
 
 describe('operations', () => {
   it('says that it lives, is ready and which kernel runs', async () => {
-    const kernel = chooseKernel().name;
-    expect((await send(server, 'GET', '/healthz')).body).toEqual({ status: 'ok', kernel, step: 'js' });
+    const { name: kernel, stepName: step } = chooseKernel();
+    expect((await send(server, 'GET', '/healthz')).body).toEqual({ status: 'ok', kernel, step });
     expect(await send(server, 'GET', '/readyz')).toMatchObject({
       status: 200,
       body: { status: 'ready', reasons: [] },

@@ -1,11 +1,11 @@
 import { EspalierError } from '../errors.js';
 import { createJsKernel } from './js-kernel.js';
+import type { Kernel } from './kernel.js';
 import { loadAddon } from './native/addon.js';
 import { createNativeBuild, type NativeBuild } from './native/native-build.js';
 import { createNativeScan } from './native/native-scan.js';
 import { createNativeSets } from './native/native-sets.js';
 import { createNativeLogSumExp, createNativeStep, type LogSumExpRows } from './native/native-step.js';
-import type { Kernel } from './types.js';
 
 const nativeNames = ['scalar', 'neon', 'avx2', 'avx512'];
 const names = ['auto', 'js', 'native', ...nativeNames];

@@ -14,6 +14,7 @@ export { lowerBound } from './children.js';
 export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
 export { createJsKernel, jsStep } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
+export type { Kernel, StepInput } from './kernel.js';
 export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
 export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
 export type { RowCodes } from './native/addon.js';
@@ -39,12 +40,10 @@ export type {
   Constraint,
   DeadLeaves,
   ItemSubset,
-  Kernel,
   LeafItems,
   LiveLeaves,
   Logits,
   SetAlgebra,
-  StepInput,
   TopLevel,
   TrieArrays,
 } from './types.js';

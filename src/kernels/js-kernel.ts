@@ -3,10 +3,11 @@ import { BestChildren } from './best-children.js';
 import { ChildList, listLiveChildren } from './children.js';
 import { fromFloat16 } from './float16.js';
 import { jsSets } from './js-sets.js';
+import type { Kernel, StepInput } from './kernel.js';
 import { BadLogit, logSumExp, normalizations, scaledLogit, tokenOf } from './log-probs.js';
 import { scan } from './scan.js';
 import type { StepBatch } from './step-batch.js';
-import type { Kernel, StepInput, TrieArrays } from './types.js';
+import type { TrieArrays } from './types.js';
 
 /** The step in plain JavaScript over typed arrays: always there, and the reference for every other kernel. */
 export function createJsKernel(): Kernel {

@@ -1,5 +1,6 @@
+import type { Kernel } from '../kernel.js';
 import type { StepBatch } from '../step-batch.js';
-import type { Constraint, Kernel } from '../types.js';
+import type { Constraint } from '../types.js';
 import {
   type Addon,
   type BatchHandle,

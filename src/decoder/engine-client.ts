@@ -1,7 +1,7 @@
 import { EspalierError } from '../errors.js';
 import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
-import type { ModelInfo } from './engine.js';
 import type { EngineHandlers, EngineWorkerData } from './engine-worker.js';
+import type { ModelInfo } from './model-fingerprint.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend.js';
 import { ThreadClient } from './thread-rpc.js';
 
@@ -33,6 +33,11 @@ export class EngineClient {
 
   loadModel(ref: ModelRef): Promise<ModelInfo> {
     return this.#thread.call('loadModel', ref);
+  }
+
+  /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
+  releaseModels(keep: readonly ModelRef[]): Promise<void> {
+    return this.#thread.call('releaseModels', keep);
   }
 
   prepareCatalog(activation: CatalogActivation): Promise<void> {

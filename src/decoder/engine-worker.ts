@@ -11,6 +11,7 @@ const engine = new DecodeEngine((workerData as EngineWorkerData).threads);
 
 const handlers = {
   loadModel: engine.loadModel.bind(engine),
+  releaseModels: engine.releaseModels.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   putSet: engine.putSet.bind(engine),

@@ -3,13 +3,10 @@ import { chooseKernel, type Kernel } from '../kernels/index.js';
 import { openCatalogFile } from '../static-trie/index.js';
 import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
-import { type Model, openModel } from './model.js';
+import type { Model } from './model.js';
+import { fingerprintModel, type ModelInfo } from './model-fingerprint.js';
+import { OpenModels } from './open-models.js';
 import { type RecommendAnswer, type RecommendQuery, recommend } from './recommend.js';
-
-export interface ModelInfo {
-  codebookSizes: readonly number[];
-  vocabSize: number;
-}
 
 /**
  * Models, active catalogs and their sets, and the decodes over them. It lives on a thread of its own, because
@@ -17,27 +14,34 @@ export interface ModelInfo {
  */
 export class DecodeEngine {
   readonly #kernel: Kernel;
-  readonly #threads: number;
-  readonly #models = new Map<string, Promise<Model>>();
+  readonly #models: OpenModels;
   readonly #active = new Map<string, ActiveCatalog>();
   readonly #prepared = new Map<string, ActiveCatalog>();
+  /** Requests that run, with the model each began with. */
+  readonly #running = new Set<{ model: Model }>();
 
   /** @param threads threads that one model run may use. */
   constructor(threads: number, kernel: Kernel = chooseKernel()) {
-    this.#threads = threads;
+    this.#models = new OpenModels(threads);
     this.#kernel = kernel;
   }
 
   /** Opens a model, or takes the one that is open, and checks it. */
   async loadModel(ref: ModelRef): Promise<ModelInfo> {
-    const { manifest, vocabSize } = await this.#model(ref);
-    return { codebookSizes: manifest.sid.codebookSizes, vocabSize };
+    const { manifest, vocabSize } = await this.#models.get(ref);
+    return fingerprintModel(manifest, vocabSize);
+  }
+
+  /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
+  releaseModels(keep: readonly ModelRef[]): Promise<void> {
+    const users = [...this.#active.values(), ...this.#prepared.values(), ...this.#running];
+    return this.#models.release(keep, new Set(users.map(({ model }) => model)));
   }
 
   /** First half of an activation: does everything that can fail, and changes nothing that serves. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path, model: ref } = activation;
-    const model = await this.#model(ref);
+    const model = await this.#models.get(ref);
     const version = openCatalogFile(path);
     checkCodebooks(catalog, version.trie.codebookSizes, model);
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
@@ -61,26 +65,19 @@ export class DecodeEngine {
     if (catalog === undefined) {
       throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${query.catalog} has no active version`);
     }
-    return recommend(this.#kernel, catalog, query);
+    const running = { model: catalog.model };
+    this.#running.add(running);
+    try {
+      return await recommend(this.#kernel, catalog, query);
+    } finally {
+      this.#running.delete(running);
+    }
   }
 
   async close(): Promise<void> {
     this.#active.clear();
     this.#prepared.clear();
-    const models = await Promise.allSettled(this.#models.values());
-    this.#models.clear();
-    for (const model of models) if (model.status === 'fulfilled') await model.value.close();
-  }
-
-  #model(ref: ModelRef): Promise<Model> {
-    let model = this.#models.get(ref.folder);
-    if (model === undefined) {
-      model = openModel(ref.folder, this.#threads);
-      this.#models.set(ref.folder, model);
-      // A model that could not be opened may be mended on disk: the next call tries again.
-      model.catch(() => this.#models.delete(ref.folder));
-    }
-    return model;
+    await this.#models.close();
   }
 }
 

@@ -44,7 +44,8 @@ export async function beamSearch(
   input: BeamSearchInput,
 ): Promise<BeamSearchResult> {
   const { trie, live, dead, beamWidth, normalize, temperature } = input;
-  const decoding = model.open();
+  const [prefill] = await model.prefill([input.tokens]);
+  const decoding = model.begin([prefill]);
   const batch = new StepBatch(1, beamWidth);
   batch.begin([{ constraint: { trie, live, dead }, beamWidth, normalize, temperature }]);
   let modelMs = 0;
@@ -58,7 +59,7 @@ export async function beamSearch(
     }
     const startMs = performance.now();
     const { data: logits, vocabSize } =
-      depth === 0 ? await decoding.start(input.tokens) : await advance(depth);
+      depth === 0 ? { data: prefill.logits, vocabSize: model.vocabSize } : await advance(depth);
     const modelEndMs = performance.now();
     kernel.step(batch, { depth, logits, vocabSize, tokens: model.levelTokens[depth] });
     const fault = badLogitError(batch, 0, depth);
@@ -81,6 +82,7 @@ export async function beamSearch(
     const { parentBeams, codes } = batch;
     const count = batch.counts[0];
     const tokens = codes.slice(0, count).map((code) => tokenOf(model.levelTokens[depth - 1], code));
-    return decoding.advance(parentBeams.slice(0, count), tokens, depth === trie.levelCount - 1);
+    const beams = { counts: batch.counts, parents: parentBeams, tokens };
+    return decoding.advance(beams, depth === trie.levelCount - 1);
   }
 }

@@ -1,9 +1,11 @@
+import { historyTokens } from './history-tokens.js';
 import type { Model } from './model.js';
 
 /** Rows of the steps that are timed, one beam a request. */
 const ROW_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 /** More rows must gain at least so much of their throughput to be worth others' waiting. */
 const WORTHWHILE = 1.1;
+const HISTORY_ITEMS = 20;
 const ROUNDS = 3;
 const BUDGET_MS = 250;
 
@@ -20,14 +22,16 @@ export interface Calibration {
  * measuring tells.
  */
 export async function calibrate(model: Model): Promise<Calibration> {
-  const history = [historyToken(model)];
+  // The only step of such a model reads what prefilling made: rows cost nothing but the constraint.
+  if (model.levelTokens.length === 1) return { bestRows: ROW_COUNTS.at(-1)!, measured: [] };
+  const history = typicalHistory(model);
   const [prefill] = await model.prefill([history]);
   const measured: Calibration['measured'] = [];
   const startMs = performance.now();
   let best = { rows: 1, rowsPerSecond: 0 };
   for (const rows of ROW_COUNTS) {
     const counts = new Uint32Array(rows).fill(1);
-    const tokens = new Uint32Array(rows).fill(history[0]);
+    const tokens = new Uint32Array(rows).fill(history[history.length - 1]);
     const parents = new Uint32Array(rows);
     let fastestMs = Number.POSITIVE_INFINITY;
     for (let round = 0; round < ROUNDS; round++) {
@@ -47,7 +51,9 @@ export async function calibrate(model: Model): Promise<Calibration> {
   return { bestRows: best.rows, measured };
 }
 
-function historyToken({ manifest, levelTokens }: Model): number {
-  const [first] = levelTokens;
-  return manifest.tokens.bos ?? ('table' in first ? first.table[0] : first.offset);
+/** A history of a few items, all of code 0. */
+function typicalHistory(model: Model): number[] {
+  const { context, sid } = model.manifest;
+  const item = new Array<number>(sid.codebookSizes.length).fill(0);
+  return historyTokens(model, new Array(Math.min(context.maxItems, HISTORY_ITEMS)).fill(item));
 }

@@ -13,3 +13,10 @@ export function historyTokens(
   const items = recent.flatMap((sid) => levelTokens.map((tokens, level) => tokenOf(tokens, sid[level])));
   return [...(bos === undefined ? [] : [bos]), ...prefix, ...items, ...suffix];
 }
+
+/** Tokens of the longest history that the model reads: what it was tried with when it was opened. */
+export function maxHistoryTokens({ tokens, context, sid }: ModelManifest): number {
+  const { bos, prefix = [], suffix = [] } = tokens;
+  const around = (bos === undefined ? 0 : 1) + prefix.length + suffix.length;
+  return around + context.maxItems * sid.codebookSizes.length;
+}

@@ -8,8 +8,6 @@ import { levelTokensOf, type ModelManifest, readModelManifest } from './model-ma
 import { probe } from './model-probe.js';
 import { type OnnxGraph, openOnnxGraph } from './onnx-graph.js';
 
-export { historyTokens } from './history-tokens.js';
-
 /** A model that was opened, checked against its contract, and tried once. */
 export interface Model extends ModelRunner {
   manifest: ModelManifest;

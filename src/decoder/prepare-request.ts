@@ -8,7 +8,7 @@ import {
   sidOf,
 } from '../static-trie/index.js';
 import type { ActiveCatalog, NamedSet } from './active-catalog.js';
-import { historyTokens } from './model.js';
+import { historyTokens, maxHistoryTokens } from './history-tokens.js';
 import type { RecommendQuery } from './recommend-query.js';
 
 /** A request with everything that its decode needs, pinned to the catalog version, sets and model it began with. */
@@ -100,7 +100,7 @@ function tokensOf(
   history: readonly number[],
 ): readonly number[] {
   if (inputIds !== undefined) {
-    checkInputIds(inputIds, model.vocabSize, model.maxTokens);
+    checkInputIds(inputIds, model.vocabSize, maxHistoryTokens(model.manifest));
     return inputIds;
   }
   const tokens = historyTokens(

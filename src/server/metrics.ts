@@ -23,7 +23,7 @@ export class Metrics {
   });
   readonly #queueWait = this.#stage(
     'espalier_recommend_queue_seconds',
-    'Time a request waited for the decode engine.',
+    'Time a request waited for a decode engine.',
   );
   readonly #model = this.#stage(
     'espalier_recommend_model_seconds',

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { historyTokens, openModel } from '../../src/decoder/model.js';
+import { historyTokens } from '../../src/decoder/history-tokens.js';
+import { openModel } from '../../src/decoder/model.js';
 import { parseModelManifest } from '../../src/decoder/model-manifest.js';
 
 const folder = (name: string) => new URL(`../fixtures/models/${name}/1`, import.meta.url).pathname;

@@ -1,6 +1,6 @@
 import type { Normalization } from '../kernels/index.js';
 import type { AttributeValue, RuleParams } from '../static-trie/index.js';
-import type { Explanation } from './explain.js';
+import type { Explanation } from './explanation.js';
 
 /** A recommend request, complete: every default filled in, every bound checked that needs no catalog. */
 export interface RecommendQuery {

@@ -9,7 +9,9 @@ import { modelsDir } from './retail.js';
 export function makeModelsDir(): string {
   const folder = mkdtempSync(join(tmpdir(), 'espalier-models-'));
   cpSync(modelsDir, folder, { recursive: true });
-  cpSync(new URL('../fixtures/models', import.meta.url).pathname, folder, { recursive: true });
+  for (const fixtures of ['models', 'engine-models']) {
+    cpSync(new URL(`../fixtures/${fixtures}`, import.meta.url).pathname, folder, { recursive: true });
+  }
   return folder;
 }
 

@@ -40,6 +40,11 @@ export class EngineClient {
     return this.#thread.call('releaseModels', keep);
   }
 
+  /** Folders of the models that are open in the engine: kept, in use, or not released yet. */
+  openModels(): Promise<string[]> {
+    return this.#thread.call('openModels');
+  }
+
   prepareCatalog(activation: CatalogActivation): Promise<void> {
     return this.#thread.call('prepareCatalog', activation);
   }

@@ -12,6 +12,7 @@ const engine = new DecodeEngine((workerData as EngineWorkerData).threads);
 const handlers = {
   loadModel: engine.loadModel.bind(engine),
   releaseModels: engine.releaseModels.bind(engine),
+  openModels: engine.openModels.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   putSet: engine.putSet.bind(engine),

@@ -38,6 +38,11 @@ export class DecodeEngine {
     return this.#models.release(keep, new Set(users.map(({ model }) => model)));
   }
 
+  /** Folders of the models that are open. */
+  openModels(): string[] {
+    return this.#models.folders();
+  }
+
   /** First half of an activation: does everything that can fail, and changes nothing that serves. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path, model: ref } = activation;

@@ -53,6 +53,11 @@ export class EngineClient {
     return this.#thread.call('commitCatalog', catalog);
   }
 
+  /** Drops what was prepared and is not to serve after all. */
+  discardCatalog(catalog: string): Promise<void> {
+    return this.#thread.call('discardCatalog', catalog);
+  }
+
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {
     return this.#thread.call('putSet', catalog, snapshot);
   }

@@ -15,6 +15,7 @@ const handlers = {
   openModels: engine.openModels.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
+  discardCatalog: engine.discardCatalog.bind(engine),
   putSet: engine.putSet.bind(engine),
   recommend: engine.recommend.bind(engine),
 };

@@ -52,6 +52,11 @@ export class DecodeEngine {
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
   }
 
+  /** Drops what was prepared and is not to serve after all; without it its model would stay open. */
+  discardCatalog(catalog: string): void {
+    this.#prepared.delete(catalog);
+  }
+
   /** Second half: what was prepared serves from the next request on. */
   commitCatalog(catalog: string): void {
     const prepared = this.#prepared.get(catalog);

@@ -10,6 +10,7 @@ import type {
   SetRecord,
   VersionRecord,
 } from './catalog-store.js';
+import { isSameModel } from './serving-pairs.js';
 import type { SetEvaluator, TimedSnapshot } from './set-evaluator.js';
 
 export interface ActivatorDeps {
@@ -83,15 +84,24 @@ export class Activator {
   ): Promise<void> {
     const { store, registry, evaluator, engine } = this.#deps;
     const { name } = record;
-    const { model: pin } = findVersion(store.listVersions(record), name, version);
+    const versionRecord = findVersion(store.listVersions(record), name, version);
+    const pin = versionRecord.model;
     const ref = this.#refOf(model, `version ${version} of catalog ${name}`);
     return registry.use(ref, async (info) => {
       checkFingerprint(pin, model, info, `version ${version} of catalog ${name}`);
       await evaluator.verify(record, version);
       const sets = await evaluator.evaluateAll(record, version, store.listSets(name), evaluatedAt);
       const path = store.catalogFilePath(name, version);
-      await engine.prepareCatalog({ catalog: name, version, path, model: ref, sets });
-      save();
+      try {
+        await engine.prepareCatalog({ catalog: name, version, path, model: ref, sets });
+        if (pin.info === undefined && isSameModel(pin, model)) {
+          store.putVersion(name, { ...versionRecord, model: { ...pin, info } });
+        }
+        save();
+      } catch (thrown) {
+        await engine.discardCatalog(name);
+        throw thrown;
+      }
       await engine.commitCatalog(name);
       this.#serving.add(name);
       this.#evaluations.delete(name);

@@ -1,4 +1,10 @@
-import { canonicalJson, type EngineClient, fingerprintFaults, type ModelRef } from '../../decoder/index.js';
+import {
+  canonicalJson,
+  type EngineClient,
+  fingerprintFaults,
+  type ModelInfo,
+  type ModelRef,
+} from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
 import type { JobRunner } from '../jobs/job-runner.js';
@@ -163,7 +169,7 @@ export class CatalogService {
             : { ...existing, model, codebookSizes, attributes };
         const created = existing === undefined;
         const { active } = record;
-        if (active === null || !fits(findVersion(versions, name, active.version), model)) {
+        if (active === null || !fits(findVersion(versions, name, active.version), model, info)) {
           this.#save(record);
           return { record, created };
         }
@@ -330,9 +336,9 @@ export class CatalogService {
   }
 }
 
-/** Whether a model can decode over a version: it has the fingerprint of the one that the version was built for. */
-function fits({ model: { info } }: VersionRecord, model: ModelPin): boolean {
-  return info === undefined || model.info === undefined || fingerprintFaults(info, model.info).length === 0;
+/** Whether a model decodes over a version: it has the fingerprint of the one that the version was built for. */
+function fits({ model: pin }: VersionRecord, model: ModelPin, info: ModelInfo): boolean {
+  return pin.info === undefined ? isSameModel(pin, model) : fingerprintFaults(pin.info, info).length === 0;
 }
 
 function checkCodebooks(ref: ModelRef, ofModel: readonly number[], given: readonly number[]): void {

@@ -57,6 +57,10 @@ export const errorCatalogue = {
   ESP_BEAM_WIDTH: { statusCode: 400, summary: 'The beam width is below k.' },
   ESP_TIMEOUT: { statusCode: 504, summary: "The request's timeoutMs passed before the answer was ready." },
   ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
+  ESP_ENGINE_FAILED: {
+    statusCode: 503,
+    summary: 'The decode engine failed under this batch of requests, and is being replaced; try again.',
+  },
   ESP_SHUTTING_DOWN: { statusCode: 503, summary: 'The server is shutting down.' },
   ESP_ARTIFACT_CORRUPT: { statusCode: 500, summary: 'A file in the data directory is truncated or damaged.' },
   ESP_ARRAY_FILE: {
@@ -101,13 +105,20 @@ export class EspalierError extends Error {
   readonly code: ErrorCode;
   readonly statusCode: number;
   readonly details: ErrorDetail[] | undefined;
+  /** When trying again is worth while, where that is known. */
+  readonly retryAfterSeconds: number | undefined;
 
-  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetail[]; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { details?: ErrorDetail[]; cause?: unknown; retryAfterSeconds?: number } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'EspalierError';
     this.code = code;
     this.statusCode = errorCatalogue[code].statusCode;
     this.details = options.details;
+    this.retryAfterSeconds = options.retryAfterSeconds;
   }
 
   /** Wraps anything thrown; what is not ours becomes ESP_INTERNAL, with the original as its cause. */

@@ -1,92 +1,140 @@
-import { EspalierError } from '../errors.js';
+import type { EspalierError } from '../errors.js';
 import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
-import type { EngineHandlers, EngineWorkerData } from './engine-worker.js';
+import { Batcher, type BatcherOptions } from './batcher.js';
+import { EnginePool } from './engine-pool.js';
+import { type EngineIsolation, engineStarter, type StartEngine } from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
-import type { RecommendAnswer, RecommendQuery } from './recommend.js';
-import { ThreadClient } from './thread-rpc.js';
+import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 
-export interface EngineOptions {
+export interface EngineClientOptions {
+  isolation: EngineIsolation;
+  /** How many engines decode side by side. */
+  engineCount: number;
   /** Threads that one model run may use. */
   threads: number;
-  /** Requests that may wait for the engine or be in it; further ones are refused. */
+  /** Threads that one decode step may use, the engine's own among them. */
+  stepThreads: number;
+  /** Bytes of read histories that all engines keep together. */
+  prefillCacheBytes: number;
+  /** Requests that may wait or be decoded; further ones are refused. */
   queueLimit: number;
-  /** Called once if the engine's thread dies. */
+  /** The most rows of a batch; what the machine gains from wider ones is measured, and may lower it. */
+  maxBatchRows: number;
+  maxBatchWaitMs: number;
+  /** An engine in a process of its own is killed when a batch takes so long. */
+  hangTimeoutMs: number;
+  /** An engine has failed and is being replaced. */
   onFailure: (error: EspalierError) => void;
+  onBatch?: BatcherOptions['onBatch'];
+  /** How engines are started; by default as `isolation` says. */
+  start?: StartEngine;
 }
 
-/** The decode engine as the server sees it: on another thread, behind a bounded queue. */
+/** The decode engines as the server sees them: elsewhere, behind a queue that lets requests decode together. */
 export class EngineClient {
-  readonly #thread: ThreadClient<EngineHandlers>;
-  readonly #queueLimit: number;
-  #waiting = 0;
+  readonly #pool: EnginePool;
+  readonly #batcher: Batcher;
+  readonly #maxBatchRows: number;
+  /** By catalog: which model's requests its own decode with. */
+  readonly #models = new Map<string, string>();
+  readonly #preparing = new Map<string, ModelRef>();
+  /** By model: rows that are worth decoding together. */
+  readonly #bestRows = new Map<string, number>();
 
-  constructor({ threads, queueLimit, onFailure }: EngineOptions) {
-    const script = new URL('./engine-worker.js', import.meta.url);
-    this.#thread = new ThreadClient(script, { threads } satisfies EngineWorkerData, onFailure);
-    this.#queueLimit = queueLimit;
+  constructor(options: EngineClientOptions) {
+    const { isolation, engineCount, threads, stepThreads, prefillCacheBytes } = options;
+    const engineOptions = {
+      threads,
+      stepThreads,
+      prefillCacheBytes: Math.floor(prefillCacheBytes / engineCount),
+    };
+    this.#maxBatchRows = options.maxBatchRows;
+    this.#pool = new EnginePool({
+      start: options.start ?? engineStarter(isolation, engineOptions),
+      engineCount,
+      hangTimeoutMs: options.hangTimeoutMs,
+      onFailure: options.onFailure,
+      onIdle: () => this.#batcher.dispatch(),
+    });
+    this.#batcher = new Batcher({
+      queueLimit: options.queueLimit,
+      maxWaitMs: options.maxBatchWaitMs,
+      maxRowsOf: (model) => Math.min(this.#bestRows.get(model) ?? 1, this.#maxBatchRows),
+      hasIdleEngine: () => this.#pool.hasIdle,
+      run: (queries, onStart) => this.#pool.recommendBatch(queries, onStart),
+      onBatch: options.onBatch ?? (() => {}),
+    });
   }
 
-  /** Requests that wait for the engine or are in it. */
+  /** Requests that wait for an engine or are in one. */
   get queueLength(): number {
-    return this.#waiting;
+    return this.#batcher.length;
+  }
+
+  /** Engines that serve; fewer than configured while one is being replaced. */
+  get engineCount(): number {
+    return this.#pool.engineCount;
   }
 
   loadModel(ref: ModelRef): Promise<ModelInfo> {
-    return this.#thread.call('loadModel', ref);
+    return this.#pool.loadModel(ref);
   }
 
   /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
   releaseModels(keep: readonly ModelRef[]): Promise<void> {
-    return this.#thread.call('releaseModels', keep);
+    return this.#pool.releaseModels(keep);
   }
 
-  /** Folders of the models that are open in the engine: kept, in use, or not released yet. */
+  /** Folders of the models that are open in any engine: kept, in use, or not released yet. */
   openModels(): Promise<string[]> {
-    return this.#thread.call('openModels');
+    return this.#pool.openModels();
   }
 
-  prepareCatalog(activation: CatalogActivation): Promise<void> {
-    return this.#thread.call('prepareCatalog', activation);
+  /** First half of an activation: does everything that can fail, and changes nothing that serves. */
+  async prepareCatalog(activation: CatalogActivation): Promise<void> {
+    const { catalog, model } = activation;
+    await this.#pool.prepareCatalog(activation);
+    if (!this.#bestRows.has(keyOf(model))) {
+      const { bestRows } = await this.#pool.calibrate(model);
+      this.#bestRows.set(keyOf(model), bestRows);
+    }
+    this.#preparing.set(catalog, model);
   }
 
-  commitCatalog(catalog: string): Promise<void> {
-    return this.#thread.call('commitCatalog', catalog);
+  /** Second half: what was prepared serves from the next batch on. */
+  async commitCatalog(catalog: string): Promise<void> {
+    await this.#pool.commitCatalog(catalog);
+    const model = this.#preparing.get(catalog);
+    this.#preparing.delete(catalog);
+    if (model !== undefined) this.#models.set(catalog, keyOf(model));
   }
 
   /** Drops what was prepared and is not to serve after all. */
   discardCatalog(catalog: string): Promise<void> {
-    return this.#thread.call('discardCatalog', catalog);
+    this.#preparing.delete(catalog);
+    return this.#pool.discardCatalog(catalog);
   }
 
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {
-    return this.#thread.call('putSet', catalog, snapshot);
+    return this.#pool.putSet(catalog, snapshot);
   }
 
-  /** @throws EspalierError ESP_OVERLOADED when the queue is full; ESP_TIMEOUT at the deadline, also in the queue. */
-  async recommend(query: RecommendQuery): Promise<RecommendAnswer> {
-    if (this.#waiting >= this.#queueLimit) {
-      throw new EspalierError('ESP_OVERLOADED', `${this.#waiting} requests are waiting already`);
-    }
-    this.#waiting++;
-    const answer = this.#thread.call('recommend', query).finally(() => {
-      this.#waiting--;
-    });
-    return Promise.race([answer, deadline(query, answer)]);
+  /**
+   * @param signal aborted when nobody waits for the answer any more
+   * @throws EspalierError as `Batcher.recommend`
+   */
+  async recommend(query: RecommendQuery, signal?: AbortSignal): Promise<RecommendAnswer> {
+    // A catalog that does not serve: the engine says so.
+    const model = this.#models.get(query.catalog) ?? '';
+    return this.#batcher.recommend(query, model, signal);
   }
 
+  /** Ends the engines after what they have. */
   close(): Promise<void> {
-    return this.#thread.close();
+    return this.#pool.close();
   }
 }
 
-/** The engine drops what is late when its turn comes; the caller hears of it at once. */
-function deadline(query: RecommendQuery, answer: Promise<unknown>): Promise<never> {
-  return new Promise((_, reject) => {
-    const remainingMs = query.deadlineAtMs - performance.timeOrigin - performance.now();
-    const timer = setTimeout(() => {
-      reject(new EspalierError('ESP_TIMEOUT', `request ${query.requestId} was not answered in time`));
-    }, remainingMs);
-    const stop = () => clearTimeout(timer);
-    answer.then(stop, stop);
-  });
+function keyOf({ name, version, folder }: ModelRef): string {
+  return JSON.stringify([name, version, folder]);
 }

@@ -1,24 +1,28 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { DecodeEngine } from './engine.js';
+import { DecodeEngine, type EngineOptions } from './engine.js';
+import { serveProcess } from './process-rpc.js';
 import { serveThread } from './thread-rpc.js';
 
-/** The decode worker: a thread that does nothing but decode. */
-export interface EngineWorkerData {
-  threads: number;
-}
-
-const engine = new DecodeEngine((workerData as EngineWorkerData).threads);
+/** The decode worker: a thread, or a process, that does nothing but decode. */
+const options = (parentPort === null ? JSON.parse(process.argv[2]) : workerData) as EngineOptions;
+const engine = new DecodeEngine(options);
 
 const handlers = {
   loadModel: engine.loadModel.bind(engine),
+  calibrate: engine.calibrate.bind(engine),
   releaseModels: engine.releaseModels.bind(engine),
   openModels: engine.openModels.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   discardCatalog: engine.discardCatalog.bind(engine),
   putSet: engine.putSet.bind(engine),
-  recommend: engine.recommend.bind(engine),
+  recommendBatch: engine.recommendBatch.bind(engine),
+  cancel: engine.cancel.bind(engine),
 };
 export type EngineHandlers = typeof handlers;
 
-serveThread(parentPort!, handlers, () => engine.close());
+const close = () => engine.close();
+// A cancel that waited for the batch would come too late.
+const urgent = ['cancel'];
+if (parentPort === null) serveProcess(handlers, close, urgent);
+else serveThread(parentPort, handlers, close, urgent);

@@ -1,29 +1,61 @@
-import { EspalierError } from '../errors.js';
+import { EspalierError, type PlainError } from '../errors.js';
 import { chooseKernel, type Kernel } from '../kernels/index.js';
 import { openCatalogFile } from '../static-trie/index.js';
 import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
+import { type Calibration, calibrate } from './calibrate.js';
 import type { Model } from './model.js';
 import { fingerprintModel, type ModelInfo } from './model-fingerprint.js';
 import { OpenModels } from './open-models.js';
-import { type RecommendAnswer, type RecommendQuery, recommend } from './recommend.js';
+import { PrefillCache } from './prefill-cache.js';
+import { Recommender } from './recommend.js';
+import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
+
+export interface EngineOptions {
+  /** Threads that one model run may use. */
+  threads: number;
+  /** Threads that one decode step may use, the engine's own among them. */
+  stepThreads: number;
+  /** Bytes of read histories that are kept. */
+  prefillCacheBytes: number;
+}
+
+/** One request of a batch: its answer, or its own error. */
+export type QueryResult = { answer: RecommendAnswer } | { error: PlainError };
+
+export interface BatchReply {
+  /** In the queries' order. */
+  results: QueryResult[];
+  prefillHits: number;
+  prefillCacheBytes: number;
+  /** Wall time in the engine. */
+  durationMs: number;
+}
 
 /**
- * Models, active catalogs and their sets, and the decodes over them. It lives on a thread of its own, because
- * a model run blocks the thread it is called on.
+ * Models, active catalogs and their sets, and the decodes over them. It lives on a thread or in a process of its own,
+ * because a model run blocks the thread it is called on. Calls run one after the other, `cancel` excepted.
  */
 export class DecodeEngine {
-  readonly #kernel: Kernel;
   readonly #models: OpenModels;
+  readonly #prefills: PrefillCache;
+  readonly #recommender: Recommender;
   readonly #active = new Map<string, ActiveCatalog>();
   readonly #prepared = new Map<string, ActiveCatalog>();
-  /** Requests that run, with the model each began with. */
-  readonly #running = new Set<{ model: Model }>();
+  readonly #calibrations = new WeakMap<Model, Calibration>();
+  /** Models of the batch under way. */
+  #running = new Set<Model>();
+  /** Requests of the batch under way, and those of them that nobody waits for any more. */
+  #decoding = new Set<string>();
+  readonly #cancelled = new Set<string>();
 
-  /** @param threads threads that one model run may use. */
-  constructor(threads: number, kernel: Kernel = chooseKernel()) {
+  constructor(
+    { threads, stepThreads, prefillCacheBytes }: EngineOptions,
+    kernel: Kernel = chooseKernel(undefined, stepThreads),
+  ) {
     this.#models = new OpenModels(threads);
-    this.#kernel = kernel;
+    this.#prefills = new PrefillCache(prefillCacheBytes);
+    this.#recommender = new Recommender(kernel, this.#prefills);
   }
 
   /** Opens a model, or takes the one that is open, and checks it. */
@@ -32,10 +64,22 @@ export class DecodeEngine {
     return fingerprintModel(manifest, vocabSize);
   }
 
+  /** Measures, once for each model, how many rows are worth decoding together. */
+  async calibrate(ref: ModelRef): Promise<Calibration> {
+    const model = await this.#models.get(ref);
+    let calibration = this.#calibrations.get(model);
+    if (calibration === undefined) {
+      calibration = await calibrate(model);
+      this.#calibrations.set(model, calibration);
+    }
+    return calibration;
+  }
+
   /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
-  releaseModels(keep: readonly ModelRef[]): Promise<void> {
-    const users = [...this.#active.values(), ...this.#prepared.values(), ...this.#running];
-    return this.#models.release(keep, new Set(users.map(({ model }) => model)));
+  async releaseModels(keep: readonly ModelRef[]): Promise<void> {
+    const users = [...this.#active.values(), ...this.#prepared.values()];
+    const used = new Set([...this.#running, ...users.map(({ model }) => model)]);
+    for (const model of await this.#models.release(keep, used)) this.#prefills.forget(model);
   }
 
   /** Folders of the models that are open. */
@@ -52,11 +96,6 @@ export class DecodeEngine {
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
   }
 
-  /** Drops what was prepared and is not to serve after all; without it its model would stay open. */
-  discardCatalog(catalog: string): void {
-    this.#prepared.delete(catalog);
-  }
-
   /** Second half: what was prepared serves from the next request on. */
   commitCatalog(catalog: string): void {
     const prepared = this.#prepared.get(catalog);
@@ -66,22 +105,56 @@ export class DecodeEngine {
     this.#active.set(catalog, prepared);
   }
 
+  /** Forgets what was prepared, where another engine could not follow, or it is not to serve after all. */
+  discardCatalog(catalog: string): void {
+    this.#prepared.delete(catalog);
+  }
+
   putSet(catalog: string, snapshot: SetSnapshot): void {
     this.#active.get(catalog)?.putSet(snapshot);
   }
 
-  async recommend(query: RecommendQuery): Promise<RecommendAnswer> {
-    const catalog = this.#active.get(query.catalog);
-    if (catalog === undefined) {
-      throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${query.catalog} has no active version`);
-    }
-    const running = { model: catalog.model };
-    this.#running.add(running);
+  /** Answers requests together, each under the catalog version that is active now. @throws what a model throws */
+  async recommendBatch(queries: readonly RecommendQuery[]): Promise<BatchReply> {
+    const startMs = performance.now();
+    const pinned = queries.map((query) => {
+      const catalog = this.#active.get(query.catalog);
+      if (catalog !== undefined) return { catalog, query };
+      return new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${query.catalog} has no active version`);
+    });
+    this.#decoding = new Set(queries.map(({ requestId }) => requestId));
+    this.#running = new Set(
+      pinned.flatMap((one) => (one instanceof EspalierError ? [] : [one.catalog.model])),
+    );
     try {
-      return await recommend(this.#kernel, catalog, query);
+      const { answers, prefillHits } = await this.#recommender.answer(pinned, (id) =>
+        this.#cancelled.has(id),
+      );
+      return {
+        results: answers.map((answer) =>
+          answer instanceof EspalierError ? { error: answer.toPlain() } : { answer },
+        ),
+        prefillHits,
+        prefillCacheBytes: this.#prefills.bytes,
+        durationMs: performance.now() - startMs,
+      };
     } finally {
-      this.#running.delete(running);
+      this.#decoding.clear();
+      this.#cancelled.clear();
+      this.#running.clear();
     }
+  }
+
+  /** One request alone. @throws EspalierError its error */
+  async recommend(query: RecommendQuery): Promise<RecommendAnswer> {
+    const { results } = await this.recommendBatch([query]);
+    if ('error' in results[0]) throw EspalierError.fromPlain(results[0].error);
+    return results[0].answer;
+  }
+
+  /** Takes a request out of the batch under way, before its next model run; one that isn't there is none's loss. */
+  cancel(requestId: string): void {
+    if (this.#decoding.has(requestId)) this.#cancelled.add(requestId);
   }
 
   async close(): Promise<void> {

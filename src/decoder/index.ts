@@ -1,7 +1,10 @@
 export type { ModelRef, SetSnapshot } from './activation.js';
+export type { DecodedBatch } from './batcher.js';
 export { canonicalJson } from './canonical-json.js';
 export { EngineClient } from './engine-client.js';
+export { engineIsolations } from './engine-port.js';
+export { type Explanation, itemOutcomes } from './explanation.js';
 export { stampFolder } from './folder-stamp.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
-export type { RecommendAnswer, RecommendQuery } from './recommend.js';
+export type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 export { serveThread, ThreadClient, tellParent } from './thread-rpc.js';

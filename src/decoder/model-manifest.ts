@@ -5,6 +5,7 @@ import { Errors } from 'typebox/value';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 import type { LevelTokens } from '../kernels/index.js';
 import { MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../static-trie/index.js';
+import { type ContractName, contracts } from './contracts/contracts.js';
 
 const closed = { additionalProperties: false };
 const Token = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 });
@@ -14,8 +15,9 @@ const FileName = Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' });
 export const ModelManifestSchema = Type.Object(
   {
     name: Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' }),
-    contract: Type.Enum(['logits', 'decoder-with-past']),
-    files: Type.Object({ model: FileName }, closed),
+    contract: Type.Enum(Object.keys(contracts) as ContractName[]),
+    /** Which names there must be is the contract's to say. */
+    files: Type.Record(Type.String(), FileName),
     sid: Type.Object(
       {
         codebookSizes: Type.Array(Type.Integer({ minimum: 1, maximum: MAX_CODEBOOK_SIZE }), {
@@ -30,6 +32,7 @@ export const ModelManifestSchema = Type.Object(
         bos: Type.Optional(Token),
         eos: Type.Optional(Token),
         pad: Type.Optional(Token),
+        decoderStart: Type.Optional(Token),
         prefix: Type.Optional(Type.Array(Token)),
         suffix: Type.Optional(Type.Array(Token)),
         levelOffsets: Type.Optional(Type.Array(Token)),
@@ -76,7 +79,8 @@ export function parseModelManifest(text: string): ModelManifest {
       found: JSON.stringify(valueAtPointer(json, error.instancePath))?.slice(0, 80) ?? 'nothing',
     }),
   );
-  if (details.length === 0) details.push(...checkTokens(json as ModelManifest));
+  if (details.length === 0)
+    details.push(...checkFiles(json as ModelManifest), ...checkTokens(json as ModelManifest));
   if (details.length > 0) {
     const { field, expected, found } = details[0];
     const message = `model.json: ${field}: expected ${expected}, found ${found}`;
@@ -91,6 +95,20 @@ export function levelTokensOf(manifest: ModelManifest): LevelTokens[] {
   return levelTokens !== undefined
     ? levelTokens.map((table) => ({ table: Uint32Array.from(table) }))
     : levelOffsets!.map((offset) => ({ offset }));
+}
+
+function checkFiles({ contract, files }: ModelManifest): ErrorDetail[] {
+  const names: readonly string[] = contracts[contract].files;
+  const missing = names.filter((name) => files[name] === undefined);
+  const unknown = Object.keys(files).filter((name) => !names.includes(name));
+  return [
+    ...missing.map((name) => ({ field: `files.${name}`, expected: 'a file name', found: 'nothing' })),
+    ...unknown.map((name) => ({
+      field: `files.${name}`,
+      expected: `only ${names.join(', ')}, the files of ${contract}`,
+      found: name,
+    })),
+  ];
 }
 
 function checkTokens({ tokens, sid }: ModelManifest): ErrorDetail[] {

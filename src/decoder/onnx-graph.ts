@@ -23,11 +23,14 @@ export interface OnnxGraph {
   outputs: readonly TensorShape[];
   /**
    * Runs the graph on this thread, which is blocked meanwhile.
-   * @param outputNames only these outputs are fetched.
+   * @param inputs borrowed for the call.
+   * @param outputs what to fetch: null for memory of its own, or the tensor to write into, whose dimensions must
+   * be those that the graph computes.
+   * @returns the outputs, in their order.
    */
   run(
     inputs: ReadonlyMap<string, TensorValue>,
-    outputNames: readonly string[],
+    outputs: ReadonlyMap<string, TensorValue<Float32Array> | null>,
   ): Promise<Map<string, TensorValue<Float32Array>>>;
   close(): Promise<void>;
 }
@@ -47,22 +50,25 @@ export async function openOnnxGraph(path: string, threads: number): Promise<Onnx
   return {
     inputs: shapesOf(session.inputMetadata),
     outputs: shapesOf(session.outputMetadata),
-    async run(inputs, outputNames) {
+    async run(inputs, outputs) {
       const feeds: Record<string, Tensor> = {};
-      for (const [name, { data, dims }] of inputs) {
-        feeds[name] =
-          data instanceof BigInt64Array ? new Tensor('int64', data, dims) : new Tensor('float32', data, dims);
+      for (const [name, value] of inputs) feeds[name] = tensorOf(value);
+      const fetches: Record<string, Tensor | null> = {};
+      for (const [name, value] of outputs) fetches[name] = value === null ? null : tensorOf(value);
+      const results = await session.run(feeds, fetches);
+      const values = new Map<string, TensorValue<Float32Array>>();
+      for (const [name, given] of outputs) {
+        const { data, dims } = results[name];
+        values.set(name, given ?? { data: data as Float32Array, dims });
       }
-      const results = await session.run(feeds, [...outputNames]);
-      return new Map(
-        outputNames.map((name) => {
-          const { data, dims } = results[name];
-          return [name, { data: data as Float32Array, dims }];
-        }),
-      );
+      return values;
     },
     close: () => session.release(),
   };
+}
+
+function tensorOf({ data, dims }: TensorValue): Tensor {
+  return data instanceof BigInt64Array ? new Tensor('int64', data, dims) : new Tensor('float32', data, dims);
 }
 
 function shapesOf(metadata: readonly InferenceSession.ValueMetadata[]): TensorShape[] {

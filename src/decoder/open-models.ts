@@ -40,8 +40,9 @@ export class OpenModels {
     return [...new Set(open.map(({ folder }) => folder))];
   }
 
-  /** Closes every open model that is neither among `keep` nor among `used`. */
-  async release(keep: readonly ModelRef[], used: ReadonlySet<Model>): Promise<void> {
+  /** Closes every open model that is neither among `keep` nor among `used`. @returns those */
+  async release(keep: readonly ModelRef[], used: ReadonlySet<Model>): Promise<Model[]> {
+    const closed: Model[] = [];
     const keys = new Set(keep.map(({ folder }) => stampFolder(folder)));
     const opened = await Promise.allSettled(
       [...this.#models].map(async ([key, { model }]) => [key, await model] as const),
@@ -51,11 +52,13 @@ export class OpenModels {
       const [key, model] = one.value;
       if (keys.has(key) || used.has(model) || !this.#models.delete(key)) continue;
       await model.close();
+      closed.push(model);
     }
+    return closed;
   }
 
   /** Closes all. */
-  close(): Promise<void> {
-    return this.release([], new Set());
+  async close(): Promise<void> {
+    await this.release([], new Set());
   }
 }

@@ -10,13 +10,19 @@ export {
   setBit,
   wordsFor,
 } from './bits.js';
-export { lowerBound } from './children.js';
+export { ChildList, listLiveChildren, lowerBound } from './children.js';
 export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
 export { createJsKernel, jsStep } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
 export type { Kernel, StepInput } from './kernel.js';
 export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
-export { type LevelTokens, type Normalization, normalizations, tokenOf } from './log-probs.js';
+export {
+  type LevelTokens,
+  type Normalization,
+  normalizations,
+  scaledLogit,
+  tokenOf,
+} from './log-probs.js';
 export type { RowCodes } from './native/addon.js';
 export { mapNatively } from './native/native-map.js';
 export {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Static, Type } from 'typebox';
 import { Errors } from 'typebox/value';
+import { engineIsolations } from '../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 
 /**
@@ -28,6 +29,49 @@ export const ConfigSchema = Type.Object(
       maximum: 64,
       default: 1,
       description: 'Threads that one model run may use.',
+    }),
+    stepThreads: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'Threads that one decode step (the constraint) may use.',
+    }),
+    decodeEngines: Type.Integer({
+      minimum: 0,
+      maximum: 64,
+      default: 0,
+      description: 'Engines that decode side by side; 0: one for every two cores that decodeThreads leaves.',
+    }),
+    decodeIsolation: Type.Enum([...engineIsolations], {
+      default: 'thread',
+      description:
+        'Where engines run: on threads, or in processes that contain the crashes and hangs of a model.',
+    }),
+    decodeHangTimeoutMs: Type.Integer({
+      minimum: 100,
+      maximum: 3_600_000,
+      default: 60_000,
+      description: 'An engine in a process of its own is replaced when a batch takes so long.',
+    }),
+    maxBatchRows: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      default: 1_024,
+      description:
+        'Most beams that decode together; lowered to what gains throughput here, measured at start.',
+    }),
+    maxBatchWaitMs: Type.Number({
+      minimum: 0,
+      maximum: 1_000,
+      default: 2,
+      description: 'Longest wait for others to decode with; nobody waits for an idle engine.',
+    }),
+    prefillCacheBytes: Type.Integer({
+      minimum: 0,
+      maximum: 1_099_511_627_776,
+      default: 268_435_456,
+      description:
+        'Memory for what models have made of histories, so that one that comes again is not read again.',
     }),
     decodeQueueLimit: Type.Integer({
       minimum: 1,
@@ -169,16 +213,21 @@ function readConfigFile(path: string): Record<string, unknown> {
 /** Environment and flags are text; numbers are read strictly, so that "80 80" stays text and is refused. */
 function fromText(key: string, text: string): unknown {
   const schema = ConfigSchema.properties[key as ConfigKey] as { type?: string } | undefined;
-  return schema?.type === 'integer' && /^-?\d+$/.test(text) ? Number(text) : text;
+  if (schema?.type === 'integer' && /^-?\d+$/.test(text)) return Number(text);
+  return schema?.type === 'number' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }
 
 function expectedText(key: string, message: string): string {
   const schema = ConfigSchema.properties[key as ConfigKey] as {
+    type?: string;
     enum?: string[];
     minimum?: number;
     maximum?: number;
   };
   if (schema?.enum !== undefined) return `one of ${schema.enum.join(', ')}`;
-  if (schema?.minimum !== undefined) return `an integer from ${schema.minimum} to ${schema.maximum}`;
+  if (schema?.minimum !== undefined) {
+    const kind = schema.type === 'integer' ? 'an integer' : 'a number';
+    return `${kind} from ${schema.minimum} to ${schema.maximum}`;
+  }
   return message;
 }

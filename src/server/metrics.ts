@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { RecommendAnswer } from '../decoder/index.js';
+import type { DecodedBatch, RecommendAnswer } from '../decoder/index.js';
 import type { Kernel } from '../kernels/index.js';
 
 /** From a microsecond: a constraint step is that short, and buckets must still reach a slow model. */
@@ -7,6 +7,8 @@ const SECONDS = [
   1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
   2, 5, 10,
 ];
+
+const POWERS_OF_TWO = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048];
 
 /** Every metric that the server exports. `docs/metrics.md` lists them; a test keeps the two equal. */
 export class Metrics {
@@ -21,7 +23,7 @@ export class Metrics {
   });
   readonly #queueWait = this.#stage(
     'espalier_recommend_queue_seconds',
-    'Time a request waited for the decode engine.',
+    'Time a request waited for a decode engine.',
   );
   readonly #model = this.#stage(
     'espalier_recommend_model_seconds',
@@ -46,16 +48,40 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(kernel: Pick<Kernel, 'name' | 'stepName'>, queueLength: () => number) {
+  readonly #batchRequests = new Histogram({
+    name: 'espalier_decode_batch_requests',
+    help: 'Requests that decoded together.',
+    buckets: POWERS_OF_TWO.slice(0, 8),
+    registers: [this.registry],
+  });
+  readonly #batchRows = new Histogram({
+    name: 'espalier_decode_batch_rows',
+    help: 'Beams, of all requests, that decoded together.',
+    buckets: POWERS_OF_TWO,
+    registers: [this.registry],
+  });
+  readonly #prefillHits = new Counter({
+    name: 'espalier_prefill_hits_total',
+    help: 'Histories that a model had read before, or read once for several requests.',
+    registers: [this.registry],
+  });
+  readonly engineFailures = new Counter({
+    name: 'espalier_decode_engine_failures_total',
+    help: 'Decode engines that failed and were replaced.',
+    registers: [this.registry],
+  });
+
+  constructor(
+    kernel: Pick<Kernel, 'name' | 'stepName'>,
+    decoding: () => { queueLength: number; engineCount: number },
+  ) {
     collectDefaultMetrics({ register: this.registry });
-    new Gauge({
-      name: 'espalier_decode_queue_length',
-      help: 'Requests that wait for the decode engine or are in it.',
-      registers: [this.registry],
-      collect() {
-        this.set(queueLength());
-      },
-    });
+    this.#gauge(
+      'espalier_decode_queue_length',
+      'Requests that wait for a decode engine or are in one.',
+      () => decoding().queueLength,
+    );
+    this.#gauge('espalier_decode_engines', 'Decode engines that serve.', () => decoding().engineCount);
     new Gauge({
       name: 'espalier_kernel_info',
       help: 'Always 1; the labels name the kernels that run: builds, sets and rules, and the decode step.',
@@ -70,6 +96,23 @@ export class Metrics {
     this.#constraint.observe(timings.constraintMs / 1000);
     this.#total.observe(timings.totalMs / 1000);
     if (shortfall !== undefined) this.#shortfalls.inc({ code: shortfall.code });
+  }
+
+  recordBatch({ requests, rows, reply }: DecodedBatch): void {
+    this.#batchRequests.observe(requests);
+    this.#batchRows.observe(rows);
+    this.#prefillHits.inc(reply.prefillHits);
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(read());
+      },
+    });
   }
 
   #stage(name: string, help: string): Histogram {

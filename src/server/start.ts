@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { EngineClient } from '../decoder/index.js';
@@ -64,13 +65,27 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const store = new CatalogStore(config.dataDir);
   const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const models = new ModelStore(config.modelsDir);
+  const metrics: Metrics = new Metrics(kernel, () => ({
+    queueLength: engine.queueLength,
+    engineCount: engine.engineCount,
+  }));
   const engine = new EngineClient({
+    isolation: config.decodeIsolation,
+    engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
     threads: config.decodeThreads,
+    stepThreads: config.stepThreads,
+    prefillCacheBytes: config.prefillCacheBytes,
     queueLimit: config.decodeQueueLimit,
-    onFailure: onThreadFailure,
+    maxBatchRows: config.maxBatchRows,
+    maxBatchWaitMs: config.maxBatchWaitMs,
+    hangTimeoutMs: config.decodeHangTimeoutMs,
+    onFailure: (error) => {
+      metrics.engineFailures.inc();
+      logError(error, 'a decode engine is being replaced');
+    },
+    onBatch: (batch) => metrics.recordBatch(batch),
   });
   started.push(() => engine.close());
-  const metrics = new Metrics(kernel, () => engine.queueLength);
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
   const runner = new JobRunner(jobs, onJobEnd, logError);
@@ -90,7 +105,8 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   });
 
   const notReadyReasons = () => {
-    const reasons = [...failures, ...catalogs.notServing().map(notServedReason)];
+    const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
+    const reasons = [...failures, ...engines, ...catalogs.notServing().map(notServedReason)];
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
@@ -114,6 +130,11 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
 function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {
   const isPublic = error !== undefined && error.code !== 'ESP_INTERNAL';
   return `catalog ${name} is not served: ${isPublic ? `${error.code}: ${error.message}` : 'the log has more'}`;
+}
+
+/** Half of the cores for models; the others serve HTTP, evaluate rules and build. */
+function defaultEngineCount(decodeThreads: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / 2 / decodeThreads));
 }
 
 /** @returns the server's address as a URL. */

@@ -45,6 +45,7 @@ export type { Progress } from './progress.js';
 export { readItems } from './read-items.js';
 export { findRepeatedName } from './repeated-name.js';
 export {
+  type CompiledRule,
   compileRule,
   evaluateRule,
   isAttributeName,

@@ -8,7 +8,7 @@ import { usedParams } from '../helpers/used-params.js';
 const TOLERANCE = 2e-4;
 
 describe.each(['retail', 'retail-logits'])('the beams of model %s', (model) => {
-  const engine = new DecodeEngine(1);
+  const engine = new DecodeEngine({ threads: 1, stepThreads: 1, prefillCacheBytes: 1 << 24 });
   const { cases, params, k, beamWidth } = readGoldenBeams();
 
   beforeAll(async () => {

@@ -23,7 +23,7 @@ let server: ServerProcess;
 let modelCount = 0;
 
 beforeAll(async () => {
-  server = await startTestServer(dataDir, [], models.path);
+  server = await startTestServer(dataDir, ['--decode-engines', '2'], models.path);
 });
 afterAll(() => server.stop());
 

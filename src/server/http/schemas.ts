@@ -1,5 +1,5 @@
 import { type TSchema, Type } from 'typebox';
-import type { RecommendQuery } from '../../decoder/index.js';
+import { itemOutcomes, type RecommendQuery } from '../../decoder/index.js';
 import { normalizations } from '../../kernels/index.js';
 import {
   attributeTypes,
@@ -19,6 +19,8 @@ export const MAX_NAME_LENGTH = 128;
 export const MAX_BEAM_WIDTH = 1_024;
 const MAX_HISTORY = 10_000;
 const MAX_ITEM_LIST = 10_000;
+const MAX_INPUT_IDS = 100_000;
+const MAX_EXPLAINED_ITEMS = 100;
 
 export const Name = Type.String({
   pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,${MAX_NAME_LENGTH - 1}}$`,
@@ -211,16 +213,26 @@ export const recommendDefaults: Pick<
   attributes: [],
 };
 
+const BeamWidth = Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH });
+const AttributeName = Type.String({ maxLength: 64 });
+
 export const RecommendBody = Type.Object(
   {
     catalog: Name,
-    history: Type.Array(ItemId, { maxItems: MAX_HISTORY, description: 'Item ids, oldest first.' }),
+    history: Type.Optional(
+      Type.Array(ItemId, { maxItems: MAX_HISTORY, description: 'Item ids, oldest first.' }),
+    ),
+    inputIds: Type.Optional(
+      Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }), {
+        minItems: 1,
+        maxItems: MAX_INPUT_IDS,
+        description: 'Instead of a history: tokens, which the model reads as they are.',
+      }),
+    ),
     k: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH, default: recommendDefaults.k })),
     beamWidth: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        maximum: MAX_BEAM_WIDTH,
-        description: 'Default: the larger of k and 50.',
+      Type.Union([BeamWidth, Type.Array(BeamWidth, { minItems: 1, maxItems: MAX_LEVELS })], {
+        description: 'One width, or one for each level. Default: the larger of k and 50.',
       }),
     ),
     constraint: Type.Optional(
@@ -241,10 +253,45 @@ export const RecommendBody = Type.Object(
       Type.Number({ minimum: 0.01, maximum: 100, default: recommendDefaults.temperature }),
     ),
     timeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 600_000 })),
-    attributes: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 256 })),
+    attributes: Type.Optional(Type.Array(AttributeName, { maxItems: 256 })),
+    diversity: Type.Optional(
+      Type.Object(
+        { attribute: AttributeName, max: Type.Integer({ minimum: 1, maximum: MAX_BEAM_WIDTH }) },
+        { ...closed, description: 'At most `max` items of the answer share a value of `attribute`.' },
+      ),
+    ),
+    explain: Type.Optional(
+      Type.Union([
+        Type.Boolean(),
+        Type.Object({ items: Type.Array(ItemId, { maxItems: MAX_EXPLAINED_ITEMS }) }, closed),
+      ]),
+    ),
   },
   closed,
 );
+
+const Explanation = Type.Object({
+  steps: Type.Array(
+    Type.Object({
+      level: Type.Integer(),
+      liveChildren: Type.Integer({ description: 'Of all beams: what the step chose from.' }),
+      kept: Type.Array(Type.Object({ sid: Type.Array(Type.Integer()), score: Type.Number() })),
+    }),
+  ),
+  items: Type.Optional(
+    Type.Array(
+      Type.Object({
+        id: Type.String(),
+        outcome: Type.Enum([...itemOutcomes]),
+        rank: Type.Optional(Type.Integer()),
+        level: Type.Optional(Type.Integer({ description: 'The step at which the item was dropped.' })),
+        score: Type.Optional(nullable(Type.Number())),
+        cut: Type.Optional(nullable(Type.Number({ description: 'The lowest score that the step kept.' }))),
+        excludedBy: Type.Optional(Type.Array(Type.String())),
+      }),
+    ),
+  ),
+});
 
 export const RecommendAnswerSchema = Type.Object({
   items: Type.Array(
@@ -269,4 +316,5 @@ export const RecommendAnswerSchema = Type.Object({
     constraintMs: Type.Number(),
     totalMs: Type.Number(),
   }),
+  explain: Type.Optional(Explanation),
 });

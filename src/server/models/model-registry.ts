@@ -82,22 +82,23 @@ export class ModelRegistry {
     }
   }
 
-  /** A request that still runs keeps its model open: then this tries again, later and later. */
+  /** What still runs keeps its model open, and engines may fail: then this tries again, later and later. */
   async #release(retryMs: number): Promise<void> {
     clearTimeout(this.#retry);
     if (this.#isClosed) return;
+    let isDone = false;
     try {
       const keep = [...this.#inUse, ...this.#activeModels().flatMap((model) => this.#findAll(model))];
       await this.#engine.releaseModels(keep);
       const kept = new Set(keep.map(({ folder }) => folder));
-      const left = (await this.#engine.openModels()).filter((folder) => !kept.has(folder));
-      if (left.length === 0 || this.#isClosed) return;
-      clearTimeout(this.#retry);
-      const nextMs = Math.min(retryMs * 2, MAX_RETRY_MS);
-      this.#retry = setTimeout(() => void this.#release(nextMs), retryMs).unref();
+      isDone = (await this.#engine.openModels()).every((folder) => kept.has(folder));
     } catch (thrown) {
       if (!this.#isClosed) this.#onError(EspalierError.from(thrown));
     }
+    if (isDone || this.#isClosed) return;
+    clearTimeout(this.#retry);
+    const nextMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+    this.#retry = setTimeout(() => void this.#release(nextMs), retryMs).unref();
   }
 
   /** None where the folder is gone; what serves from it stays open by itself. */

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Static } from 'typebox';
 import type { RecommendQuery } from '../../../decoder/index.js';
@@ -21,10 +22,10 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, d
         response: { 200: RecommendAnswerSchema },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       catalogs.get(request.body.catalog);
       const query = toQuery(request.body, request.id, config.requestTimeoutMs);
-      const answer = await engine.recommend(query);
+      const answer = await engine.recommend(query, abortedWhenGone(reply.raw));
       metrics.recordAnswer(answer);
       return answer;
     },
@@ -36,29 +37,48 @@ function toQuery(
   requestId: string,
   defaultTimeoutMs: number,
 ): RecommendQuery {
-  const { timeoutMs, ...complete } = { ...recommendDefaults, ...body };
-  const { k, beamWidth = Math.max(k, DEFAULT_BEAM_WIDTH), constraint } = complete;
-  if (beamWidth < k) {
-    const expected = `${k} (k) to ${MAX_BEAM_WIDTH}`;
-    throw new EspalierError('ESP_BEAM_WIDTH', `beamWidth: expected ${expected}, found ${beamWidth}`, {
-      details: [{ field: 'beamWidth', expected, found: String(beamWidth) }],
-    });
+  const { timeoutMs, history, ...complete } = { ...recommendDefaults, ...body };
+  const { k, beamWidth = Math.max(k, DEFAULT_BEAM_WIDTH), constraint, inputIds } = complete;
+  if ((history === undefined) === (inputIds === undefined)) {
+    const found = history === undefined ? 'neither' : 'both';
+    refuse('ESP_REQUEST_INVALID', 'history', 'one of history and inputIds', found);
+  }
+  if (complete.excludeHistory && history === undefined) {
+    refuse('ESP_REQUEST_INVALID', 'excludeHistory', 'a history to exclude', 'inputIds');
+  }
+  if (typeof beamWidth === 'number' && beamWidth < k) {
+    refuse('ESP_BEAM_WIDTH', 'beamWidth', `${k} (k) to ${MAX_BEAM_WIDTH}`, String(beamWidth));
   }
   if (constraint.params !== undefined && constraint.filter === undefined) {
-    throw new EspalierError(
-      'ESP_REQUEST_INVALID',
-      'constraint.params: expected a filter that uses them, found none',
-      {
-        details: [{ field: 'constraint.filter', expected: 'a rule that uses the params', found: 'nothing' }],
-      },
-    );
+    refuse('ESP_REQUEST_INVALID', 'constraint.filter', 'a rule that uses the params', 'nothing');
   }
   const enqueuedAtMs = performance.timeOrigin + performance.now();
   return {
     ...complete,
+    history: history ?? [],
     requestId,
     beamWidth,
     enqueuedAtMs,
     deadlineAtMs: enqueuedAtMs + (timeoutMs ?? defaultTimeoutMs),
   };
+}
+
+/** Aborted when the client goes away before it has its answer. */
+function abortedWhenGone(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  response.once('close', () => {
+    if (!response.writableEnded) controller.abort();
+  });
+  return controller.signal;
+}
+
+function refuse(
+  code: 'ESP_BEAM_WIDTH' | 'ESP_REQUEST_INVALID',
+  field: string,
+  expected: string,
+  found: string,
+): never {
+  throw new EspalierError(code, `${field}: expected ${expected}, found ${found}`, {
+    details: [{ field, expected, found }],
+  });
 }

@@ -1,0 +1,11 @@
+import type { Contract } from './contract.js';
+import { decoderWithPastContract } from './decoder-with-past.js';
+import { logitsContract } from './logits.js';
+
+/** Every contract by its name in the manifest. */
+export const contracts = {
+  logits: logitsContract,
+  'decoder-with-past': decoderWithPastContract,
+} satisfies Record<string, Contract>;
+
+export type ContractName = keyof typeof contracts;

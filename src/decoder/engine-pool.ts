@@ -1,0 +1,253 @@
+import { EspalierError } from '../errors.js';
+import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { Calibration } from './calibrate.js';
+import type { BatchReply } from './engine.js';
+import type { EnginePort, StartEngine } from './engine-port.js';
+import type { ModelInfo } from './model-fingerprint.js';
+import type { RecommendQuery } from './recommend-query.js';
+
+export interface EnginePoolOptions {
+  start: StartEngine;
+  /** How many engines decode side by side. */
+  engineCount: number;
+  /** An engine that can be killed is, when a batch takes so long. */
+  hangTimeoutMs: number;
+  /** An engine has failed and is being replaced, or could not be replaced and will be tried again. */
+  onFailure: (error: EspalierError) => void;
+  /** An engine has become free. */
+  onIdle: () => void;
+}
+
+/** An engine of the pool. */
+interface Slot {
+  engine: EnginePort;
+  isBusy: boolean;
+  /** It has failed: it gets nothing more, and another one takes its place. */
+  isLost: boolean;
+}
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 30_000;
+
+/**
+ * Engines that hold the same models, catalogs and sets. One that fails loses its batch, and only that: a new one is
+ * started, brought to the same state, and takes its place. The failed one is asked to end; a busy one on a thread is
+ * never terminated, since that would abort the process.
+ */
+export class EnginePool {
+  readonly #options: EnginePoolOptions;
+  readonly #slots: Slot[] = [];
+  /** What serves, so that an engine that starts later can be brought there. */
+  readonly #serving = new Map<string, CatalogActivation>();
+  /** By catalog: what is prepared, and on which engines. */
+  readonly #prepared = new Map<string, { activation: CatalogActivation; slots: Set<Slot> }>();
+  readonly #retries = new Set<NodeJS.Timeout>();
+  readonly #leaving = new Set<Promise<void>>();
+  #isClosed = false;
+
+  constructor(options: EnginePoolOptions) {
+    this.#options = options;
+    for (let count = 0; count < options.engineCount; count++) this.#slots.push(this.#startSlot());
+  }
+
+  /** Engines that take batches now or after the one under way. */
+  get engineCount(): number {
+    return this.#slots.length;
+  }
+
+  get hasIdle(): boolean {
+    return this.#slots.some(({ isBusy }) => !isBusy);
+  }
+
+  /** Opens a model on every engine, and checks it. */
+  async loadModel(ref: ModelRef): Promise<ModelInfo> {
+    const [info] = await this.#onEach((engine) => engine.loadModel(ref));
+    return info;
+  }
+
+  /** On one engine: the others run on the same cores. */
+  calibrate(ref: ModelRef): Promise<Calibration> {
+    return this.#first().engine.calibrate(ref);
+  }
+
+  async releaseModels(keep: readonly ModelRef[]): Promise<void> {
+    await this.#onEach((engine) => engine.releaseModels(keep));
+  }
+
+  /** Folders of the models that any engine has open. */
+  async openModels(): Promise<string[]> {
+    return [...new Set((await this.#onEach((engine) => engine.openModels())).flat())];
+  }
+
+  /** Does everything that can fail, on every engine. Where one cannot follow, none keeps what it has prepared. */
+  async prepareCatalog(activation: CatalogActivation): Promise<void> {
+    const { catalog } = activation;
+    const slots = new Set(this.#slots);
+    try {
+      await Promise.all([...slots].map(({ engine }) => engine.prepareCatalog(activation)));
+    } catch (thrown) {
+      await Promise.allSettled([...slots].map(({ engine }) => engine.discardCatalog(catalog)));
+      throw thrown;
+    }
+    this.#prepared.set(catalog, { activation, slots });
+  }
+
+  /** Batches that begin after this are decoded under what was prepared. */
+  async commitCatalog(catalog: string): Promise<void> {
+    const prepared = this.#prepared.get(catalog);
+    if (prepared === undefined) {
+      throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was not prepared`);
+    }
+    this.#prepared.delete(catalog);
+    // First of all: an engine that dies meanwhile is replaced by one with the new state.
+    this.#serving.set(catalog, prepared.activation);
+    await this.#onEachThatLives(async (slot) => {
+      if (!prepared.slots.has(slot)) await slot.engine.prepareCatalog(prepared.activation);
+      await slot.engine.commitCatalog(catalog);
+    });
+  }
+
+  /** Forgets what was prepared and is not to serve after all. */
+  async discardCatalog(catalog: string): Promise<void> {
+    const prepared = this.#prepared.get(catalog);
+    this.#prepared.delete(catalog);
+    // An engine that is lost meanwhile has nothing to forget.
+    await Promise.allSettled(
+      [...(prepared?.slots ?? [])].map(({ engine }) => engine.discardCatalog(catalog)),
+    );
+  }
+
+  async putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {
+    const serving = this.#serving.get(catalog);
+    if (serving !== undefined) {
+      const others = serving.sets.filter(({ name }) => name !== snapshot.name);
+      this.#serving.set(catalog, { ...serving, sets: [...others, snapshot] });
+    }
+    await this.#onEachThatLives(({ engine }) => engine.putSet(catalog, snapshot));
+  }
+
+  /**
+   * Gives a batch to a free engine.
+   * @param onStart gets what takes a request out of the batch.
+   * @throws EspalierError ESP_ENGINE_FAILED where the engine fails; it is replaced.
+   */
+  async recommendBatch(
+    queries: readonly RecommendQuery[],
+    onStart: (cancel: (requestId: string) => void) => void,
+  ): Promise<BatchReply> {
+    const slot = this.#slots.find(({ isBusy }) => !isBusy);
+    if (slot === undefined) throw new EspalierError('ESP_INTERNAL', 'no engine is free');
+    slot.isBusy = true;
+    const { engine } = slot;
+    const watchdog = engine.kill && setTimeout(() => engine.kill?.(), this.#options.hangTimeoutMs);
+    try {
+      onStart((requestId) => engine.cancel(requestId));
+      return await engine.recommendBatch(queries);
+    } catch (thrown) {
+      const cause = EspalierError.from(thrown);
+      const failure = new EspalierError('ESP_ENGINE_FAILED', `a decode engine failed: ${cause.message}`, {
+        cause,
+      });
+      this.#replace(slot, failure);
+      throw failure;
+    } finally {
+      clearTimeout(watchdog);
+      slot.isBusy = false;
+      if (!slot.isLost) this.#options.onIdle();
+    }
+  }
+
+  /** Ends every engine after what it has. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const retry of this.#retries) clearTimeout(retry);
+    await Promise.all(this.#slots.map(({ engine }) => engine.close()));
+    await Promise.all(this.#leaving);
+  }
+
+  #startSlot(): Slot {
+    const slot: Slot = {
+      engine: this.#options.start((error) => {
+        const failure = new EspalierError('ESP_ENGINE_FAILED', `a decode engine ended: ${error.message}`, {
+          cause: error,
+        });
+        this.#replace(slot, failure);
+      }),
+      isBusy: false,
+      isLost: false,
+    };
+    return slot;
+  }
+
+  #replace(slot: Slot, failure: EspalierError): void {
+    if (slot.isLost || this.#isClosed) return;
+    slot.isLost = true;
+    const index = this.#slots.indexOf(slot);
+    // One that was still joining is tried again by whoever had it join.
+    if (index >= 0) this.#slots.splice(index, 1);
+    const leaving = slot.engine.close().finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+    this.#options.onFailure(failure);
+    if (index >= 0) void this.#join(FIRST_RETRY_MS);
+  }
+
+  /** Starts an engine and brings it to what serves, before it gets its first batch. */
+  async #join(retryMs: number): Promise<void> {
+    if (this.#isClosed) return;
+    const slot = this.#startSlot();
+    const done = new Map<string, CatalogActivation>();
+    try {
+      // What serves may change meanwhile.
+      for (let next = this.#behind(done); next !== undefined; next = this.#behind(done)) {
+        await slot.engine.prepareCatalog(next);
+        await slot.engine.commitCatalog(next.catalog);
+        done.set(next.catalog, next);
+      }
+      if (slot.isLost) throw new EspalierError('ESP_ENGINE_FAILED', 'a decode engine ended while it started');
+    } catch (thrown) {
+      this.#replace(slot, EspalierError.from(thrown));
+      if (this.#isClosed) return;
+      const retry = setTimeout(() => {
+        this.#retries.delete(retry);
+        void this.#join(Math.min(retryMs * 2, LAST_RETRY_MS));
+      }, retryMs);
+      this.#retries.add(retry);
+      return;
+    }
+    if (this.#isClosed) {
+      await slot.engine.close();
+      return;
+    }
+    this.#slots.push(slot);
+    this.#options.onIdle();
+  }
+
+  #behind(done: ReadonlyMap<string, CatalogActivation>): CatalogActivation | undefined {
+    return [...this.#serving.values()].find((activation) => done.get(activation.catalog) !== activation);
+  }
+
+  #first(): Slot {
+    const [slot] = this.#slots;
+    if (slot === undefined)
+      throw new EspalierError('ESP_ENGINE_FAILED', 'the decode engine is being replaced');
+    return slot;
+  }
+
+  #onEach<Result>(call: (engine: EnginePort) => Promise<Result>): Promise<Result[]> {
+    this.#first();
+    return Promise.all(this.#slots.map(({ engine }) => call(engine)));
+  }
+
+  /** An engine that cannot follow what serves is replaced by one that does. */
+  async #onEachThatLives(call: (slot: Slot) => Promise<void>): Promise<void> {
+    await Promise.all(
+      [...this.#slots].map(async (slot) => {
+        try {
+          await call(slot);
+        } catch (thrown) {
+          this.#replace(slot, EspalierError.from(thrown));
+        }
+      }),
+    );
+  }
+}

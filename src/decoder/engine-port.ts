@@ -1,0 +1,72 @@
+import type { EspalierError } from '../errors.js';
+import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { Calibration } from './calibrate.js';
+import type { BatchReply, EngineOptions } from './engine.js';
+import type { EngineHandlers } from './engine-worker.js';
+import type { ModelInfo } from './model-fingerprint.js';
+import { ProcessClient } from './process-rpc.js';
+import type { RecommendQuery } from './recommend-query.js';
+import { ThreadClient } from './thread-rpc.js';
+
+/**
+ * A decode engine somewhere else. Calls take effect in the order in which they were made, so a batch decodes
+ * under what was committed and put before it, whatever comes meanwhile.
+ */
+export interface EnginePort {
+  loadModel(ref: ModelRef): Promise<ModelInfo>;
+  calibrate(ref: ModelRef): Promise<Calibration>;
+  releaseModels(keep: readonly ModelRef[]): Promise<void>;
+  openModels(): Promise<string[]>;
+  prepareCatalog(activation: CatalogActivation): Promise<void>;
+  commitCatalog(catalog: string): Promise<void>;
+  discardCatalog(catalog: string): Promise<void>;
+  putSet(catalog: string, snapshot: SetSnapshot): Promise<void>;
+  recommendBatch(queries: readonly RecommendQuery[]): Promise<BatchReply>;
+  /** Takes a request out of the batch under way, between two steps. */
+  cancel(requestId: string): void;
+  /** Ends the engine after the calls that it already has. */
+  close(): Promise<void>;
+  /** Ends the engine at once, also amid a model run; absent where that would end this process, too. */
+  kill?(): void;
+}
+
+/** @param onExit called once if the engine ends without having been asked to. */
+export type StartEngine = (onExit: (error: EspalierError) => void) => EnginePort;
+
+/** How an engine is kept apart from this thread: on another one, or so that its crashes and hangs are contained. */
+export const engineIsolations = ['thread', 'process'] as const;
+export type EngineIsolation = (typeof engineIsolations)[number];
+
+const WORKER = new URL('./engine-worker.js', import.meta.url);
+
+/** @param script what the thread or the process runs */
+export function engineStarter(
+  isolation: EngineIsolation,
+  options: EngineOptions,
+  script: URL = WORKER,
+): StartEngine {
+  if (isolation === 'thread') {
+    return (onExit) => portOf(new ThreadClient<EngineHandlers>(script, options, onExit));
+  }
+  return (onExit) => {
+    const client = new ProcessClient<EngineHandlers>(script, options, onExit);
+    return { ...portOf(client), kill: () => client.kill() };
+  };
+}
+
+function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): EnginePort {
+  return {
+    loadModel: (ref) => client.call('loadModel', ref),
+    calibrate: (ref) => client.call('calibrate', ref),
+    releaseModels: (keep) => client.call('releaseModels', keep),
+    openModels: () => client.call('openModels'),
+    prepareCatalog: (activation) => client.call('prepareCatalog', activation),
+    commitCatalog: (catalog) => client.call('commitCatalog', catalog),
+    discardCatalog: (catalog) => client.call('discardCatalog', catalog),
+    putSet: (catalog, snapshot) => client.call('putSet', catalog, snapshot),
+    recommendBatch: (queries) => client.call('recommendBatch', queries),
+    // An engine that is gone has nothing to cancel.
+    cancel: (requestId) => void client.call('cancel', requestId).catch(() => {}),
+    close: () => client.close(),
+  };
+}

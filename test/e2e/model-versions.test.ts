@@ -1,4 +1,4 @@
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { cpSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -13,6 +13,7 @@ import {
   putModel,
   rollback,
 } from '../helpers/model-versions.js';
+import { modelFolder } from '../helpers/retail.js';
 import { makeDataDir, send, startTestServer, upload } from '../helpers/server.js';
 
 /** Catalog versions and model versions serve as pairs, through a running server. */
@@ -191,6 +192,41 @@ describe('a model with new SIDs', () => {
   });
 });
 
+describe('a version', () => {
+  it('is pinned to the model that its catalog had when its build started', async () => {
+    const name = await makeCatalog();
+    models.put(name, 2, 'new-sids');
+    const many = Array.from({ length: 50_000 }, (_, index) =>
+      JSON.stringify({ id: `${index}`, sid: [index % 2, index % 3] }),
+    ).join('\n');
+    const path = `/v1/catalogs/${name}/versions?activate=true`;
+    const { body } = await send(server, 'POST', path, many, 'application/x-ndjson');
+    expect((await putModel(server, name, name, newCodebooks)).body.model.version).toBe(2);
+    const job = async () => (await send(server, 'GET', `/v1/jobs/${body.job.id}`)).body.job;
+    expect(['queued', 'running']).toContain((await job()).state);
+    while (['queued', 'running'].includes((await job()).state)) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(await job()).toMatchObject({ state: 'succeeded', result: { version: 2, activated: true } });
+    expect(await pairOf(name)).toEqual([2, 1]);
+    expect((await send(server, 'GET', `/v1/catalogs/${name}`)).body.model.version).toBe(2);
+  });
+});
+
+describe('a fingerprint', () => {
+  it('is the same for one model under two contracts', async () => {
+    const name = 'exported';
+    for (const [version, exported] of ['retail', 'retail-logits'].entries()) {
+      cpSync(modelFolder(exported), join(models.path, name, String(version + 1)), { recursive: true });
+      await send(server, 'POST', `/v1/models/${name}/load`, { version: version + 1 });
+    }
+    const [first, second] = (await send(server, 'GET', `/v1/models/${name}`)).body.versions;
+    expect([first.contract, second.contract]).toEqual(['decoder-with-past', 'logits']);
+    expect(second).toEqual({ ...first, version: 2, contract: 'logits' });
+    expect(first).toMatchObject({ state: 'fits', loaded: false });
+  });
+});
+
 describe('a model that is no longer what a version was built for', () => {
   it.each([
     ['codebooks', () => 'new-sids' as const, {}, ['sid.codebookSizes', 'tokens']],
@@ -327,6 +363,18 @@ describe('models in memory', () => {
     await rollback(server, name);
     await rollback(server, other);
     expect(await loadedVersions(server, name)).toEqual([1]);
+  });
+
+  it('go on serving when their files change under them', async () => {
+    const name = await makeCatalog();
+    const before = await ask(server, name);
+    models.put(name, 1, 'new-sids');
+    const { body } = await send(server, 'POST', `/v1/models/${name}/load`);
+    expect(body).toMatchObject({ state: 'fits', codebookSizes: newCodebooks, active: [name] });
+    expect(await ask(server, name)).toEqual(before);
+    models.remove(name, 1);
+    await makeCatalog();
+    expect(await ask(server, name)).toEqual(before);
   });
 });
 

@@ -145,11 +145,9 @@ export class EnginePool {
       return await engine.recommendBatch(queries);
     } catch (thrown) {
       const cause = EspalierError.from(thrown);
-      const failure = new EspalierError('ESP_ENGINE_FAILED', `a decode engine failed: ${cause.message}`, {
-        cause,
-      });
-      this.#replace(slot, failure);
-      throw failure;
+      this.#replace(slot, failed(cause.message, cause));
+      // What a runtime says of its inside is for the log.
+      throw failed('the decode engine failed under this batch of requests; try again', cause);
     } finally {
       clearTimeout(watchdog);
       slot.isBusy = false;
@@ -167,12 +165,7 @@ export class EnginePool {
 
   #startSlot(): Slot {
     const slot: Slot = {
-      engine: this.#options.start((error) => {
-        const failure = new EspalierError('ESP_ENGINE_FAILED', `a decode engine ended: ${error.message}`, {
-          cause: error,
-        });
-        this.#replace(slot, failure);
-      }),
+      engine: this.#options.start((error) => this.#replace(slot, failed(error.message, error))),
       isBusy: false,
       isLost: false,
     };
@@ -203,7 +196,7 @@ export class EnginePool {
         await slot.engine.commitCatalog(next.catalog);
         done.set(next.catalog, next);
       }
-      if (slot.isLost) throw new EspalierError('ESP_ENGINE_FAILED', 'a decode engine ended while it started');
+      if (slot.isLost) throw failed('a decode engine ended while it started');
     } catch (thrown) {
       this.#replace(slot, EspalierError.from(thrown));
       if (this.#isClosed) return;
@@ -228,8 +221,7 @@ export class EnginePool {
 
   #first(): Slot {
     const [slot] = this.#slots;
-    if (slot === undefined)
-      throw new EspalierError('ESP_ENGINE_FAILED', 'the decode engine is being replaced');
+    if (slot === undefined) throw failed('the decode engine is being replaced');
     return slot;
   }
 
@@ -250,4 +242,8 @@ export class EnginePool {
       }),
     );
   }
+}
+
+function failed(message: string, cause?: EspalierError): EspalierError {
+  return new EspalierError('ESP_ENGINE_FAILED', message, { cause });
 }

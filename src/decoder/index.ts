@@ -1,10 +1,15 @@
 export type { ModelRef, SetSnapshot } from './activation.js';
 export type { DecodedBatch } from './batcher.js';
 export { canonicalJson } from './canonical-json.js';
+export type { Prefill } from './contracts/contract.js';
+export { type Decoded, type DecodeInput, Decoder } from './decoder.js';
 export { EngineClient } from './engine-client.js';
 export { engineIsolations } from './engine-port.js';
 export { type Explanation, itemOutcomes } from './explanation.js';
 export { stampFolder } from './folder-stamp.js';
+export { historyTokens } from './history-tokens.js';
+export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
+export type { ModelManifest } from './model-manifest.js';
 export type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 export { serveThread, ThreadClient, tellParent } from './thread-rpc.js';

@@ -27,6 +27,12 @@ export function sidOf({ trie, leafItems }: CatalogVersion, item: number): Uint16
   return trie.rows.subarray(start, start + trie.levelCount);
 }
 
+/** The items on a leaf, in the order of their ids. @param leaf a leaf rank */
+export function itemsOfLeaf({ leafItems }: CatalogVersion, leaf: number): number[] {
+  const first = firstItemOf(leafItems, leaf);
+  return Array.from({ length: firstItemOf(leafItems, leaf + 1) - first }, (_, index) => first + index);
+}
+
 /** Collects checked items and turns them into a catalog version, without a JS object for any of them. */
 export class CatalogVersionBuilder {
   readonly #codebookSizes: readonly number[];

@@ -9,7 +9,13 @@ export {
 export { type BuildOptions, buildTrie } from './build-trie.js';
 export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
 export { type BoundSet, CatalogSnapshot, type EffectiveSet, type ItemUpdate } from './catalog-snapshot.js';
-export { type CatalogVersion, CatalogVersionBuilder, compareCodeUnits, sidOf } from './catalog-version.js';
+export {
+  type CatalogVersion,
+  CatalogVersionBuilder,
+  compareCodeUnits,
+  itemsOfLeaf,
+  sidOf,
+} from './catalog-version.js';
 export { buildColumn } from './column-builder.js';
 export {
   type AttributeSchema,

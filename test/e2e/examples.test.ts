@@ -1,4 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 import { readItems } from '../../examples/online-retail/retail.js';
@@ -63,6 +65,15 @@ describe('the examples', () => {
     expect(run('examples/online-retail/quality.ts', '--users', '20')).toMatch(
       /^R@5 [01]\.\d{4} {2}NDCG@5 [01]\.\d{4}\n(.*\n){2}20 shoppers\n$/,
     );
+  });
+
+  it('library: decodes the best items that a rule allows, in under 40 lines', () => {
+    expect(readFileSync(join(root, 'examples/library.ts'), 'utf8').split('\n').length).toBeLessThan(40);
+    const lines = run('examples/library.ts').trim().split('\n');
+    expect(lines).toHaveLength(10);
+    const scores = lines.map((line) => Number(line.split(' ')[0]));
+    expect(scores).toEqual(scores.toSorted((a, b) => b - a));
+    expect(lines.filter((line) => !/^-\d+\.\d{3} \d+-\d+-\d+ \S+ .*CHRISTMAS/.test(line))).toEqual([]);
   });
 
   it('bench: measures the running server', () => {

@@ -68,6 +68,10 @@ describe('an install', () => {
       run(join(app, 'node_modules/.bin/espalier'), args, app, { ESPALIER_KERNELS: kernel });
     const { version } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8')) as { version: string };
     expect(espalier(['--version'], 'auto').stdout).toContain(version);
+    const names = ['espalier', 'espalier/static-trie', 'espalier/decoder'];
+    const imports = names.map((name) => `typeof (await import('${name}')).EspalierError`).join(', ');
+    const library = run('node', ['--input-type=module', '-e', `console.log([${imports}].join())`], app);
+    expect([library.stdout, library.stderr]).toEqual(['function,function,function\n', '']);
     writeSids(join(app, 'sids.npy'));
     for (const kernel of ['native', 'js']) {
       const args = [

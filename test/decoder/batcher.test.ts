@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { Batcher, type BatcherOptions, type DecodedBatch } from '../../src/decoder/batcher.js';
+import type { BatchReply } from '../../src/decoder/engine.js';
+import type { RecommendAnswer, RecommendQuery } from '../../src/decoder/recommend-query.js';
+import { EspalierError } from '../../src/errors.js';
+import { query } from '../helpers/query.js';
+
+/** Engines whose batches end when the test says so. */
+class HeldEngines {
+  readonly batches: { ids: string[]; end: (outcome?: Error) => void }[] = [];
+  readonly cancelled: string[] = [];
+  readonly decoded: DecodedBatch[] = [];
+  readonly batcher: Batcher;
+  #idle: number;
+
+  constructor(engineCount: number, options: Partial<BatcherOptions> = {}) {
+    this.#idle = engineCount;
+    this.batcher = new Batcher({
+      queueLimit: 100,
+      maxWaitMs: 0,
+      maxRowsOf: () => 100,
+      hasIdleEngine: () => this.#idle > 0,
+      run: (queries, onStart) => this.#run(queries, onStart),
+      onBatch: (batch) => this.decoded.push(batch),
+      ...options,
+    });
+  }
+
+  ask(id: string, fields: Partial<RecommendQuery> & { model?: string; signal?: AbortSignal } = {}) {
+    const { model = 'a', signal, ...rest } = fields;
+    return this.batcher.recommend(query({ requestId: id, beamWidth: 10, ...rest }), model, signal);
+  }
+
+  get ids(): string[][] {
+    return this.batches.map(({ ids }) => ids);
+  }
+
+  #run(
+    queries: readonly RecommendQuery[],
+    onStart: (cancel: (id: string) => void) => void,
+  ): Promise<BatchReply> {
+    this.#idle--;
+    onStart((id) => this.cancelled.push(id));
+    const ids = queries.map(({ requestId }) => requestId);
+    return new Promise((resolve, reject) => {
+      const end = (outcome?: Error) => {
+        this.#idle++;
+        const results = ids.map((id) => ({ answer: { unknownItems: [id] } as unknown as RecommendAnswer }));
+        if (outcome === undefined) {
+          resolve({ results, prefillHits: 0, prefillCacheBytes: 0, durationMs: 1 });
+        } else {
+          reject(outcome);
+        }
+      };
+      this.batches.push({ ids, end });
+    });
+  }
+}
+
+describe('batching', () => {
+  it('gives a lone request to an idle engine at once, and those that came meanwhile together', async () => {
+    const engines = new HeldEngines(1);
+    const answers = ['1', '2', '3'].map((id) => engines.ask(id));
+    expect(engines.ids).toEqual([['1']]);
+    expect(engines.batcher.length).toBe(3);
+    engines.batches[0].end();
+    expect((await answers[0]).unknownItems).toEqual(['1']);
+    expect(engines.ids).toEqual([['1'], ['2', '3']]);
+    engines.batches[1].end();
+    expect((await answers[2]).unknownItems).toEqual(['3']);
+    expect(engines.decoded.map(({ requests, rows }) => [requests, rows])).toEqual([
+      [1, 10],
+      [2, 20],
+    ]);
+    expect(engines.batcher.length).toBe(0);
+  });
+
+  it('fills every idle engine', () => {
+    const engines = new HeldEngines(2);
+    for (const id of ['1', '2', '3']) void engines.ask(id);
+    expect(engines.ids).toEqual([['1'], ['2']]);
+  });
+
+  it('takes as many as its rows allow, in the order in which they came, and always one', async () => {
+    const engines = new HeldEngines(1, { maxRowsOf: () => 25 });
+    void engines.ask('first');
+    const wide = engines.ask('wide', { beamWidth: [5, 70] });
+    for (const id of ['2', '3', '4']) void engines.ask(id);
+    engines.batches[0].end();
+    await sleep(0);
+    engines.batches[1].end();
+    await wide;
+    expect(engines.ids).toEqual([['first'], ['wide'], ['2', '3']]);
+  });
+
+  it('never mixes models, and lets none starve behind another', async () => {
+    const engines = new HeldEngines(1);
+    void engines.ask('first');
+    for (const id of ['a1', 'b1', 'a2', 'b2']) void engines.ask(id, { model: id[0] });
+    for (let batch = 0; batch < 3; batch++) {
+      engines.batches[batch].end();
+      await sleep(0);
+      // What keeps coming for the other model does not go before them.
+      void engines.ask(`a${batch + 3}`, { model: 'a' });
+    }
+    expect(engines.ids).toEqual([['first'], ['a1', 'a2'], ['b1', 'b2'], ['a3', 'a4']]);
+  });
+
+  it('waits for company only where the last batch had some, and not long', async () => {
+    const engines = new HeldEngines(1, { maxWaitMs: 40 });
+    void engines.ask('1');
+    void engines.ask('2');
+    void engines.ask('3');
+    engines.batches[0].end();
+    await sleep(0);
+    engines.batches[1].end();
+    await sleep(0);
+    // Two decoded together: a third request waits for a fourth, which comes.
+    void engines.ask('4');
+    expect(engines.batches).toHaveLength(2);
+    void engines.ask('5');
+    expect(engines.ids[2]).toEqual(['4', '5']);
+    engines.batches[2].end();
+    await sleep(0);
+    // Nobody comes: the wait ends.
+    void engines.ask('6');
+    expect(engines.batches).toHaveLength(3);
+    await sleep(80);
+    expect(engines.ids[3]).toEqual(['6']);
+    engines.batches[3].end();
+    await sleep(80);
+    // All is quiet: no waiting.
+    void engines.ask('7');
+    expect(engines.ids[4]).toEqual(['7']);
+  });
+});
+
+describe('requests that do not get an answer', () => {
+  it('are refused beyond the limit, and told when to come again', async () => {
+    const engines = new HeldEngines(1, { queueLimit: 2 });
+    const first = engines.ask('1');
+    void engines.ask('2');
+    expect(() => engines.ask('3')).toThrow(
+      expect.objectContaining({ code: 'ESP_OVERLOADED', statusCode: 503, retryAfterSeconds: 1 }),
+    );
+    engines.batches[0].end();
+    await first;
+    void engines.ask('3');
+    expect(engines.batcher.length).toBe(2);
+  });
+
+  it('end at their deadline, in the queue and in a batch', async () => {
+    const engines = new HeldEngines(1);
+    const soon = () => ({ deadlineAtMs: performance.timeOrigin + performance.now() + 20 });
+    const decoding = engines.ask('decoding', soon());
+    const waiting = engines.ask('waiting', soon());
+    const patient = engines.ask('patient');
+    await expect(decoding).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
+    await expect(waiting).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
+    expect(engines.cancelled).toEqual(['decoding']);
+    engines.batches[0].end();
+    await sleep(0);
+    engines.batches[1].end();
+    await patient;
+    expect(engines.ids).toEqual([['decoding'], ['patient']]);
+  });
+
+  it('leave when nobody waits for them: the queue, the batch, or before they begin', async () => {
+    const engines = new HeldEngines(1);
+    const controllers = [0, 1, 2].map(() => new AbortController());
+    controllers[2].abort();
+    const decoding = engines.ask('decoding', { signal: controllers[0].signal });
+    const waiting = engines.ask('waiting', { signal: controllers[1].signal });
+    expect(() => engines.ask('gone', { signal: controllers[2].signal })).toThrow('cancelled');
+    controllers[0].abort();
+    controllers[1].abort();
+    await expect(decoding).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
+    await expect(waiting).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
+    expect(engines.cancelled).toEqual(['decoding']);
+    engines.batches[0].end();
+    await sleep(0);
+    expect(engines.batches).toHaveLength(1);
+  });
+
+  it('share the fate of their batch, and of no other', async () => {
+    const engines = new HeldEngines(2);
+    const lost = engines.ask('1');
+    const kept = engines.ask('2');
+    engines.batches[0].end(new EspalierError('ESP_ENGINE_FAILED', 'it failed'));
+    engines.batches[1].end();
+    await expect(lost).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    expect((await kept).unknownItems).toEqual(['2']);
+    expect(engines.batcher.length).toBe(0);
+  });
+});

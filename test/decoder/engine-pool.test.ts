@@ -1,0 +1,149 @@
+import { existsSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import { EngineClient, type EngineClientOptions } from '../../src/decoder/engine-client.js';
+import { type EngineIsolation, engineStarter } from '../../src/decoder/engine-port.js';
+import type { EspalierError } from '../../src/errors.js';
+import { query } from '../helpers/query.js';
+import { smallActivation } from '../helpers/small-catalog.js';
+
+const script = new URL('../../dist/decoder/engine-worker.js', import.meta.url);
+const folder = (name: string) => new URL(`../fixtures/engine-models/${name}/1`, import.meta.url).pathname;
+/** A history of two items: what the models of this folder fail on. */
+const BAD = ['0-0', '1-1'];
+
+const clients: EngineClient[] = [];
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close()));
+});
+
+async function startClient(
+  model: string,
+  isolation: EngineIsolation,
+  options: Partial<EngineClientOptions> = {},
+): Promise<{ client: EngineClient; failures: EspalierError[] }> {
+  expect(existsSync(script), 'npm run build makes what engines run').toBe(true);
+  const failures: EspalierError[] = [];
+  const engineOptions = { threads: 1, stepThreads: 1, prefillCacheBytes: 0 };
+  const client = new EngineClient({
+    ...engineOptions,
+    isolation,
+    engineCount: 1,
+    queueLimit: 100,
+    maxBatchRows: 64,
+    maxBatchWaitMs: 0,
+    hangTimeoutMs: 60_000,
+    onFailure: (error) => failures.push(error),
+    start: engineStarter(isolation, engineOptions, script),
+    ...options,
+  });
+  clients.push(client);
+  await client.prepareCatalog(await smallActivation(folder(model)));
+  await client.commitCatalog('small');
+  return { client, failures };
+}
+
+const ask = (client: EngineClient, history: string[], fields = {}) =>
+  client.recommend(query({ catalog: 'small', history, k: 3, beamWidth: 6, ...fields }));
+
+describe.each(['thread', 'process'] as const)('an engine in a %s', (isolation) => {
+  it('that fails costs its own batch only, and is replaced by one that serves the same', async () => {
+    const { client, failures } = await startClient('failing', isolation);
+    const before = await ask(client, ['0-0']);
+    expect(before.items).toHaveLength(3);
+    const bad = ask(client, BAD);
+    const next = ask(client, ['0-0']);
+    await expect(bad).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED', statusCode: 503 });
+    expect((await next).items).toEqual(before.items);
+    expect(failures.map(({ code }) => code)).toEqual(['ESP_ENGINE_FAILED']);
+    expect(client.engineCount).toBe(1);
+  });
+
+  it('fails every time that a request makes it, and serves every time in between', async () => {
+    const { client, failures } = await startClient('failing', isolation, { engineCount: 2 });
+    const outcomes = await Promise.all(
+      Array.from({ length: 12 }, async (_, index) => {
+        const isBad = index % 4 === 3;
+        const answer = ask(client, isBad ? BAD : ['1-2'], { requestId: `r${index}` });
+        return answer.then(({ items }) => items.length).catch(({ code }) => code);
+      }),
+    );
+    // Requests that decode with a bad one share its fate; those that don't are answered.
+    outcomes.forEach((outcome, index) => {
+      expect(index % 4 === 3 ? ['ESP_ENGINE_FAILED'] : [3, 'ESP_ENGINE_FAILED']).toContain(outcome);
+    });
+    expect((await ask(client, ['1-2'])).items).toHaveLength(3);
+    expect(failures.length).toBeGreaterThanOrEqual(1);
+  });
+
+  it('ends a request at its deadline while the model is at work, and then goes on', async () => {
+    const { client, failures } = await startClient('slow', isolation);
+    const startMs = performance.now();
+    const deadlineAtMs = performance.timeOrigin + startMs + 100;
+    await expect(ask(client, BAD, { deadlineAtMs })).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+    expect(failures).toEqual([]);
+  });
+
+  it('is never ended while it is busy: closing waits for the batch under way', async () => {
+    const { client } = await startClient('slow', isolation);
+    const answer = ask(client, BAD);
+    const closed = client.close();
+    expect((await answer).items).toHaveLength(3);
+    await closed;
+  });
+});
+
+describe('an engine in a process', () => {
+  it('that is killed amid a batch costs that batch, and is replaced', async () => {
+    const kills: (() => void)[] = [];
+    const engineOptions = { threads: 1, stepThreads: 1, prefillCacheBytes: 0 };
+    const start = engineStarter('process', engineOptions, script);
+    const { client, failures } = await startClient('slow', 'process', {
+      start(onExit) {
+        const engine = start(onExit);
+        kills.push(() => engine.kill!());
+        return engine;
+      },
+    });
+    const before = await ask(client, ['0-0']);
+    const lost = ask(client, BAD);
+    const next = ask(client, ['0-0']);
+    setTimeout(kills[0], 200);
+    await expect(lost).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    expect((await next).items).toEqual(before.items);
+    expect(failures).toHaveLength(1);
+    expect(failures[0].message).toContain('SIGKILL');
+    expect(kills).toHaveLength(2);
+  });
+
+  it('that hangs is killed and replaced', async () => {
+    const { client, failures } = await startClient('slow', 'process', { hangTimeoutMs: 200 });
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+    expect(failures).toHaveLength(1);
+  });
+});
+
+describe('an engine that starts later', () => {
+  it('serves what was committed and put while it started', async () => {
+    const { client } = await startClient('failing', 'thread');
+    const other = { ...(await smallActivation(folder('slow'))), version: 2 };
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    // The replacement may still be on its way.
+    while (client.engineCount === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await client.prepareCatalog(other);
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    await client.commitCatalog('small');
+    expect((await ask(client, ['0-0'])).versions.catalog).toBe(2);
+  });
+});
+
+describe('engines that cannot all follow', () => {
+  it('keep serving what they did', async () => {
+    const { client } = await startClient('failing', 'thread', { engineCount: 2 });
+    const nowhere = { ...(await smallActivation(folder('nowhere'))), version: 2 };
+    await expect(client.prepareCatalog(nowhere)).rejects.toMatchObject({ code: 'ESP_MODEL_NOT_FOUND' });
+    await expect(client.commitCatalog('small')).rejects.toMatchObject({ code: 'ESP_INTERNAL' });
+    expect((await ask(client, ['0-0'])).versions.catalog).toBe(1);
+  });
+});

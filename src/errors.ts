@@ -14,10 +14,14 @@ export const errorCatalogue = {
   ESP_CATALOG_NOT_FOUND: { statusCode: 404, summary: 'There is no catalog of that name.' },
   ESP_CATALOG_CONFLICT: {
     statusCode: 409,
-    summary: 'The catalog exists with other codebooks or attributes, and has versions that depend on them.',
+    summary: 'The catalog exists with other attributes, and has versions that depend on them.',
   },
   ESP_VERSION_NOT_FOUND: { statusCode: 404, summary: 'The catalog has no such version.' },
   ESP_CATALOG_INACTIVE: { statusCode: 409, summary: 'The catalog has no active version yet.' },
+  ESP_ROLLBACK_UNAVAILABLE: {
+    statusCode: 409,
+    summary: 'Nothing was active before that the catalog could be rolled back to.',
+  },
   ESP_SET_NOT_FOUND: { statusCode: 404, summary: 'The catalog has no constraint set of that name.' },
   ESP_SET_UNBOUND: {
     statusCode: 409,
@@ -29,7 +33,8 @@ export const errorCatalogue = {
   ESP_MODEL_MANIFEST: { statusCode: 422, summary: "The model's manifest (model.json) is not valid." },
   ESP_MODEL_MISFIT: {
     statusCode: 422,
-    summary: "The model's inputs, outputs, vocabulary or codebooks don't fit its contract or the catalog.",
+    summary:
+      "The model's inputs, outputs, vocabulary, codebooks or tokens don't fit its contract or the catalog.",
   },
   ESP_MODEL_OUTPUT: { statusCode: 500, summary: 'The model answered with NaN or +infinity.' },
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },

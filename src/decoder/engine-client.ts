@@ -85,6 +85,11 @@ export class EngineClient {
     return this.#pool.releaseModels(keep);
   }
 
+  /** Folders of the models that are open in any engine: kept, in use, or not released yet. */
+  openModels(): Promise<string[]> {
+    return this.#pool.openModels();
+  }
+
   /** First half of an activation: does everything that can fail, and changes nothing that serves. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, model } = activation;
@@ -102,6 +107,12 @@ export class EngineClient {
     const model = this.#preparing.get(catalog);
     this.#preparing.delete(catalog);
     if (model !== undefined) this.#models.set(catalog, keyOf(model));
+  }
+
+  /** Drops what was prepared and is not to serve after all. */
+  discardCatalog(catalog: string): Promise<void> {
+    this.#preparing.delete(catalog);
+    return this.#pool.discardCatalog(catalog);
   }
 
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {

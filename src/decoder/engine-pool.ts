@@ -74,6 +74,11 @@ export class EnginePool {
     await this.#onEach((engine) => engine.releaseModels(keep));
   }
 
+  /** Folders of the models that any engine has open. */
+  async openModels(): Promise<string[]> {
+    return [...new Set((await this.#onEach((engine) => engine.openModels())).flat())];
+  }
+
   /** Does everything that can fail, on every engine. Where one cannot follow, none keeps what it has prepared. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog } = activation;
@@ -100,6 +105,16 @@ export class EnginePool {
       if (!prepared.slots.has(slot)) await slot.engine.prepareCatalog(prepared.activation);
       await slot.engine.commitCatalog(catalog);
     });
+  }
+
+  /** Forgets what was prepared and is not to serve after all. */
+  async discardCatalog(catalog: string): Promise<void> {
+    const prepared = this.#prepared.get(catalog);
+    this.#prepared.delete(catalog);
+    // An engine that is lost meanwhile has nothing to forget.
+    await Promise.allSettled(
+      [...(prepared?.slots ?? [])].map(({ engine }) => engine.discardCatalog(catalog)),
+    );
   }
 
   async putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {

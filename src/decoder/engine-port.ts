@@ -16,6 +16,7 @@ export interface EnginePort {
   loadModel(ref: ModelRef): Promise<ModelInfo>;
   calibrate(ref: ModelRef): Promise<Calibration>;
   releaseModels(keep: readonly ModelRef[]): Promise<void>;
+  openModels(): Promise<string[]>;
   prepareCatalog(activation: CatalogActivation): Promise<void>;
   commitCatalog(catalog: string): Promise<void>;
   discardCatalog(catalog: string): Promise<void>;
@@ -58,6 +59,7 @@ function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): E
     loadModel: (ref) => client.call('loadModel', ref),
     calibrate: (ref) => client.call('calibrate', ref),
     releaseModels: (keep) => client.call('releaseModels', keep),
+    openModels: () => client.call('openModels'),
     prepareCatalog: (activation) => client.call('prepareCatalog', activation),
     commitCatalog: (catalog) => client.call('commitCatalog', catalog),
     discardCatalog: (catalog) => client.call('discardCatalog', catalog),

@@ -11,6 +11,7 @@ const handlers = {
   loadModel: engine.loadModel.bind(engine),
   calibrate: engine.calibrate.bind(engine),
   releaseModels: engine.releaseModels.bind(engine),
+  openModels: engine.openModels.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   discardCatalog: engine.discardCatalog.bind(engine),

@@ -82,6 +82,11 @@ export class DecodeEngine {
     for (const model of await this.#models.release(keep, used)) this.#prefills.forget(model);
   }
 
+  /** Folders of the models that are open. */
+  openModels(): string[] {
+    return this.#models.folders();
+  }
+
   /** First half of an activation: does everything that can fail, and changes nothing that serves. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path, model: ref } = activation;
@@ -100,7 +105,7 @@ export class DecodeEngine {
     this.#active.set(catalog, prepared);
   }
 
-  /** Forgets what was prepared, where another engine could not follow. */
+  /** Forgets what was prepared, where another engine could not follow, or it is not to serve after all. */
   discardCatalog(catalog: string): void {
     this.#prepared.delete(catalog);
   }

@@ -6,6 +6,7 @@ export { type Decoded, type DecodeInput, Decoder } from './decoder.js';
 export { EngineClient } from './engine-client.js';
 export { engineIsolations } from './engine-port.js';
 export { type Explanation, itemOutcomes } from './explanation.js';
+export { stampFolder } from './folder-stamp.js';
 export { historyTokens } from './history-tokens.js';
 export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';

@@ -1,12 +1,18 @@
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ModelRef } from './activation.js';
+import { stampFolder } from './folder-stamp.js';
 import { type Model, openModel } from './model.js';
+
+interface OpenModel {
+  folder: string;
+  model: Promise<Model>;
+  /** Since `model` has resolved. */
+  isOpen: boolean;
+}
 
 /** The models that are open. One whose files have changed since is opened anew beside the old one. */
 export class OpenModels {
   readonly #threads: number;
-  readonly #models = new Map<string, Promise<Model>>();
+  readonly #models = new Map<string, OpenModel>();
 
   /** @param threads threads that one model run may use. */
   constructor(threads: number) {
@@ -15,23 +21,31 @@ export class OpenModels {
 
   /** Opens a model, or takes the one that is open. @throws as `openModel` */
   get({ folder }: ModelRef): Promise<Model> {
-    const key = keyOf(folder);
-    let model = this.#models.get(key);
-    if (model === undefined) {
-      model = openModel(folder, this.#threads);
-      this.#models.set(key, model);
-      // What made it fail may lie outside the folder: the next call tries again.
-      model.catch(() => this.#models.delete(key));
-    }
-    return model;
+    const key = stampFolder(folder);
+    const known = this.#models.get(key);
+    if (known !== undefined) return known.model;
+    const entry: OpenModel = { folder, model: openModel(folder, this.#threads), isOpen: false };
+    this.#models.set(key, entry);
+    const onOpen = () => {
+      entry.isOpen = true;
+    };
+    // What made it fail may lie outside the folder: the next call tries again.
+    entry.model.then(onOpen, () => this.#models.delete(key));
+    return entry.model;
+  }
+
+  /** Folders of the models that are open, each once. */
+  folders(): string[] {
+    const open = [...this.#models.values()].filter(({ isOpen }) => isOpen);
+    return [...new Set(open.map(({ folder }) => folder))];
   }
 
   /** Closes every open model that is neither among `keep` nor among `used`. @returns those */
   async release(keep: readonly ModelRef[], used: ReadonlySet<Model>): Promise<Model[]> {
     const closed: Model[] = [];
-    const keys = new Set(keep.map(({ folder }) => keyOf(folder)));
+    const keys = new Set(keep.map(({ folder }) => stampFolder(folder)));
     const opened = await Promise.allSettled(
-      [...this.#models].map(async ([key, model]) => [key, await model] as const),
+      [...this.#models].map(async ([key, { model }]) => [key, await model] as const),
     );
     for (const one of opened) {
       if (one.status === 'rejected') continue;
@@ -46,19 +60,5 @@ export class OpenModels {
   /** Closes all. */
   async close(): Promise<void> {
     await this.release([], new Set());
-  }
-}
-
-/** The folder with the names, sizes and times of its files; the folder alone when it is gone. */
-function keyOf(folder: string): string {
-  try {
-    const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
-    const stamps = files.map(({ name }) => {
-      const { size, mtimeMs } = statSync(join(folder, name));
-      return [name, size, mtimeMs];
-    });
-    return JSON.stringify([folder, ...stamps.sort()]);
-  } catch {
-    return JSON.stringify([folder]);
   }
 }

@@ -15,6 +15,7 @@ import { JobRunner } from './jobs/job-runner.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
+import { ModelService } from './models/model-service.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
@@ -88,7 +89,15 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
   const runner = new JobRunner(jobs, onJobEnd, logError);
-  const catalogs = new CatalogService({ store, models, engine, jobs, runner, onThreadFailure });
+  const catalogs = new CatalogService({
+    store,
+    models,
+    engine,
+    jobs,
+    runner,
+    onThreadFailure,
+    onError: logError,
+  });
   started.push(() => catalogs.close());
   started.push(() => runner.close());
   await catalogs.restore((catalog, error) => {
@@ -97,18 +106,30 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
 
   const notReadyReasons = () => {
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const reasons = [
-      ...failures,
-      ...engines,
-      ...catalogs.notServing().map((name) => `catalog ${name} is not served`),
-    ];
-    const anyActive = catalogs.list().some(({ activeVersion }) => activeVersion !== null);
+    const reasons = [...failures, ...engines, ...catalogs.notServing().map(notServedReason)];
+    const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
-  const deps = { config, catalogs, store, jobs, engine, metrics, kernel, notReadyReasons };
+  const modelService = new ModelService({ models, registry: catalogs.registry, catalogs, engine });
+  const deps = {
+    config,
+    catalogs,
+    models: modelService,
+    store,
+    jobs,
+    engine,
+    metrics,
+    kernel,
+    notReadyReasons,
+  };
   const app = await buildApp(deps, logger);
   started.push(() => closeApp(app, config.shutdownGraceMs));
   return listen(app, config);
+}
+
+function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {
+  const isPublic = error !== undefined && error.code !== 'ESP_INTERNAL';
+  return `catalog ${name} is not served: ${isPublic ? `${error.code}: ${error.message}` : 'the log has more'}`;
 }
 
 /** Half of the cores for models; the others serve HTTP, evaluate rules and build. */

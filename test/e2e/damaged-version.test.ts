@@ -36,7 +36,9 @@ describe('a damaged version of a catalog without constraint sets', () => {
 
     flipBit(dataDir, 1);
     const second = await startTestServer(dataDir, [], models);
-    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual(['catalog small is not served']);
+    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual([
+      expect.stringMatching(/^catalog small is not served: ESP_ARTIFACT_CORRUPT: /),
+    ]);
     const reply = await recommend(second);
     expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
     await second.stop();

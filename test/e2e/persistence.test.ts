@@ -115,7 +115,7 @@ describe('state in the data directory', () => {
     const second = await startTestServer(dataDir, [], models);
     expect(await send(second, 'GET', '/readyz')).toMatchObject({
       status: 503,
-      body: { reasons: ['catalog small is not served'] },
+      body: { reasons: [expect.stringMatching(/^catalog small is not served: ESP_ARTIFACT_CORRUPT: /)] },
     });
     const reply = await send(second, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
     expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
@@ -161,7 +161,9 @@ describe('damage on disk', () => {
 
     const second = await startTestServer(dataDir, [], models);
     expect(await ids(second)).toHaveLength(6);
-    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual(['catalog other is not served']);
+    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual([
+      expect.stringMatching(/^catalog other is not served: ESP_ARTIFACT_CORRUPT: /),
+    ]);
     expect((await send(second, 'GET', `/v1/jobs/${job.id}`)).status).toBe(404);
     const reply = await send(second, 'PUT', '/v1/catalogs/other', { model: 'table', sid, attributes });
     expect([reply.status, reply.body.error.code]).toEqual([500, 'ESP_ARTIFACT_CORRUPT']);

@@ -1,28 +1,36 @@
-import { rmSync } from 'node:fs';
-import type { EngineClient, ModelRef, SetSnapshot } from '../../decoder/index.js';
-import { ThreadClient } from '../../decoder/index.js';
-import { type ErrorDetail, EspalierError } from '../../errors.js';
+import {
+  canonicalJson,
+  type EngineClient,
+  fingerprintFaults,
+  type ModelInfo,
+  type ModelRef,
+} from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { Job, JobStore } from '../jobs/job-store.js';
 import type { ModelStore } from '../model-store.js';
-import type { CatalogRecord, CatalogStore, SetRecord, VersionRecord } from './catalog-store.js';
-import type { BuildEvent, CatalogHandlers, RulePreview } from './catalog-worker.js';
+import { ModelRegistry } from '../models/model-registry.js';
+import { Activator, findVersion, type SetEvaluation } from './activator.js';
+import type {
+  CatalogRecord,
+  CatalogStore,
+  ModelName,
+  ModelPin,
+  SetRecord,
+  VersionRecord,
+} from './catalog-store.js';
+import type { RulePreview } from './catalog-worker.js';
 import { KeyedMutex } from './keyed-mutex.js';
-import { SetEvaluator, type TimedSnapshot } from './set-evaluator.js';
+import { pinOldRecords } from './old-records.js';
+import { isSameModel, rolledBack, withActive } from './serving-pairs.js';
+import { SetEvaluator } from './set-evaluator.js';
+import { VersionBuilds } from './version-builds.js';
 
 export interface CatalogDefinition {
   model: { name: string; version?: number | undefined };
   codebookSizes: number[];
   attributes: AttributeSchema;
-}
-
-/** What a set came to for the catalog version that is active; derived, so it is not kept on disk. */
-export interface SetEvaluation {
-  catalogVersion: number;
-  items: number;
-  leaves: number;
-  evaluatedAt: string;
 }
 
 /** A set's truth, and its evaluation where a version is active. */
@@ -37,52 +45,58 @@ export interface CatalogServiceDeps {
   jobs: JobStore;
   runner: JobRunner;
   onThreadFailure: (error: EspalierError) => void;
+  /** Gets what failed after the fact, and is no answer to anybody. */
+  onError: (error: EspalierError, message: string) => void;
 }
-
-const WORKER = new URL('./catalog-worker.js', import.meta.url);
 
 /**
  * Changes catalogs and constraint sets. Every change first does all that can fail, then writes the truth to
  * disk, then switches the engine; what was active serves until then. Changes of one catalog run one by one.
  */
 export class CatalogService {
+  readonly registry: ModelRegistry;
   readonly #deps: CatalogServiceDeps;
   readonly #evaluator: SetEvaluator;
+  readonly #activator: Activator;
+  readonly #builds: VersionBuilds;
   readonly #catalogs = new Map<string, CatalogRecord>();
-  /** By catalog, then by set. */
-  readonly #evaluations = new Map<string, Map<string, SetEvaluation>>();
   /** Catalogs whose file is damaged. */
   readonly #damaged = new Map<string, EspalierError>();
-  /** Catalogs whose active version serves. */
-  readonly #serving = new Set<string>();
-  /** Builds under way; their versions depend on the catalog's attributes as they are. */
-  readonly #building = new Map<string, number>();
+  /** Why catalogs could not be restored. */
+  readonly #unrestored = new Map<string, EspalierError>();
   readonly #mutex = new KeyedMutex();
 
   constructor(deps: CatalogServiceDeps) {
+    const { store, models, engine, onThreadFailure, onError } = deps;
     this.#deps = deps;
-    this.#evaluator = new SetEvaluator(deps.store, deps.onThreadFailure);
-    deps.store.clean();
-    const records = deps.store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
+    this.#evaluator = new SetEvaluator(store, onThreadFailure);
+    this.registry = new ModelRegistry(
+      models,
+      engine,
+      () => this.#servingModels(),
+      (error) => onError(error, 'models that nothing serves with could not be unloaded'),
+    );
+    const { registry } = this;
+    this.#activator = new Activator({ store, models, registry, engine, evaluator: this.#evaluator });
+    this.#builds = new VersionBuilds(deps);
+    store.clean();
+    const records = store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
     for (const record of records) this.#catalogs.set(record.name, record);
   }
 
   /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
   async restore(onFailure: (catalog: string, error: EspalierError) => void): Promise<void> {
     for (const [catalog, error] of this.#damaged) onFailure(catalog, error);
-    for (const record of this.#catalogs.values()) {
-      const { activeVersion, activatedAt, name } = record;
-      if (activeVersion === null) continue;
+    for (const before of this.list()) {
+      const { name } = before;
       try {
-        const sets = this.#deps.store.listSets(name);
-        // At the time at which each was last evaluated, so that the same items are allowed as before.
-        const evaluatedAt = (set: SetRecord) => (set.updatedAt > activatedAt! ? set.updatedAt : activatedAt!);
-        await this.#evaluator.verify(record, activeVersion);
-        const snapshots = await this.#evaluator.evaluateAll(record, activeVersion, sets, evaluatedAt);
-        await this.#prepare(record, activeVersion, this.#modelOf(record), snapshots);
-        await this.#serve(name, snapshots);
+        const record = await pinOldRecords(before, { ...this.#deps, registry: this.registry });
+        this.#catalogs.set(name, record);
+        if (record.active !== null) await this.#activator.restore(record, record.active);
       } catch (thrown) {
-        onFailure(name, EspalierError.from(thrown));
+        const error = EspalierError.from(thrown);
+        this.#unrestored.set(name, error);
+        onFailure(name, error);
       }
     }
   }
@@ -91,12 +105,15 @@ export class CatalogService {
     return [...this.#catalogs.values()];
   }
 
-  /** Catalogs that should serve and don't. */
-  notServing(): string[] {
+  /** Catalogs that should serve and don't, and why. */
+  notServing(): { name: string; error: EspalierError | undefined }[] {
     const broken = this.list().filter(
-      ({ name, activeVersion }) => activeVersion !== null && !this.#serving.has(name),
+      ({ name, active }) => active !== null && !this.#activator.isServing(name),
     );
-    return [...this.#damaged.keys(), ...broken.map(({ name }) => name)];
+    return [
+      ...Array.from(this.#damaged, ([name, error]) => ({ name, error })),
+      ...broken.map(({ name }) => ({ name, error: this.#unrestored.get(name) })),
+    ];
   }
 
   /** @throws EspalierError ESP_CATALOG_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its file is damaged. */
@@ -111,121 +128,104 @@ export class CatalogService {
   }
 
   activeVersion(record: CatalogRecord): VersionRecord | undefined {
-    return this.versions(record.name).find(({ version }) => version === record.activeVersion);
+    return this.versions(record.name).find(({ version }) => version === record.active?.version);
   }
 
   versions(catalog: string): VersionRecord[] {
-    this.get(catalog);
-    return this.#deps.store.listVersions(catalog);
+    return this.#deps.store.listVersions(this.get(catalog));
   }
 
-  /** Creates a catalog, or gives it another model. Its codebooks and attributes stay once it has versions. */
+  /**
+   * Creates a catalog, or gives it another model. Where the active version fits the model (it has the
+   * fingerprint of the one that the version was built for) they serve together when this returns; where it
+   * doesn't, the model waits for a version that is uploaded for it. Attributes stay once there are versions.
+   */
   async put(
     name: string,
     definition: CatalogDefinition,
   ): Promise<{ record: CatalogRecord; created: boolean }> {
     this.#refuseDamaged(name);
-    return this.#mutex.run(name, async () => {
-      const model = this.#deps.models.find(definition.model.name, definition.model.version);
-      const { codebookSizes } = await this.#deps.engine.loadModel(model);
-      if (String(codebookSizes) !== String(definition.codebookSizes)) {
-        const expected = `[${codebookSizes.join(', ')}], as model ${model.name} has`;
-        const found = `[${definition.codebookSizes.join(', ')}]`;
-        throw new EspalierError(
-          'ESP_MODEL_MISFIT',
-          `sid.codebookSizes: expected ${expected}, found ${found}`,
-          {
-            details: [{ field: 'sid.codebookSizes', expected, found }],
-          },
-        );
-      }
-      const existing = this.#catalogs.get(name);
-      const hasVersions =
-        existing !== undefined && (this.versions(name).length > 0 || this.#building.has(name));
-      if (hasVersions) checkUnchanged(existing, definition);
-      const record: CatalogRecord = {
-        name,
-        model: { name: model.name, version: model.version },
-        codebookSizes: definition.codebookSizes,
-        attributes: definition.attributes,
-        activeVersion: existing?.activeVersion ?? null,
-        activatedAt: existing?.activatedAt ?? null,
-        createdAt: existing?.createdAt ?? new Date().toISOString(),
-      };
-      const isSame = existing !== undefined && canonicalJson(existing) === canonicalJson(record);
-      if (record.activeVersion === null) this.#save(record);
-      else if (!isSame || !this.#serving.has(name)) await this.#activate(record, record.activeVersion, model);
-      return { record, created: existing === undefined };
+    return this.#mutex.run(name, () => {
+      const ref = this.#deps.models.find(definition.model.name, definition.model.version);
+      return this.registry.use(ref, async (info) => {
+        checkCodebooks(ref, info.codebookSizes, definition.codebookSizes);
+        const existing = this.#catalogs.get(name);
+        const versions = existing === undefined ? [] : this.versions(name);
+        const hasVersions = versions.length > 0 || this.#builds.isBuilding(name);
+        if (existing !== undefined && hasVersions) checkAttributes(existing, definition);
+        const model: ModelPin = { name: ref.name, version: ref.version, info };
+        const { codebookSizes, attributes } = definition;
+        const record: CatalogRecord =
+          existing === undefined
+            ? {
+                name,
+                model,
+                codebookSizes,
+                attributes,
+                active: null,
+                earlier: [],
+                createdAt: new Date().toISOString(),
+              }
+            : { ...existing, model, codebookSizes, attributes };
+        const created = existing === undefined;
+        const { active } = record;
+        if (active === null || !fits(findVersion(versions, name, active.version), model, info)) {
+          this.#save(record);
+          return { record, created };
+        }
+        const isSame = canonicalJson(existing) === canonicalJson(record) && isSameModel(active.model, model);
+        if (isSame && this.#activator.isServing(name)) return { record, created };
+        return { record: await this.#activate(record, active.version, model), created };
+      });
     });
+  }
+
+  /** Catalogs that serve with a model version. */
+  servingWith(model: ModelName): string[] {
+    const serving = this.list().filter(({ name }) => this.#activator.isServing(name));
+    return serving.flatMap(({ name, active }) =>
+      active !== null && isSameModel(active.model, model) ? [name] : [],
+    );
   }
 
   /** Starts the build of a new version from an upload that lies at `uploadPath`. */
   startBuild(catalog: string, uploadPath: string, activate: boolean): { job: Job; version: number } {
-    const { store, runner } = this.#deps;
     const record = this.get(catalog);
-    const version = store.reserveVersion(catalog);
-    const job = runner.submit('catalog-build', async (jobId) => {
-      try {
-        const counts = await this.#build(jobId, record, version, uploadPath);
-        if (activate) {
-          this.#deps.jobs.progress(jobId, 'activating', 0);
-          await this.activate(catalog, version);
-        }
-        return { catalog, version, ...counts, activated: activate };
-      } finally {
-        this.#countBuilding(catalog, -1);
-        rmSync(uploadPath, { force: true });
-      }
-    });
-    this.#countBuilding(catalog, +1);
-    return { job, version };
-  }
-
-  /** Builds on a thread of its own: the memory that parsing takes is given back when it ends. */
-  async #build(
-    jobId: string,
-    { name: catalog, codebookSizes, attributes: schema }: CatalogRecord,
-    version: number,
-    uploadPath: string,
-  ): Promise<{ items: number; leaves: number }> {
-    const { store, jobs } = this.#deps;
-    const onEvent = (event: unknown) => {
-      const { phase, fraction } = event as BuildEvent;
-      jobs.progress(jobId, phase, fraction);
-    };
-    const builder = new ThreadClient<CatalogHandlers>(WORKER, undefined, () => {}, onEvent);
-    try {
-      const path = store.catalogFilePath(catalog, version);
-      const counts = await builder.call('build', { jobId, uploadPath, path, schema, codebookSizes });
-      store.putVersion(catalog, { version, ...counts, createdAt: new Date().toISOString() });
-      return counts;
-    } catch (thrown) {
-      store.clearVersion(catalog, version);
-      throw thrown;
-    } finally {
-      await builder.close();
-    }
+    const then = (version: number) => this.activate(catalog, version);
+    return this.#builds.start(record, uploadPath, activate ? then : undefined);
   }
 
   /**
-   * Makes a version the active one, with every constraint set prepared for it.
-   * @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_SET_UNBOUND with the sets that cannot bind.
+   * Makes a version the active one, together with the model that it was built for, with every constraint set
+   * prepared for it.
+   * @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_MODEL_… where its model is gone, is broken, or is no longer
+   *   what it was; ESP_SET_UNBOUND with the sets that cannot bind.
    */
   activate(catalog: string, version: number): Promise<CatalogRecord> {
-    return this.#mutex.run(catalog, () => {
+    return this.#mutex.run(catalog, async () => {
       const record = this.get(catalog);
-      const versions = this.versions(catalog).map((one) => one.version);
-      if (!versions.includes(version)) {
-        const found = versions.join(', ') || 'none';
-        throw new EspalierError(
-          'ESP_VERSION_NOT_FOUND',
-          `catalog ${catalog} has no version ${version}; it has: ${found}`,
-          {
-            details: [{ field: 'version', expected: `one of ${found}`, found: String(version) }],
-          },
-        );
-      }
-      return this.#activate({ ...record, activeVersion: version }, version, this.#modelOf(record));
+      const { model } = findVersion(this.versions(catalog), catalog, version);
+      return this.#activate(record, version, model);
+    });
+  }
+
+  /**
+   * Brings back the catalog version and the model version that were active before, or the latest earlier pair
+   * of `version`.
+   * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE; ESP_VERSION_NOT_FOUND; what `activate` throws
+   */
+  rollback(catalog: string, version?: number): Promise<CatalogRecord> {
+    return this.#mutex.run(catalog, async () => {
+      const before = this.get(catalog);
+      const versions = this.versions(catalog);
+      if (version !== undefined) findVersion(versions, catalog, version);
+      const { record, pair } = rolledBack(before, version);
+      const model = this.#modelAfterRollback(
+        before,
+        pair.model,
+        findVersion(versions, catalog, pair.version),
+      );
+      return this.#activate({ ...record, model }, pair.version, pair.model);
     });
   }
 
@@ -255,20 +255,20 @@ export class CatalogService {
   ): Promise<{ record: EvaluatedSet; created: boolean }> {
     return this.#mutex.run(catalog, async () => {
       const catalogRecord = this.get(catalog);
-      const { activeVersion } = catalogRecord;
+      const activeVersion = catalogRecord.active?.version;
       const { store, engine } = this.#deps;
       const existing = this.listSets(catalog).find((set) => set.name === name);
       const updatedAt = new Date().toISOString();
       const record: SetRecord = { name, version: (existing?.version ?? 0) + 1, rule, params, updatedAt };
-      if (activeVersion === null) {
+      if (activeVersion === undefined) {
         // Nothing to evaluate it on yet; the first activation does.
         await this.#evaluator.check(catalogRecord, rule, params);
         store.putSet(catalog, record);
       } else {
         const snapshot = await this.#evaluator.evaluate(catalogRecord, activeVersion, record, updatedAt);
         store.putSet(catalog, record);
-        if (this.#serving.has(catalog)) await engine.putSet(catalog, snapshot);
-        this.#remember(catalog, snapshot);
+        if (this.#activator.isServing(catalog)) await engine.putSet(catalog, snapshot);
+        this.#activator.remember(catalog, snapshot);
       }
       return { record: this.#withEvaluation(catalog, record), created: existing === undefined };
     });
@@ -277,60 +277,51 @@ export class CatalogService {
   /** What a rule would allow, without changing anything. */
   async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
     const record = this.get(catalog);
-    if (record.activeVersion === null) {
+    if (record.active === null) {
       throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
     }
-    return this.#evaluator.preview(record, record.activeVersion, { rule, params });
+    return this.#evaluator.preview(record, record.active.version, { rule, params });
   }
 
   async close(): Promise<void> {
+    this.registry.close();
     await this.#evaluator.close();
   }
 
-  /** Prepares everything for a version, writes the pointer, and switches. Nothing fails after the pointer. */
-  async #activate(record: CatalogRecord, version: number, model: ModelRef): Promise<CatalogRecord> {
-    const activatedAt = new Date().toISOString();
-    await this.#evaluator.verify(record, version);
-    const sets = this.#deps.store.listSets(record.name);
-    const snapshots = await this.#evaluator.evaluateAll(record, version, sets, () => activatedAt);
-    await this.#prepare(record, version, model, snapshots);
-    const activated = { ...record, activeVersion: version, activatedAt };
-    this.#save(activated);
-    await this.#serve(record.name, snapshots);
+  async #activate(
+    record: CatalogRecord,
+    version: number,
+    { name, version: modelVersion }: ModelName,
+  ): Promise<CatalogRecord> {
+    const model = { name, version: modelVersion };
+    const pair = { version, model, activatedAt: new Date().toISOString() };
+    const activated = withActive(record, pair);
+    await this.#activator.activate(record, pair, () => this.#save(activated));
     return activated;
   }
 
-  async #serve(catalog: string, snapshots: TimedSnapshot[]): Promise<void> {
-    await this.#deps.engine.commitCatalog(catalog);
-    this.#serving.add(catalog);
-    this.#evaluations.delete(catalog);
-    for (const snapshot of snapshots) this.#remember(catalog, snapshot);
+  /**
+   * Uploads go on with the model that was PUT last, as their SIDs are made for it. But where that is the model
+   * rolled back from, and the one before fits the same SIDs, the next upload must not bring it back.
+   */
+  #modelAfterRollback(
+    { model, active }: CatalogRecord,
+    restored: ModelName,
+    { model: pin }: VersionRecord,
+  ): ModelPin {
+    const wasLeft = active !== null && isSameModel(active.model, model);
+    if (!wasLeft || model.info?.fingerprint !== pin.info?.fingerprint) return model;
+    return { ...model, name: restored.name, version: restored.version };
   }
 
-  #remember(catalog: string, { name, catalogVersion, set, evaluatedAt }: TimedSnapshot): void {
-    const evaluations = this.#evaluations.get(catalog) ?? new Map<string, SetEvaluation>();
-    evaluations.set(name, { catalogVersion, items: set.itemCount, leaves: set.leafCount, evaluatedAt });
-    this.#evaluations.set(catalog, evaluations);
+  #servingModels(): ModelName[] {
+    return this.list().flatMap(({ name, active }) =>
+      active !== null && this.#activator.isServing(name) ? [active.model] : [],
+    );
   }
 
   #withEvaluation(catalog: string, set: SetRecord): EvaluatedSet {
-    return { ...set, evaluation: this.#evaluations.get(catalog)?.get(set.name) ?? null };
-  }
-
-  #prepare(record: CatalogRecord, version: number, model: ModelRef, sets: SetSnapshot[]): Promise<void> {
-    const { store, engine } = this.#deps;
-    const path = store.catalogFilePath(record.name, version);
-    return engine.prepareCatalog({ catalog: record.name, version, path, model, sets });
-  }
-
-  #modelOf({ model }: CatalogRecord): ModelRef {
-    return this.#deps.models.find(model.name, model.version);
-  }
-
-  #countBuilding(catalog: string, change: number): void {
-    const count = (this.#building.get(catalog) ?? 0) + change;
-    if (count === 0) this.#building.delete(catalog);
-    else this.#building.set(catalog, count);
+    return { ...set, evaluation: this.#activator.evaluation(catalog, set.name) };
   }
 
   /** A catalog whose file is damaged is not overwritten: its versions may still be saved by hand. */
@@ -345,27 +336,27 @@ export class CatalogService {
   }
 }
 
-/** Versions depend on the codebooks and the attributes they were built with. */
-function checkUnchanged(existing: CatalogRecord, definition: CatalogDefinition): void {
-  const details: ErrorDetail[] = [];
-  for (const [field, before, after] of [
-    ['sid.codebookSizes', existing.codebookSizes, definition.codebookSizes],
-    ['attributes', existing.attributes, definition.attributes],
-  ] as const) {
-    const expected = canonicalJson(before);
-    const found = canonicalJson(after);
-    if (expected !== found) details.push({ field, expected, found });
-  }
-  if (details.length === 0) return;
-  const message = `catalog ${existing.name} has versions; its codebooks and attributes cannot change`;
-  throw new EspalierError('ESP_CATALOG_CONFLICT', message, { details });
+/** Whether a model decodes over a version: it has the fingerprint of the one that the version was built for. */
+function fits({ model: pin }: VersionRecord, model: ModelPin, info: ModelInfo): boolean {
+  return pin.info === undefined ? isSameModel(pin, model) : fingerprintFaults(pin.info, info).length === 0;
 }
 
-/** JSON with sorted names, so that the order in which a client writes them does not matter. */
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_, inner) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
+function checkCodebooks(ref: ModelRef, ofModel: readonly number[], given: readonly number[]): void {
+  if (String(ofModel) === String(given)) return;
+  const expected = `[${ofModel.join(', ')}], as model ${ref.name} version ${ref.version} has`;
+  const found = `[${given.join(', ')}]`;
+  throw new EspalierError('ESP_MODEL_MISFIT', `sid.codebookSizes: expected ${expected}, found ${found}`, {
+    details: [{ field: 'sid.codebookSizes', expected, found }],
+  });
+}
+
+/** Versions and constraint sets depend on the attributes; codebooks go with each version's model. */
+function checkAttributes({ name, attributes }: CatalogRecord, definition: CatalogDefinition): void {
+  const expected = canonicalJson(attributes);
+  const found = canonicalJson(definition.attributes);
+  if (expected === found) return;
+  const message = `catalog ${name} has versions; its attributes cannot change`;
+  throw new EspalierError('ESP_CATALOG_CONFLICT', message, {
+    details: [{ field: 'attributes', expected, found }],
+  });
 }

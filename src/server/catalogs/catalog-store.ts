@@ -1,23 +1,47 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
-/** A catalog as it is on disk. Its active pointer lives here, so that one rename switches versions. */
+export interface ModelName {
+  name: string;
+  version: number;
+}
+
+/** A model version, and what it was when it was pinned. */
+export interface ModelPin extends ModelName {
+  /** Absent where an earlier server wrote the record, and the model could not be opened since. */
+  info?: ModelInfo;
+}
+
+/** A catalog version and the model version that decodes over it; they serve together. */
+export interface ServingPair {
+  version: number;
+  model: ModelName;
+  /** When it was activated; sets were evaluated then, or later when they were put. */
+  activatedAt: string;
+}
+
+/** A catalog as it is on disk. Its active pair lives here, so that one rename switches catalog and model. */
 export interface CatalogRecord {
   name: string;
-  model: { name: string; version: number };
+  /** The model of the versions that are uploaded from now on; their SIDs are this model's. */
+  model: ModelPin;
+  /** That model's. */
   codebookSizes: number[];
   attributes: AttributeSchema;
-  activeVersion: number | null;
-  /** When the active version was activated; sets were evaluated then, or later when they were put. */
-  activatedAt: string | null;
+  active: ServingPair | null;
+  /** What a rollback can bring back, the latest last. */
+  earlier: ServingPair[];
   createdAt: string;
 }
 
 export interface VersionRecord {
   version: number;
+  /** The model that the version's SIDs were made for: the catalog's when its build started. */
+  model: ModelPin;
   items: number;
   leaves: number;
   createdAt: string;
@@ -67,7 +91,7 @@ export class CatalogStore {
       const path = join(this.#root, name, 'catalog.json');
       if (!existsSync(path)) continue;
       try {
-        records.push(readState<CatalogRecord>(path));
+        records.push(readCatalog(path));
       } catch (thrown) {
         onDamage(name, EspalierError.from(thrown));
       }
@@ -94,11 +118,12 @@ export class CatalogStore {
     writeState(join(folder, 'catalog.json'), record);
   }
 
-  listVersions(catalog: string): VersionRecord[] {
-    return this.#versionNumbers(catalog)
-      .map((version) => join(this.#versionFolder(catalog, version), 'version.json'))
+  /** Ascending. A version that an earlier server wrote is pinned to the catalog's model. */
+  listVersions({ name, model }: Pick<CatalogRecord, 'name' | 'model'>): VersionRecord[] {
+    return this.#versionNumbers(name)
+      .map((version) => join(this.#versionFolder(name, version), 'version.json'))
       .filter((path) => existsSync(path))
-      .map((path) => readState<VersionRecord>(path));
+      .map((path) => ({ model, ...readState<Omit<VersionRecord, 'model'>>(path) }));
   }
 
   /** The next version's number, with its folder made so that no other upload ever gets it. */
@@ -151,4 +176,22 @@ export class CatalogStore {
   #setsFolder(catalog: string): string {
     return join(this.#root, catalog, 'constraint-sets');
   }
+}
+
+/** What earlier servers wrote: the pointer's two halves, and a model without what it was. */
+interface OldCatalogRecord extends Omit<CatalogRecord, 'active' | 'earlier'> {
+  activeVersion: number | null;
+  activatedAt: string | null;
+}
+
+function readCatalog(path: string): CatalogRecord {
+  const record = readState<CatalogRecord | OldCatalogRecord>(path);
+  if ('earlier' in record) return record;
+  const { activeVersion, activatedAt, ...rest } = record;
+  const { name, version } = record.model;
+  const active =
+    activeVersion === null
+      ? null
+      : { version: activeVersion, model: { name, version }, activatedAt: activatedAt! };
+  return { ...rest, active, earlier: [] };
 }

@@ -5,12 +5,14 @@ import type { CatalogStore } from '../catalogs/catalog-store.js';
 import type { Config } from '../config.js';
 import type { JobStore } from '../jobs/job-store.js';
 import type { Metrics } from '../metrics.js';
+import type { ModelService } from '../models/model-service.js';
 
 /** What the routes work with. */
 export interface AppDeps {
   config: Config;
   catalogs: CatalogService;
   store: CatalogStore;
+  models: ModelService;
   jobs: JobStore;
   engine: EngineClient;
   metrics: Metrics;

@@ -9,6 +9,7 @@ import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { jobRoutes } from './routes/jobs.js';
+import { modelRoutes } from './routes/models.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
@@ -48,6 +49,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
   await app.register(constraintSetRoutes, deps);
+  await app.register(modelRoutes, deps);
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);
   await app.ready();

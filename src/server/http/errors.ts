@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { describe, type ErrorCode, type ErrorDetail, EspalierError } from '../../errors.js';
+import { describe, type ErrorCode, type ErrorDetail, EspalierError, type PlainError } from '../../errors.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -22,12 +22,13 @@ export function handleError(
   const error = toEspalierError(thrown, request);
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfterSeconds ?? RETRY_AFTER_SECONDS);
-  const isInternal = error.code === 'ESP_INTERNAL';
-  const message = isInternal ? `something went wrong; the log has request ${request.id}` : error.message;
-  const details = isInternal ? undefined : error.details;
-  return reply
-    .code(error.statusCode)
-    .send({ error: { code: error.code, message, ...(details && { details }) } });
+  const internal = `something went wrong; the log has request ${request.id}`;
+  return reply.code(error.statusCode).send({ error: publicError(error, internal) });
+}
+
+/** What callers may see of an error. @param internal the message in place of one that is not for them. */
+export function publicError(error: EspalierError, internal = 'something went wrong'): PlainError {
+  return error.code === 'ESP_INTERNAL' ? { code: error.code, message: internal } : error.toPlain();
 }
 
 export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {

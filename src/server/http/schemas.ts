@@ -65,21 +65,33 @@ export const CatalogBody = Type.Object(
 
 const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 
+/** A catalog version and the model version that serves, or served, with it. */
+const ServingPair = Type.Object({ version: Type.Integer(), model: ModelRef, activatedAt: Type.String() });
+
 export const CatalogSummary = Type.Object({
   name: Type.String(),
   activeVersion: nullable(Type.Integer()),
   items: Type.Integer(),
   leaves: Type.Integer(),
-  model: ModelRef,
+  model: Type.Object(ModelRef.properties, {
+    description: 'The model of versions that are uploaded from now on.',
+  }),
+  active: nullable(ServingPair),
 });
 export const CatalogResource = Type.Object({
   ...CatalogSummary.properties,
   sid: Sid,
   attributes: Attributes,
+  earlier: Type.Array(ServingPair, { description: 'What a rollback can bring back, the latest last.' }),
   createdAt: Type.String(),
 });
 export const VersionResource = Type.Object({
   version: Type.Integer(),
+  model: Type.Object(
+    { ...ModelRef.properties, fingerprint: Type.Optional(Type.String()) },
+    { description: 'The model that the version was built for.' },
+  ),
+  sid: Type.Optional(Sid),
   items: Type.Integer(),
   leaves: Type.Integer(),
   createdAt: Type.String(),
@@ -132,6 +144,12 @@ export const PreviewAnswer = Type.Object({
   sample: Type.Array(SampleItem),
 });
 
+/** `{}` is the newest model version, or the pair that was active before. */
+export const VersionChoice = Type.Object(
+  { version: Type.Optional(Type.Integer({ minimum: 1, maximum: 999_999_999 })) },
+  closed,
+);
+
 const ErrorDetail = Type.Object({
   line: Type.Optional(Type.Integer()),
   field: Type.Optional(Type.String()),
@@ -145,6 +163,29 @@ const ErrorBody = Type.Object({
   details: Type.Optional(Type.Array(ErrorDetail)),
 });
 export const ErrorAnswer = Type.Object({ error: ErrorBody });
+
+export const ModelPath = Type.Object({ model: Name }, closed);
+export const ModelSummary = Type.Object({ name: Type.String(), versions: Type.Array(Type.Integer()) });
+export const ModelVersionResource = Type.Object({
+  version: Type.Integer(),
+  state: Type.Enum(['fits', 'refused', 'unchecked'], {
+    description: 'unchecked: not opened since its files came; POST …/load does.',
+  }),
+  contract: Type.Optional(Type.String()),
+  codebookSizes: Type.Optional(Type.Array(Type.Integer())),
+  vocabSize: Type.Optional(Type.Integer()),
+  fingerprint: Type.Optional(
+    Type.String({ description: 'SHA-256 of codebooks, vocabulary and tokens: what SIDs depend on.' }),
+  ),
+  error: Type.Optional(ErrorBody),
+  pinnedBy: Type.Array(Type.Object({ catalog: Type.String(), versions: Type.Array(Type.Integer()) })),
+  active: Type.Array(Type.String(), { description: 'Catalogs that serve with it.' }),
+  loaded: Type.Boolean({ description: 'Whether the engine has it open.' }),
+});
+export const ModelResource = Type.Object({
+  name: Type.String(),
+  versions: Type.Array(ModelVersionResource),
+});
 
 const JobResource = Type.Object({
   id: Type.String(),

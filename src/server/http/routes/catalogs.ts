@@ -9,9 +9,11 @@ import {
   CatalogResource,
   CatalogSummary,
   isReservedAttribute,
+  VersionChoice,
   VersionPath,
   VersionResource,
 } from '../schemas.js';
+import { bodyIsOptional } from './optional-body.js';
 
 /** Catalogs and their versions. */
 export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
@@ -78,9 +80,9 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
       },
     },
     ({ params }) => {
-      const { activeVersion } = catalogs.get(params.catalog);
+      const { active } = catalogs.get(params.catalog);
       const versions = catalogs.versions(params.catalog);
-      return { versions: versions.map((one) => ({ ...one, active: one.version === activeVersion })) };
+      return { versions: versions.map((one) => versionResource(one, one.version === active?.version)) };
     },
   );
 
@@ -89,7 +91,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
     {
       schema: {
         tags,
-        summary: 'Make a version the active one, with every constraint set prepared for it',
+        summary: 'Make a version and the model that it was built for active, with every set prepared for it',
         params: VersionPath,
         response: { 200: CatalogResource },
       },
@@ -99,15 +101,50 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
       return resource(record, catalogs.activeVersion(record));
     },
   );
+
+  app.post(
+    '/v1/catalogs/:catalog/rollback',
+    {
+      preValidation: bodyIsOptional,
+      schema: {
+        tags,
+        summary: 'Bring back the version and the model that were active before',
+        params: CatalogPath,
+        body: VersionChoice,
+        response: { 200: CatalogResource },
+      },
+    },
+    async ({ params, body }) => {
+      const record = await catalogs.rollback(params.catalog, body.version);
+      return resource(record, catalogs.activeVersion(record));
+    },
+  );
 };
 
-function summary({ name, activeVersion, model }: CatalogRecord, active: VersionRecord | undefined) {
-  return { name, activeVersion, items: active?.items ?? 0, leaves: active?.leaves ?? 0, model };
+function summary({ name, active, model }: CatalogRecord, version: VersionRecord | undefined) {
+  return {
+    name,
+    activeVersion: active?.version ?? null,
+    items: version?.items ?? 0,
+    leaves: version?.leaves ?? 0,
+    model: { name: model.name, version: model.version },
+    active,
+  };
 }
 
 function resource(record: CatalogRecord, active: VersionRecord | undefined) {
-  const { codebookSizes, attributes, createdAt } = record;
-  return { ...summary(record, active), sid: { codebookSizes }, attributes, createdAt };
+  const { codebookSizes, attributes, earlier, createdAt } = record;
+  return { ...summary(record, active), sid: { codebookSizes }, attributes, earlier, createdAt };
+}
+
+function versionResource({ model, ...record }: VersionRecord, active: boolean) {
+  const { name, version, info } = model;
+  return {
+    ...record,
+    active,
+    model: { name, version, ...(info && { fingerprint: info.fingerprint }) },
+    ...(info && { sid: { codebookSizes: [...info.codebookSizes] } }),
+  };
 }
 
 function checkAttributeNames(names: string[]): void {

@@ -1,0 +1,48 @@
+import { EspalierError } from '../../errors.js';
+import type { CatalogRecord, ModelName, ServingPair } from './catalog-store.js';
+
+/** What a rollback can reach; older pairs are forgotten. */
+const MAX_EARLIER = 32;
+
+/**
+ * The record with another pair active, and the one before it kept for a rollback. A pair that is activated
+ * again changes nothing but its time.
+ */
+export function withActive(record: CatalogRecord, pair: ServingPair): CatalogRecord {
+  const { active, earlier } = record;
+  if (active === null || isSamePair(active, pair)) return { ...record, active: pair };
+  return { ...record, active: pair, earlier: [...earlier, active].slice(-MAX_EARLIER) };
+}
+
+/**
+ * The record as it was before the active pair, or as the latest earlier pair of `version` left it. Pairs
+ * rolled back are forgotten, so that rolling back again goes further back, and never to what was just left.
+ * @returns the record without an active pair, and the pair to activate.
+ * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE
+ */
+export function rolledBack(
+  record: CatalogRecord,
+  version: number | undefined,
+): { record: CatalogRecord; pair: ServingPair } {
+  const { name, earlier } = record;
+  const index = earlier.findLastIndex((pair) => version === undefined || pair.version === version);
+  if (index >= 0) {
+    return { record: { ...record, active: null, earlier: earlier.slice(0, index) }, pair: earlier[index] };
+  }
+  const found = [...new Set(earlier.map((pair) => pair.version))].join(', ') || 'none';
+  const expected = version === undefined ? 'an earlier version' : `one of ${found}`;
+  const message =
+    `catalog ${name} cannot be rolled back${version === undefined ? '' : ` to version ${version}`}; ` +
+    `versions that were active before: ${found}; any version can be activated`;
+  throw new EspalierError('ESP_ROLLBACK_UNAVAILABLE', message, {
+    details: [{ field: 'version', expected, found: version === undefined ? 'none' : String(version) }],
+  });
+}
+
+export function isSameModel(a: ModelName, b: ModelName): boolean {
+  return a.name === b.name && a.version === b.version;
+}
+
+function isSamePair(a: ServingPair, b: ServingPair): boolean {
+  return a.version === b.version && isSameModel(a.model, b.model);
+}

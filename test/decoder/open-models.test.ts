@@ -1,0 +1,40 @@
+import { cpSync, mkdtempSync, utimesSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { OpenModels } from '../../src/decoder/open-models.js';
+
+const fixture = (name: string) => new URL(`../fixtures/models/${name}/1`, import.meta.url).pathname;
+const refOf = (folder: string) => ({ name: 'm', version: 1, folder });
+
+describe('the models that are open', () => {
+  it('are those that opened, until they are released', async () => {
+    const models = new OpenModels(1);
+    const [table, silent] = [refOf(fixture('table')), refOf(fixture('silent'))];
+    const opening = models.get(table);
+    expect(models.folders()).toEqual([]);
+    const used = await opening;
+    expect(await models.get(table)).toBe(used);
+    await expect(models.get(refOf(fixture('not-onnx')))).rejects.toMatchObject({ code: 'ESP_MODEL_MISFIT' });
+    await models.get(silent);
+    expect(models.folders().sort()).toEqual([silent.folder, table.folder].sort());
+    await models.release([silent], new Set([used]));
+    expect(models.folders()).toHaveLength(2);
+    await models.release([], new Set([used]));
+    expect(models.folders()).toEqual([table.folder]);
+    await models.close();
+    expect(models.folders()).toEqual([]);
+  });
+
+  it('are opened anew when their files change', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'espalier-model-'));
+    cpSync(fixture('table'), folder, { recursive: true });
+    const models = new OpenModels(1);
+    const before = await models.get(refOf(folder));
+    utimesSync(join(folder, 'model.onnx'), 1, 1);
+    const after = await models.get(refOf(folder));
+    expect(after).not.toBe(before);
+    expect(models.folders()).toEqual([folder]);
+    await models.close();
+  });
+});

@@ -1,4 +1,5 @@
 import type { ConstraintSet } from '../static-trie/index.js';
+import type { ModelInfo } from './model-fingerprint.js';
 
 /** Which model a catalog decodes with, and where its folder is. */
 export interface ModelRef {
@@ -23,5 +24,7 @@ export interface CatalogActivation {
   /** The catalog version's file. */
   path: string;
   model: ModelRef;
+  /** What the model must be, where that is known: an engine that starts later may find other files in its folder. */
+  modelInfo?: ModelInfo;
   sets: SetSnapshot[];
 }

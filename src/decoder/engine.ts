@@ -5,7 +5,7 @@ import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { type Calibration, calibrate } from './calibrate.js';
 import type { Model } from './model.js';
-import { fingerprintModel, type ModelInfo } from './model-fingerprint.js';
+import { fingerprintFaults, fingerprintModel, type ModelInfo } from './model-fingerprint.js';
 import { OpenModels } from './open-models.js';
 import { PrefillCache } from './prefill-cache.js';
 import { Recommender } from './recommend.js';
@@ -89,8 +89,9 @@ export class DecodeEngine {
 
   /** First half of an activation: does everything that can fail, and changes nothing that serves. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
-    const { catalog, path, model: ref } = activation;
+    const { catalog, path, model: ref, modelInfo } = activation;
     const model = await this.#models.get(ref);
+    if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
     const version = openCatalogFile(path);
     checkCodebooks(catalog, version.trie.codebookSizes, model);
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
@@ -162,6 +163,13 @@ export class DecodeEngine {
     this.#prepared.clear();
     await this.#models.close();
   }
+}
+
+function checkFingerprint(catalog: string, { manifest, vocabSize }: Model, expected: ModelInfo): void {
+  const details = fingerprintFaults(expected, fingerprintModel(manifest, vocabSize));
+  if (details.length === 0) return;
+  const message = `model ${manifest.name} is not the one that catalog ${catalog} was activated with`;
+  throw new EspalierError('ESP_MODEL_MISFIT', message, { details });
 }
 
 function checkCodebooks(catalog: string, codebookSizes: readonly number[], { manifest }: Model): void {

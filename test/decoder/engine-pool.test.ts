@@ -139,6 +139,18 @@ describe('an engine that starts later', () => {
 });
 
 describe('engines that cannot all follow', () => {
+  it('refuse a model that is not the one that was activated', async () => {
+    const { client } = await startClient('failing', 'thread');
+    const activation = await smallActivation(folder('slow'));
+    const modelInfo = await client.loadModel(activation.model);
+    await client.prepareCatalog({ ...activation, modelInfo });
+    const other = { ...modelInfo, fingerprint: 'another', vocabSize: 9 };
+    await expect(client.prepareCatalog({ ...activation, modelInfo: other })).rejects.toMatchObject({
+      code: 'ESP_MODEL_MISFIT',
+      details: [{ field: 'vocabSize', expected: '9', found: '7' }],
+    });
+  });
+
   it('keep serving what they did', async () => {
     const { client } = await startClient('failing', 'thread', { engineCount: 2 });
     const nowhere = { ...(await smallActivation(folder('nowhere'))), version: 2 };

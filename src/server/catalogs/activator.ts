@@ -93,7 +93,8 @@ export class Activator {
       const sets = await evaluator.evaluateAll(record, version, store.listSets(name), evaluatedAt);
       const path = store.catalogFilePath(name, version);
       try {
-        await engine.prepareCatalog({ catalog: name, version, path, model: ref, sets });
+        const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets };
+        await engine.prepareCatalog(activation);
         if (pin.info === undefined && isSameModel(pin, model)) {
           store.putVersion(name, { ...versionRecord, model: { ...pin, info } });
         }

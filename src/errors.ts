@@ -54,7 +54,10 @@ export const errorCatalogue = {
   ESP_RULE_TOO_LARGE: { statusCode: 400, summary: 'The rule is longer or nested deeper than allowed.' },
   ESP_ATTRIBUTE_NOT_FOUND: { statusCode: 400, summary: 'The catalog has no attribute of that name.' },
   ESP_HISTORY_EMPTY: { statusCode: 400, summary: 'The history is empty and the model has no bos token.' },
-  ESP_BEAM_WIDTH: { statusCode: 400, summary: 'The beam width is below k.' },
+  ESP_BEAM_WIDTH: {
+    statusCode: 400,
+    summary: 'A beam width is below k, or there is not one for each level.',
+  },
   ESP_TIMEOUT: { statusCode: 504, summary: "The request's timeoutMs passed before the answer was ready." },
   ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
   ESP_ENGINE_FAILED: {

@@ -10,14 +10,18 @@ import {
   constraintSetFromItems,
   evaluateRule,
   type RuleParams,
+  setByteLength,
 } from '../static-trie/index.js';
 import type { CatalogActivation, SetSnapshot } from './activation.js';
+import { canonicalJson } from './canonical-json.js';
 import { LruCache } from './lru-cache.js';
 import type { Model } from './model.js';
 import type { QueryConstraint } from './recommend-query.js';
 
-const MAX_CACHED_FILTERS = 64;
-const MAX_CACHED_INTERSECTIONS = 64;
+const MAX_COMPILED_RULES = 64;
+/** Filters that are kept evaluated, and intersections of them with sets: so many bytes of each, and so many. */
+const KEPT_SET_BYTES = 2 ** 26;
+const MAX_KEPT_SETS = 64;
 /** `now` in the filter of a request stands for the last full minute, so that equal filters share one set. */
 const NOW_STEP_MS = 60_000;
 
@@ -29,7 +33,7 @@ export interface NamedSet {
 
 /** What a request's set and filter come to. */
 export interface ResolvedSets {
-  parts: NamedSet[];
+  parts: readonly NamedSet[];
   /** What all parts allow; null where there is none, and every item is allowed. */
   set: ConstraintSet | null;
   /** The named set's version. */
@@ -45,9 +49,9 @@ export class ActiveCatalog {
   readonly model: Model;
   readonly #schema: AttributeSchema;
   readonly #sets = new Map<string, SetSnapshot>();
-  readonly #rules = new LruCache<CompiledRule>(MAX_CACHED_FILTERS);
-  readonly #filters = new LruCache<ConstraintSet>(MAX_CACHED_FILTERS);
-  readonly #intersections = new LruCache<ConstraintSet>(MAX_CACHED_INTERSECTIONS);
+  readonly #rules = new LruCache<CompiledRule>(MAX_COMPILED_RULES);
+  readonly #filters = new LruCache(KEPT_SET_BYTES, weightOf);
+  readonly #intersections = new LruCache(KEPT_SET_BYTES, weightOf);
   /** One constraint for each set, so that kernels need not look at its bitmaps for every request. */
   readonly #constraints = new WeakMap<ConstraintSet, Constraint>();
   readonly #unconstrained: Constraint;
@@ -131,7 +135,7 @@ export class ActiveCatalog {
 
   /** The items for which a rule that came with a request is true. */
   #filter(rule: string, params: RuleParams): { key: string; set: ConstraintSet } {
-    const source = JSON.stringify([rule, params]);
+    const source = canonicalJson([rule, params]);
     const compiled = this.#rules.get(source, () => compileRule(rule, this.#schema, params));
     const nowMs = Math.floor(Date.now() / NOW_STEP_MS) * NOW_STEP_MS;
     const key = compiled.usesNow ? `${nowMs} ${source}` : source;
@@ -141,4 +145,9 @@ export class ActiveCatalog {
     );
     return { key, set };
   }
+}
+
+/** Small sets count for more than they take, so that there are not too many of them. */
+function weightOf(set: ConstraintSet): number {
+  return Math.max(setByteLength(set), KEPT_SET_BYTES / MAX_KEPT_SETS);
 }

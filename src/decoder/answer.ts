@@ -10,14 +10,21 @@ import {
 import type { ActiveCatalog } from './active-catalog.js';
 import type { SearchResult } from './batch-search.js';
 import { DiversityFilter } from './diversity.js';
-import { type Explainer, type FoundItems, shortScore } from './explain.js';
+import { type Explainer, type FoundItem, shortScore } from './explain.js';
 import type { PreparedRequest } from './prepare-request.js';
 import type { AnswerItem, RecommendAnswer } from './recommend-query.js';
 
 interface RankedItem {
   item: number;
-  leaf: number;
   score: number;
+}
+
+interface Choice {
+  kept: RankedItem[];
+  /** Items that were found; those behind the k-th are counted only where they are explained. */
+  foundCount: number;
+  /** What became of the items that the explainer watches. */
+  outcomes: ReadonlyMap<number, FoundItem>;
 }
 
 /** The answer to a request whose search is done: its best items, or why there are fewer than asked for. */
@@ -28,9 +35,8 @@ export function answerOf(
   explainer: Explainer | undefined,
 ): RecommendAnswer {
   const { catalog, query, setVersion, startedAtMs, queueMs, unknownItems } = request;
-  const ranked = rankItems(request, result);
-  const { kept, outcomes } = chooseItems(request, ranked);
-  const shortfall = shortfallOf(request, ranked.length, kept.length);
+  const { kept, foundCount, outcomes } = chooseItems(request, result, explainer);
+  const shortfall = shortfallOf(request, foundCount, kept.length);
   return {
     items: kept.map((one) => toAnswerItem(catalog, query.attributes, one)),
     complete: shortfall === undefined,
@@ -51,45 +57,61 @@ export function answerOf(
   };
 }
 
-/** Every item on the leaves found that itself is allowed: by score, then by id. */
-function rankItems(
-  { catalog, set, exclusions }: PreparedRequest,
-  { leaves, scores }: SearchResult,
-): RankedItem[] {
-  const { leafItems, ids } = catalog.items;
-  const found: RankedItem[] = [];
-  leaves.forEach((leaf, index) => {
-    const end = firstItemOf(leafItems, leaf + 1);
-    for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
-      if (!setHasItem(leafItems, set, item) || (exclusions && isExcluded(exclusions, item))) continue;
-      found.push({ item, leaf, score: scores[index] });
-    }
-  });
-  // Items of one leaf are numbered in the order of their ids.
-  const compareIds = (a: RankedItem, b: RankedItem) =>
-    a.leaf === b.leaf ? a.item - b.item : compareCodeUnits(ids.at(a.item), ids.at(b.item));
-  return found.sort((a, b) => b.score - a.score || compareIds(a, b));
-}
-
 /** Greedily from the best on: the first k that the diversity lets through. */
 function chooseItems(
-  { catalog, query: { k, diversity } }: PreparedRequest,
-  ranked: readonly RankedItem[],
-): { kept: RankedItem[]; outcomes: FoundItems } {
+  request: PreparedRequest,
+  result: SearchResult,
+  explainer: Explainer | undefined,
+): Choice {
+  const { catalog, query } = request;
+  const { k, diversity } = query;
   const filter =
     diversity && new DiversityFilter(catalog.items.table.columns.get(diversity.attribute)!, diversity.max);
   const kept: RankedItem[] = [];
-  const outcomes = new Map<
-    number,
-    { outcome: 'answered' | 'beyondK' | 'diversity'; rank: number; score: number }
-  >();
-  ranked.forEach((one, index) => {
-    const isAnswered = kept.length < k && (filter?.admit(one.item) ?? true);
-    const outcome = isAnswered ? 'answered' : kept.length < k ? 'diversity' : 'beyondK';
+  const outcomes = new Map<number, FoundItem>();
+  let foundCount = 0;
+  for (const one of rankedItems(request, result)) {
+    foundCount++;
+    const hasRoom = kept.length < k;
+    const isAnswered = hasRoom && (filter?.admit(one.item) ?? true);
     if (isAnswered) kept.push(one);
-    outcomes.set(one.item, { outcome, rank: index + 1, score: one.score });
-  });
-  return { kept, outcomes };
+    if (explainer?.watches(one.item)) {
+      const outcome = isAnswered ? 'answered' : hasRoom ? 'diversity' : 'beyondK';
+      outcomes.set(one.item, { outcome, rank: foundCount, score: one.score });
+    }
+    if (kept.length === k && explainer === undefined) break;
+  }
+  return { kept, foundCount, outcomes };
+}
+
+/** Every item on the leaves found that itself is allowed: by score, then by id. */
+function* rankedItems(request: PreparedRequest, { leaves, scores }: SearchResult): Generator<RankedItem> {
+  const { ids } = request.catalog.items;
+  for (let from = 0, end = 0; from < leaves.length; from = end) {
+    const score = scores[from];
+    while (end < leaves.length && scores[end] === score) end++;
+    if (end === from + 1) {
+      // Items of one leaf are numbered in the order of their ids.
+      for (const item of allowedItemsOf(request, leaves[from])) yield { item, score };
+    } else {
+      const tied: { item: number; id: string }[] = [];
+      for (let index = from; index < end; index++) {
+        for (const item of allowedItemsOf(request, leaves[index])) tied.push({ item, id: ids.at(item) });
+      }
+      tied.sort((a, b) => compareCodeUnits(a.id, b.id));
+      for (const { item } of tied) yield { item, score };
+    }
+  }
+}
+
+/** A leaf lives as soon as one of its items is allowed, so each is asked again. */
+function* allowedItemsOf({ catalog, set, exclusions }: PreparedRequest, leaf: number): Generator<number> {
+  const { leafItems } = catalog.items;
+  const end = firstItemOf(leafItems, leaf + 1);
+  for (let item = firstItemOf(leafItems, leaf); item < end; item++) {
+    if (!setHasItem(leafItems, set, item)) continue;
+    if (exclusions === null || !isExcluded(exclusions, item)) yield item;
+  }
 }
 
 function shortfallOf(
@@ -103,14 +125,15 @@ function shortfallOf(
   }
   if (diversity !== undefined && kept < found) {
     const limit = `at most ${diversity.max} of each ${diversity.attribute}`;
-    const message = `${found} items were found, but ${limit} leaves ${kept}; a wider beam finds more`;
+    const more = found < allowed ? '; a wider beam may find more' : '';
+    const message = `${found} of ${allowed} allowed items were found, but ${limit} leaves ${kept}${more}`;
     return { code: 'ESP_SHORTFALL_DIVERSITY', message };
   }
   if (allowed < k) {
     const message = `the constraint allows ${allowed} item${allowed === 1 ? '' : 's'}, fewer than k = ${k}`;
     return { code: 'ESP_SHORTFALL_FEW_ALLOWED', message };
   }
-  const message = `${allowed} items are allowed, but the beam ended on ${found}; a wider beam finds more`;
+  const message = `${allowed} items are allowed, but the beam ended on ${found}; a wider beam may find more`;
   return { code: 'ESP_SHORTFALL_BEAM', message };
 }
 

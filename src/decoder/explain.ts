@@ -11,11 +11,12 @@ import type { StepView } from './batch-search.js';
 import type { ExplainedItem, ExplainedStep, Explanation } from './explanation.js';
 import type { PreparedRequest } from './prepare-request.js';
 
-/** What the answer made of the items that the search has found. */
-export type FoundItems = ReadonlyMap<
-  number,
-  { outcome: 'answered' | 'beyondK' | 'diversity'; rank: number; score: number }
->;
+/** What the answer made of an item that the search has found. */
+export interface FoundItem {
+  outcome: 'answered' | 'beyondK' | 'diversity';
+  rank: number;
+  score: number;
+}
 
 interface Watched {
   id: string;
@@ -43,6 +44,11 @@ export class Explainer {
     }
   }
 
+  /** Whether the item's outcome is asked for. */
+  watches(item: number): boolean {
+    return this.#watched.some((watched) => watched.item === item);
+  }
+
   /** Called after each step. */
   observe(view: StepView): void {
     const { depth, batch, request, firstChild } = view;
@@ -59,8 +65,8 @@ export class Explainer {
     for (const watched of this.#watched) this.#follow(watched, view);
   }
 
-  /** @param found what the answer made of the items that the search ended on */
-  explain(found: FoundItems): Explanation {
+  /** @param found what the answer made of the watched items that the search ended on */
+  explain(found: ReadonlyMap<number, FoundItem>): Explanation {
     const steps = this.#steps;
     if (this.#watched.length === 0) return { steps };
     return { steps, items: this.#watched.map((watched) => this.#outcomeOf(watched, found)) };
@@ -110,7 +116,7 @@ export class Explainer {
     };
   }
 
-  #outcomeOf({ id, item, dropped }: Watched, found: FoundItems): ExplainedItem {
+  #outcomeOf({ id, item, dropped }: Watched, found: ReadonlyMap<number, FoundItem>): ExplainedItem {
     if (item < 0) return { id, outcome: 'unknown' };
     const excludedBy = this.#excludersOf(item);
     if (excludedBy.length > 0) return { id, outcome: 'excluded', excludedBy };
@@ -119,14 +125,16 @@ export class Explainer {
       const { outcome, rank, score } = answered;
       return { id, outcome, rank, score: shortScore(score) };
     }
-    return dropped === undefined ? { id, outcome: 'notReached' } : { id, outcome: 'dropped', ...dropped };
+    // An allowed item's prefix is in the beam until a step drops it, or it is found.
+    return { id, outcome: 'dropped', ...dropped! };
   }
 
   /** Every part of the request that keeps the item from being answered. */
   #excludersOf(item: number): string[] {
-    const { parts, exclusions, query, catalog } = this.#request;
+    const { parts, included, exclusions, query, catalog } = this.#request;
     const { leafItems, ids } = catalog.items;
     const names = parts.filter(({ set }) => !setHasItem(leafItems, set, item)).map(({ name }) => name);
+    if (included !== null && !included.has(item)) names.push('include');
     if (exclusions !== null && isExcluded(exclusions, item)) {
       const id = ids.at(item);
       if (query.constraint.exclude?.includes(id)) names.push('exclude');

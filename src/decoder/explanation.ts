@@ -11,29 +11,23 @@ export interface ExplainedStep {
 /**
  * What became of an item: it is in the answer (at `rank`); it was found, but is not among the best k or gives way to
  * the diversity; its prefix fell out of the beam at `level`, where it scored `score` and the last one kept had `cut`;
- * it is excluded, by what `excludedBy` names; the decode ended before it; or the catalog has no such item.
+ * it is excluded, by what `excludedBy` names; or the catalog has no such item.
  */
-export const itemOutcomes = [
-  'answered',
-  'beyondK',
-  'diversity',
-  'dropped',
-  'excluded',
-  'notReached',
-  'unknown',
-] as const;
+export const itemOutcomes = ['answered', 'beyondK', 'diversity', 'dropped', 'excluded', 'unknown'] as const;
 export type ItemOutcome = (typeof itemOutcomes)[number];
 
 export interface ExplainedItem {
   id: string;
   outcome: ItemOutcome;
-  /** 1 for the best. */
+  /** Among the items that were found, before k and diversity; 1 for the best. */
   rank?: number;
+  /** The step at which the item's prefix was dropped. */
   level?: number;
-  /** null: the model gives the item's code no probability. */
+  /** The item's, or its prefix's at that step; null: the model gives its code no probability. */
   score?: number | null;
-  /** null: nothing was kept. */
+  /** The lowest score that the step kept; null: it kept nothing. */
   cut?: number | null;
+  /** All that apply: `set <name>`, `filter`, `include`, `exclude`, `history`. */
   excludedBy?: string[];
 }
 

@@ -1,13 +1,14 @@
 import { type ErrorDetail, EspalierError } from '../errors.js';
-import { type Constraint, setBit, wordsFor } from '../kernels/index.js';
+import type { Constraint } from '../kernels/index.js';
 import {
   type ConstraintSet,
-  constraintSetFromItems,
+  constraintSetFromList,
   type Exclusions,
   prepareExclusions,
+  setHasItem,
   sidOf,
 } from '../static-trie/index.js';
-import type { ActiveCatalog, NamedSet } from './active-catalog.js';
+import type { ActiveCatalog, NamedSet, ResolvedSets } from './active-catalog.js';
 import { historyTokens, maxHistoryTokens } from './history-tokens.js';
 import type { RecommendQuery } from './recommend-query.js';
 
@@ -20,8 +21,10 @@ export interface PreparedRequest {
   constraint: Constraint;
   /** What set, filter and include allow together; null where every item is allowed. */
   set: ConstraintSet | null;
-  /** The parts that `set` is made of. */
-  parts: NamedSet[];
+  /** The named set and the filter that are in `set`. */
+  parts: readonly NamedSet[];
+  /** The items of `include`; null where the request has none. */
+  included: ReadonlySet<number> | null;
   setVersion: number | undefined;
   exclusions: Exclusions | null;
   /** Items that the request may get. */
@@ -54,7 +57,7 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
   const tokens = tokensOf(catalog, query, history);
 
   const constraintStartMs = performance.now();
-  const { set, parts, version: setVersion } = resolveSets(catalog, query, unknown);
+  const { parts, included, set, version: setVersion } = resolveSets(catalog, query, unknown);
   const excluded = catalog.numbersOf(query.constraint.exclude ?? [], unknown);
   if (query.excludeHistory) excluded.push(...history);
   const { leafItems } = catalog.items;
@@ -67,6 +70,7 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
     constraint: exclusions === null ? constraint : { ...constraint, dead: exclusions.dead },
     set,
     parts,
+    included,
     setVersion,
     exclusions,
     allowedCount: (set?.itemCount ?? leafItems.itemCount) - (exclusions?.excludedFromSet ?? 0),
@@ -80,18 +84,17 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
 }
 
 /** Set, filter and include intersect. */
-function resolveSets(catalog: ActiveCatalog, { constraint }: RecommendQuery, unknown: Set<string>) {
+function resolveSets(
+  catalog: ActiveCatalog,
+  { constraint }: RecommendQuery,
+  unknown: Set<string>,
+): ResolvedSets & { included: ReadonlySet<number> | null } {
   const resolved = catalog.resolve(constraint);
-  if (constraint.include === undefined) return resolved;
+  if (constraint.include === undefined) return { ...resolved, included: null };
   const { trie, leafItems } = catalog.items;
-  const itemBits = new Uint32Array(wordsFor(leafItems.itemCount));
-  for (const item of catalog.numbersOf(constraint.include, unknown)) setBit(itemBits, item);
-  const include = constraintSetFromItems(trie, leafItems, itemBits);
-  return {
-    ...resolved,
-    parts: [...resolved.parts, { name: 'include', set: include }],
-    set: resolved.set === null ? include : catalog.intersect(resolved.set, include),
-  };
+  const included = new Set(catalog.numbersOf(constraint.include, unknown));
+  const allowed = [...included].filter((item) => setHasItem(leafItems, resolved.set, item));
+  return { ...resolved, included, set: constraintSetFromList(trie, leafItems, allowed) };
 }
 
 function tokensOf(

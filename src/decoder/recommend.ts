@@ -21,8 +21,6 @@ export interface BatchAnswers {
   answers: (RecommendAnswer | EspalierError)[];
   /** Histories that were cached, or read once for several requests. */
   prefillHits: number;
-  /** Model decodes: requests that differ in their model, or in length where the model minds, run apart. */
-  decodes: number;
 }
 
 /** Whether nobody waits for a request any more. */
@@ -53,7 +51,10 @@ export class Recommender {
     const groups = new Map<string, { index: number; request: PreparedRequest }[]>();
     const modelNumbers = new Map<Model, number>();
     queries.forEach((pinned, index) => {
-      const request = pinned instanceof EspalierError ? pinned : tryPrepare(pinned);
+      const request =
+        pinned instanceof EspalierError
+          ? pinned
+          : attempt(() => prepareRequest(pinned.catalog, pinned.query));
       if (request instanceof EspalierError) answers[index] = request;
       else if (request.allowedCount === 0) answers[index] = answerNothing(request);
       else {
@@ -75,7 +76,7 @@ export class Recommender {
         answers[index] = found.answers[position]!;
       });
     }
-    return { answers, prefillHits, decodes: groups.size };
+    return { answers, prefillHits };
   }
 
   /** Requests of one model. */
@@ -113,15 +114,16 @@ export class Recommender {
       answers[index] =
         result instanceof EspalierError
           ? named(request, result)
-          : answerOf(request, result, times, explainers[position]);
+          : attempt(() => answerOf(request, result, times, explainers[position]));
     });
     return { answers, hits };
   }
 }
 
-function tryPrepare({ catalog, query }: PinnedQuery): PreparedRequest | EspalierError {
+/** One request's part, whose error is its own. */
+function attempt<Result>(part: () => Result): Result | EspalierError {
   try {
-    return prepareRequest(catalog, query);
+    return part();
   } catch (thrown) {
     return EspalierError.from(thrown);
   }

@@ -45,6 +45,7 @@ export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
 export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
+export { constraintSetFromList } from './listed-set.js';
 export { LiveCatalog } from './live-catalog.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';

@@ -4,7 +4,7 @@ import { EngineClient, type EngineClientOptions } from '../../src/decoder/engine
 import { type EngineIsolation, engineStarter } from '../../src/decoder/engine-port.js';
 import type { EspalierError } from '../../src/errors.js';
 import { query } from '../helpers/query.js';
-import { smallActivation } from '../helpers/small-catalog.js';
+import { smallActivation } from '../helpers/small-activation.js';
 
 const script = new URL('../../dist/decoder/engine-worker.js', import.meta.url);
 const folder = (name: string) => new URL(`../fixtures/engine-models/${name}/1`, import.meta.url).pathname;

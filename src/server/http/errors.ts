@@ -77,8 +77,7 @@ function detailsOf(faults: readonly Fault[], body: unknown): ErrorDetail[] {
   const details: ErrorDetail[] = [];
   for (const fault of faults) {
     const { keyword, instancePath, params } = fault;
-    // The alternatives of a union; the union itself reports one fault for all of them.
-    if (faults.some((other) => other !== fault && isAlternativeOf(fault, other))) continue;
+    if (faults.some((union) => union.keyword === 'anyOf' && isCoveredBy(union, fault, faults))) continue;
     if (keyword === 'additionalProperties') {
       const field = fieldOf(`${instancePath}/${params.additionalProperty}`);
       details.push({ field, expected: 'no field of this name', found: String(params.additionalProperty) });
@@ -97,22 +96,34 @@ function detailsOf(faults: readonly Fault[], body: unknown): ErrorDetail[] {
   return details;
 }
 
-function isAlternativeOf(fault: Fault, union: Fault): boolean {
-  return union.keyword === 'anyOf' && fault.schemaPath.startsWith(`${union.schemaPath}/`);
+/**
+ * A union has a fault of its own and those of its alternatives. Where the value has the type of just one of them, what
+ * is wrong with that one says more; otherwise the union's says it for all.
+ */
+function isCoveredBy(union: Fault, fault: Fault, faults: readonly Fault[]): boolean {
+  const isOf = ({ schemaPath }: Fault, path: string) => schemaPath.startsWith(`${path}/`);
+  if (fault !== union && !isOf(fault, union.schemaPath)) return false;
+  const alternatives = alternativesOf(union).map((_, index) => `${union.schemaPath}/${index}`);
+  const meant = alternatives.filter(
+    (path) => !faults.some(({ schemaPath }) => schemaPath === `${path}/type`),
+  );
+  return meant.length === 1 ? !isOf(fault, meant[0]) : fault !== union;
 }
 
-function expectation({ keyword, params, message, ...fault }: Fault): string {
+function expectation(fault: Fault): string {
+  const { keyword, params, message } = fault;
   if (keyword === 'type') return `${params.type}`;
   if (keyword === 'pattern') return `text that matches ${params.pattern}`;
   if (keyword === 'enum') return `one of ${(params.allowedValues as string[]).join(', ')}`;
-  if (keyword === 'anyOf') return alternatives((fault as { schema?: unknown }).schema);
+  if (keyword === 'anyOf') {
+    return `one of ${[...new Set(alternativesOf(fault).map(({ type }) => type))].join(', ')}`;
+  }
   return (message ?? keyword).replace(/^must /, 'to ').replace(/^to be /, '');
 }
 
-/** The types of a union's alternatives. */
-function alternatives(schema: unknown): string {
-  const types = (schema as { type?: string }[]).map(({ type }) => type);
-  return `one of ${[...new Set(types)].join(', ')}`;
+/** Ajv gives the schema along when it is verbose. */
+function alternativesOf(union: Fault): { type?: string }[] {
+  return (union as { schema?: unknown }).schema as { type?: string }[];
 }
 
 function placeOf({ validationContext }: FastifyError): 'body' | 'query' | 'params' | 'headers' {

@@ -1,0 +1,150 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ActiveCatalog } from '../../src/decoder/active-catalog.js';
+import { LruCache } from '../../src/decoder/lru-cache.js';
+import type { Model } from '../../src/decoder/model.js';
+import { type CatalogVersion, type ConstraintSet, setHasItem } from '../../src/static-trie/index.js';
+import { Random } from '../helpers/random.js';
+import { randomItems, snapshotOf, writeItems } from '../helpers/small-catalog.js';
+
+const items = randomItems(new Random(1), 60);
+const ids = items.map(({ id }) => id);
+let version: CatalogVersion;
+let path: string;
+let catalog: ActiveCatalog;
+
+beforeAll(async () => {
+  ({ path, version } = await writeItems(items, [256, 256, 256]));
+});
+beforeEach(() => {
+  const model = { name: 'any', version: 1, folder: '' };
+  // Nothing here reads the model.
+  catalog = new ActiveCatalog(
+    { catalog: 'small', version: 1, path, model, sets: [snapshotOf(version, 'some', ids.slice(0, 30))] },
+    version,
+    {} as Model,
+  );
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const idsIn = (set: ConstraintSet | null) =>
+  ids.filter((id) => setHasItem(version.leafItems, set, version.ids.find(id))).sort();
+
+describe('filters', () => {
+  it('that are equal share one set, in whatever order their params came', () => {
+    const filter = 'price < params.max && genre == params.genre';
+    const first = catalog.resolve({ filter, params: { max: 3, genre: 'art' } });
+    const second = catalog.resolve({ filter, params: { genre: 'art', max: 3 } });
+    expect(second.set).toBe(first.set);
+    expect(catalog.constraintOf(second.set)).toBe(catalog.constraintOf(first.set));
+    const other = catalog.resolve({ filter, params: { max: 5, genre: 'art' } });
+    expect(other.set).not.toBe(first.set);
+    expect(idsIn(other.set)).toEqual(
+      items
+        .filter(({ price, genre }) => (price ?? 9) < 5 && genre === 'art')
+        .map(({ id }) => id)
+        .sort(),
+    );
+  });
+
+  it('read the last full minute as now, and share it until the next one', () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const filter = 'now >= timestamp("2020-01-01T00:01:00Z")';
+    const at = (time: string) => {
+      vi.setSystemTime(new Date(time));
+      return catalog.resolve({ filter }).set!;
+    };
+    const before = at('2020-01-01T00:00:01Z');
+    expect(at('2020-01-01T00:00:59.999Z')).toBe(before);
+    expect(before.itemCount).toBe(0);
+    const after = at('2020-01-01T00:01:00Z');
+    expect(after.itemCount).toBe(60);
+    expect(at('2020-01-01T00:01:59Z')).toBe(after);
+  });
+
+  it('that do not read now are shared for good', () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.setSystemTime(0);
+    const { set } = catalog.resolve({ filter: 'price < 3.0' });
+    vi.setSystemTime(3_600_000);
+    expect(catalog.resolve({ filter: 'price < 3.0' }).set).toBe(set);
+  });
+
+  it('share their intersection with a set, until the set is another', () => {
+    const constraint = { set: 'some', filter: 'genre == "art"' };
+    const art = items.filter(({ genre }) => genre === 'art').map(({ id }) => id);
+    const both = catalog.resolve(constraint).set;
+    expect(catalog.resolve(constraint).set).toBe(both);
+    expect(idsIn(both)).toEqual(art.filter((id) => ids.slice(0, 30).includes(id)).sort());
+    catalog.putSet(snapshotOf(version, 'some', ids.slice(30), 2));
+    const changed = catalog.resolve(constraint);
+    expect(idsIn(changed.set)).toEqual(art.filter((id) => ids.slice(30).includes(id)).sort());
+    expect(changed.version).toBe(2);
+  });
+
+  it('are made again once 64 others came after them', () => {
+    const setOf = (max: number) => catalog.resolve({ filter: 'price < params.max', params: { max } }).set;
+    const first = setOf(0);
+    for (let max = 1; max < 64; max++) setOf(max);
+    expect(setOf(0)).toBe(first);
+    for (let max = 100; max < 164; max++) setOf(max);
+    expect(setOf(0)).not.toBe(first);
+  });
+
+  it('that fail are not kept', () => {
+    const constraint = { filter: 'price < params.max' };
+    for (let run = 0; run < 2; run++) {
+      expect(() => catalog.resolve(constraint)).toThrow(expect.objectContaining({ code: 'ESP_RULE_NAME' }));
+    }
+    expect(catalog.resolve({ ...constraint, params: { max: 9 } }).set!.itemCount).toBeGreaterThan(0);
+  });
+});
+
+describe('sets', () => {
+  it('of another catalog version are refused', () => {
+    const snapshot = { ...snapshotOf(version, 'some', ids), catalogVersion: 2 };
+    expect(() => catalog.putSet(snapshot)).toThrow(/expected version 1, found set some of version 2/);
+  });
+
+  it('that nobody has put are not found', () => {
+    expect(() => catalog.resolve({ set: 'nothing' })).toThrow(
+      expect.objectContaining({ code: 'ESP_SET_NOT_FOUND' }),
+    );
+  });
+
+  it('are none where a request has none', () => {
+    expect(catalog.resolve({})).toEqual({ parts: [], set: null, version: undefined });
+  });
+});
+
+describe('an LRU cache', () => {
+  it('lets go of the least recently used, by weight', () => {
+    const made: string[] = [];
+    const cache = new LruCache<{ weight: number }>(10, ({ weight }) => weight);
+    const get = (key: string, weight: number) =>
+      cache.get(key, () => {
+        made.push(key);
+        return { weight };
+      });
+    get('a', 4);
+    get('b', 4);
+    get('a', 4);
+    get('c', 4);
+    expect(made).toEqual(['a', 'b', 'c']);
+    get('a', 4);
+    get('b', 4);
+    expect(made).toEqual(['a', 'b', 'c', 'b']);
+    // More than all: alone, but kept.
+    get('d', 11);
+    get('d', 11);
+    get('a', 4);
+    get('d', 11);
+    expect(made).toEqual(['a', 'b', 'c', 'b', 'd', 'a', 'd']);
+    cache.clear();
+    get('e', 5);
+    get('f', 5);
+    get('e', 5);
+    expect(made.slice(7)).toEqual(['e', 'f']);
+  });
+});

@@ -1,5 +1,6 @@
 import type { Contract } from './contract.js';
 import { decoderWithPastContract } from './decoder-with-past.js';
+import { encoderDecoderContract } from './encoder-decoder.js';
 import { logitsContract } from './logits.js';
 import { sharedContextContract } from './shared-context.js';
 
@@ -7,6 +8,7 @@ import { sharedContextContract } from './shared-context.js';
 export const contracts = {
   logits: logitsContract,
   'decoder-with-past': decoderWithPastContract,
+  'encoder-decoder': encoderDecoderContract,
   'shared-context': sharedContextContract,
 } satisfies Record<string, Contract>;
 

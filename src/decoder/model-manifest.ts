@@ -111,7 +111,15 @@ function checkFiles({ contract, files }: ModelManifest): ErrorDetail[] {
   ];
 }
 
-function checkTokens({ tokens, sid }: ModelManifest): ErrorDetail[] {
+function checkTokens({ contract, tokens, sid }: ModelManifest): ErrorDetail[] {
+  const decodesFromStart = contract === 'encoder-decoder';
+  if (decodesFromStart !== (tokens.decoderStart !== undefined)) {
+    const expected = decodesFromStart
+      ? 'the token that the decoder begins with'
+      : `nothing under ${contract}`;
+    const found = String(tokens.decoderStart ?? 'nothing');
+    return [{ field: 'tokens.decoderStart', expected, found }];
+  }
   const { levelOffsets, levelTokens } = tokens;
   const levels = sid.codebookSizes.length;
   if ((levelOffsets === undefined) === (levelTokens === undefined)) {

@@ -7,7 +7,7 @@ import { usedParams } from '../helpers/used-params.js';
 /** Scores of two runtimes differ in the last digits; items closer than that may swap. */
 const TOLERANCE = 2e-4;
 
-describe.each(['retail', 'retail-logits'])('the beams of model %s', (model) => {
+describe.each(['retail', 'retail-logits', 'retail-shared-context'])('the beams of model %s', (model) => {
   const engine = new DecodeEngine({ threads: 1, stepThreads: 1, prefillCacheBytes: 1 << 24 });
   const { cases, params, k, beamWidth } = readGoldenBeams();
 

@@ -1,5 +1,6 @@
 import type { ErrorDetail } from '../../errors.js';
 import type { OnnxGraph, TensorShape, TensorValue } from '../onnx-graph.js';
+import { copyRows, firstRowsOf, totalOf } from './beam-rows.js';
 import type {
   Contract,
   Graphs,
@@ -134,12 +135,8 @@ class PastDecoding implements ModelDecoding {
 
   async advance({ counts, parents, tokens }: StepBeams, isLast: boolean): Promise<StepLogits> {
     const { graph, pasts, scratch, logitsRank } = this.#runner;
-    const firstRows = new Uint32Array(counts.length);
-    let rows = 0;
-    for (let request = 0; request < counts.length; request++) {
-      firstRows[request] = rows;
-      rows += counts[request];
-    }
+    const firstRows = firstRowsOf(counts);
+    const rows = totalOf(counts);
     const past = this.#longest + this.#steps;
     const feeds = this.#tokenInputs(counts, firstRows, rows, tokens);
     const dims = logitsRank === 2 ? [rows, this.#vocabSize] : [rows, 1, this.#vocabSize];
@@ -206,22 +203,4 @@ class PastDecoding implements ModelDecoding {
 function fillMask(mask: IntegerTensor, start: number, padding: number, total: number): void {
   mask.fill(0, start, start + padding);
   mask.fill(1, start + padding, start + total);
-}
-
-/** Row by row, each beam's copy of its parent's row. */
-function copyRows(
-  { data, dims }: TensorValue<Float32Array>,
-  firstRows: Uint32Array,
-  counts: Uint32Array,
-  parents: Uint32Array,
-  into: Float32Array,
-): void {
-  const size = dims[1] * dims[2] * dims[3];
-  let beam = 0;
-  for (let request = 0; request < counts.length; request++) {
-    for (let end = beam + counts[request]; beam < end; beam++) {
-      const row = firstRows[request] + parents[beam];
-      into.set(data.subarray(row * size, (row + 1) * size), beam * size);
-    }
-  }
 }

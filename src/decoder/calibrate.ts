@@ -6,12 +6,12 @@ import type { Model } from './model.js';
 const ROW_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 /** Beams of each request in them: where beams are many, requests gain little from each other. */
 const BEAMS = 4;
-/** More rows must gain at least so much of their throughput to be worth others' waiting. */
-const WORTHWHILE = 1.1;
-/** The first one warms up and doesn't count. */
-const ROUNDS = 4;
+/** Fewer rows are enough where they reach so much of the best throughput: others wait less. */
+const ENOUGH = 0.9;
 const HISTORY_ITEMS = 20;
-const BUDGET_MS = 400;
+const BUDGET_MS = 500;
+/** A step that takes more of the budget is the last one that is tried. */
+const LONGEST_MS = BUDGET_MS / 10;
 
 export interface Calibration {
   /** Rows of a step up to which its throughput grows. */
@@ -21,28 +21,34 @@ export interface Calibration {
 }
 
 /**
- * How many rows are worth decoding together: a step is timed with ever more of them, until they gain nothing or the
- * time is spent. What a machine gains from wider steps depends on its cores, its caches and the model, so nothing but
- * measuring tells.
+ * How many rows are worth decoding together. What a machine gains from wider steps depends on its cores, its caches and
+ * the model, so nothing but measuring tells: steps of ever more rows, round after round until the time is spent, and of
+ * each the fastest, since whatever else runs can only slow it down.
  */
 export async function calibrate(model: Model): Promise<Calibration> {
   // The only step of such a model reads what prefilling made: rows cost nothing but the constraint.
   if (model.levelTokens.length === 1) return { bestRows: ROW_COUNTS.at(-1)!, measured: [] };
   const history = typicalHistory(model);
   const [prefill] = await model.prefill([history]);
-  const measured: Calibration['measured'] = [];
+  const token = history[history.length - 1];
   const startMs = performance.now();
-  let best = { rows: 1, rowsPerSecond: 0 };
-  for (const rows of ROW_COUNTS) {
-    const fastestMs = await timeStep(model, prefill, history[history.length - 1], rows);
-    const rowsPerSecond = (rows * 1000) / fastestMs;
-    measured.push({ rows, rowsPerSecond });
-    if (rowsPerSecond >= best.rowsPerSecond * WORTHWHILE) best = { rows, rowsPerSecond };
-    // One that gains nothing may have been disturbed; two in a row have not. The next one takes twice as long.
-    const spentMs = performance.now() - startMs;
-    if (rows > best.rows * 2 || spentMs + 2 * ROUNDS * fastestMs > BUDGET_MS) break;
+  const fastestMs = new Map<number, number>();
+  let rowCounts = ROW_COUNTS;
+  // The first round says how far to go: by the second step of each size, since the first one makes its buffers.
+  for (let round = 0; round === 0 || performance.now() - startMs < BUDGET_MS; round++) {
+    for (const [index, rows] of rowCounts.entries()) {
+      if (round === 0) await timeStep(model, prefill, token, rows);
+      const tookMs = await timeStep(model, prefill, token, rows);
+      fastestMs.set(rows, Math.min(tookMs, fastestMs.get(rows) ?? tookMs));
+      if (round > 0 || tookMs <= LONGEST_MS) continue;
+      rowCounts = ROW_COUNTS.slice(0, index + 1);
+      break;
+    }
   }
-  return { bestRows: best.rows, measured };
+  const measured = rowCounts.map((rows) => ({ rows, rowsPerSecond: (rows * 1000) / fastestMs.get(rows)! }));
+  const best = Math.max(...measured.map(({ rowsPerSecond }) => rowsPerSecond));
+  const enough = measured.find(({ rowsPerSecond }) => rowsPerSecond >= best * ENOUGH)!;
+  return { bestRows: enough.rows, measured };
 }
 
 async function timeStep(model: Model, prefill: Prefill, token: number, rows: number): Promise<number> {
@@ -51,14 +57,10 @@ async function timeStep(model: Model, prefill: Prefill, token: number, rows: num
   const counts = new Uint32Array(requests).fill(beams);
   const tokens = new Uint32Array(rows).fill(token);
   const parents = new Uint32Array(rows);
-  let fastestMs = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS; round++) {
-    const startMs = performance.now();
-    const decoding = model.begin(new Array<Prefill>(requests).fill(prefill));
-    await decoding.advance({ counts, parents, tokens }, true);
-    if (round > 0) fastestMs = Math.min(fastestMs, performance.now() - startMs);
-  }
-  return fastestMs;
+  const startMs = performance.now();
+  const decoding = model.begin(new Array<Prefill>(requests).fill(prefill));
+  await decoding.advance({ counts, parents, tokens }, true);
+  return performance.now() - startMs;
 }
 
 /** A history of a few items, all of code 0. */

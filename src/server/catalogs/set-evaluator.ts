@@ -1,4 +1,4 @@
-import { type SetSnapshot, ThreadClient } from '../../decoder/index.js';
+import { canonicalJson, type SetSnapshot, ThreadClient } from '../../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { RuleParams } from '../../static-trie/index.js';
 import type { CatalogRecord, CatalogStore, SetRecord } from './catalog-store.js';
@@ -59,9 +59,17 @@ export class SetEvaluator {
   ): Promise<TimedSnapshot[]> {
     const faults: ErrorDetail[] = [];
     const snapshots: TimedSnapshot[] = [];
+    /** Sets of one rule are evaluated once, and share their bitmaps on every engine, too. */
+    const byRule = new Map<string, TimedSnapshot>();
     for (const record of sets) {
+      const { name, version, rule, params } = record;
+      const evaluatedAt = evaluatedAtOf(record);
+      const key = canonicalJson([rule, params, evaluatedAt]);
       try {
-        snapshots.push(await this.evaluate(catalog, catalogVersion, record, evaluatedAtOf(record)));
+        const like = byRule.get(key);
+        const snapshot = like ?? (await this.evaluate(catalog, catalogVersion, record, evaluatedAt));
+        byRule.set(key, snapshot);
+        snapshots.push({ ...snapshot, name, version });
       } catch (thrown) {
         const { code, message } = EspalierError.from(thrown);
         if (!code.startsWith('ESP_RULE_')) throw thrown;

@@ -1,0 +1,53 @@
+import { copyFileSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CatalogStore } from '../../dist/server/catalogs/catalog-store.js';
+import { SetEvaluator } from '../../dist/server/catalogs/set-evaluator.js';
+import { attributes } from '../../examples/online-retail/retail.js';
+import { buildRetailCatalog } from '../helpers/retail.js';
+
+const store = new CatalogStore(mkdtempSync(join(tmpdir(), 'espalier-sets-')));
+let evaluator: SetEvaluator;
+beforeAll(async () => {
+  const path = store.catalogFilePath('retail', 1);
+  mkdirSync(dirname(path), { recursive: true });
+  copyFileSync((await buildRetailCatalog()).path, path);
+  evaluator = new SetEvaluator(store, (error) => {
+    throw error;
+  });
+});
+afterAll(() => evaluator.close());
+
+describe('evaluating the sets of a catalog', () => {
+  it('evaluates each rule once, whatever its sets are called', async () => {
+    const record = { name: 'retail', attributes } as unknown as Parameters<SetEvaluator['evaluateAll']>[0];
+    const set = (name: string, max: number) => ({
+      name,
+      version: name.length,
+      rule: 'price < params.max',
+      params: { max },
+      updatedAt: '2026-01-01T00:00:00Z',
+    });
+    const sets = [set('a', 2), set('bb', 3), set('ccc', 2)];
+    const found = await evaluator.evaluateAll(record, 1, sets, ({ updatedAt }) => updatedAt);
+    expect(found.map(({ name, version }) => [name, version])).toEqual([
+      ['a', 1],
+      ['bb', 2],
+      ['ccc', 3],
+    ]);
+    const [two, three, alsoTwo] = found.map((snapshot) => snapshot.set);
+    expect(alsoTwo).toBe(two);
+    expect(three.itemCount).toBeGreaterThan(two.itemCount);
+    // At another time a rule may allow other items.
+    const times = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
+    const later = await evaluator.evaluateAll(
+      record,
+      1,
+      [sets[0], sets[2]],
+      ({ name }) => times[name.length >> 1],
+    );
+    expect(later[1].set).not.toBe(later[0].set);
+    expect(later[1].set).toEqual(later[0].set);
+  });
+});

@@ -8,7 +8,7 @@ import { attributes as schema } from './online-retail/retail.js';
 
 // A model, and a catalog of items with semantic IDs and attributes, from NDJSON.
 const retail = new URL('online-retail/', import.meta.url);
-const model = await openModel(new URL('models/retail/1', retail).pathname, 1);
+const model = await openModel(new URL('models/retail-shared-context/1', retail).pathname, 1);
 const file = join(mkdtempSync(join(tmpdir(), 'espalier-')), 'items.ndjson');
 writeFileSync(file, gunzipSync(readFileSync(new URL('data/items.ndjson.gz', retail))));
 const catalog = await espalier.readItems(file, schema, model.manifest.sid.codebookSizes, () => {});

@@ -9,6 +9,8 @@ import { createGunzip } from 'node:zlib';
 const folder = new URL('.', import.meta.url);
 export const modelsDir = new URL('models', folder).pathname;
 export const CATALOG = 'retail';
+/** The contract under which the model is fastest. */
+export const MODEL = 'retail-shared-context';
 
 /** The data ends on 2011-12-09, so that rules which speak of time get their "now" as a parameter. */
 const asOf = '2011-12-10T00:00:00Z';
@@ -82,7 +84,7 @@ export async function call<Answer>(url: string, method: string, body?: unknown):
 }
 
 /** Creates the catalog, uploads the items, activates them, and puts the rules in force. */
-export async function loadRetail(server: string, model: string = CATALOG): Promise<void> {
+export async function loadRetail(server: string, model: string = MODEL): Promise<void> {
   const { codebookSizes } = (await readManifest(model)).sid;
   const catalog = `${server}/v1/catalogs/${CATALOG}`;
   await call(catalog, 'PUT', { model, sid: { codebookSizes }, attributes });

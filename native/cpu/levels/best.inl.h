@@ -53,7 +53,7 @@ class Best {
 
   // order[rank] is the candidate of that rank; for at most ESP_MAX_BEAM_WIDTH candidates.
   void rank(uint16_t *order) const {
-    if (count_ <= 128) rank_by_counting(order);
+    if (count_ <= kCounted) rank_by_counting(order);
     else rank_by_digits(order);
   }
 
@@ -64,17 +64,20 @@ class Best {
   uint32_t hi(uint32_t index) const { return at_.hi[index]; }
 
  private:
+  // So few are counted against each other faster than they are sorted.
+  static constexpr uint32_t kCounted = 128;
+
   // A candidate comes after all with larger keys, and after those before it that tie.
   void rank_by_counting(uint16_t *order) const {
     constexpr uint16_t kFree = UINT16_MAX;
-    for (uint32_t index = 0; index < count_; index++) order[index] = kFree;
+    for (uint32_t rank = 0; rank < count_; rank++) order[rank] = kFree;
     pad_keys(at_.keys, count_);
-    for (uint32_t at = 0; at < count_; at += kLanes) {
-      Keys block;
-      memcpy(&block, at_.keys + at, sizeof block);
+    for (uint32_t at = 0; at < count_; at += kKeyLanes) {
+      Keys some;
+      memcpy(&some, at_.keys + at, sizeof some);
       Keys above = {};
-      for (uint32_t other = 0; other < count_; other++) above -= (Keys)(Keys{} + at_.keys[other] > block);
-      for (uint32_t lane = 0; lane < kLanes && at + lane < count_; lane++) {
+      for (uint32_t other = 0; other < count_; other++) above -= (Keys)(Keys{} + at_.keys[other] > some);
+      for (uint32_t lane = 0; lane < kKeyLanes && at + lane < count_; lane++) {
         uint32_t rank = above[lane];
         while (order[rank] != kFree) rank++;
         order[rank] = static_cast<uint16_t>(at + lane);

@@ -6,8 +6,15 @@
 namespace espalier {
 namespace {
 
-// Sixteen keys at a time; the compiler takes several registers where they are narrower.
-typedef uint32_t Keys __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+// A register of keys. Compilers vectorize loops over so few keys badly by themselves.
+#if defined(__AVX512F__)
+constexpr uint32_t kKeyLanes = 16;
+#elif defined(__AVX2__)
+constexpr uint32_t kKeyLanes = 8;
+#else
+constexpr uint32_t kKeyLanes = 4;
+#endif
+typedef uint32_t Keys __attribute__((vector_size(kKeyLanes * sizeof(uint32_t))));
 
 inline uint32_t order_key(float score) {
   // -0 becomes +0.
@@ -27,67 +34,55 @@ inline float score_of(uint32_t key) {
   return score;
 }
 
-constexpr uint32_t round_to_lanes(uint32_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+// Arrays of keys are filled up with zeros to whole registers, for which they have room.
+constexpr uint32_t whole_lanes(uint32_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-// Fills up the last sixteen keys with zeros; every array of keys has room for that.
 inline void pad_keys(uint32_t *keys, uint32_t count) {
-  for (uint32_t index = count; index < round_to_lanes(count); index++) keys[index] = 0;
+  for (uint32_t index = count; index < whole_lanes(count); index++) keys[index] = 0;
 }
 
 // `least` is above 0, so that padding doesn't count.
 inline uint32_t count_at_least(const uint32_t *keys, uint32_t count, uint32_t least) {
-  const Keys bound = Keys{} + least;
   Keys found = {};
-  for (uint32_t at = 0; at < count; at += kLanes) {
-    Keys block;
-    memcpy(&block, keys + at, sizeof block);
-    found -= (Keys)(block >= bound);
+  for (uint32_t at = 0; at < whole_lanes(count); at += kKeyLanes) {
+    Keys some;
+    memcpy(&some, keys + at, sizeof some);
+    found -= (Keys)(some >= Keys{} + least);
   }
   uint32_t total = 0;
-  for (uint32_t lane = 0; lane < kLanes; lane++) total += found[lane];
+  for (uint32_t lane = 0; lane < kKeyLanes; lane++) total += found[lane];
   return total;
-}
-
-struct KeyRange {
-  uint32_t low;
-  uint32_t high;
-};
-
-// The smallest key above `floor`, or UINT32_MAX, and the largest of all.
-inline KeyRange range_of(const uint32_t *keys, uint32_t count, uint32_t floor) {
-  const Keys floors = Keys{} + floor;
-  Keys low = Keys{} + UINT32_MAX;
-  Keys high = {};
-  for (uint32_t at = 0; at < count; at += kLanes) {
-    Keys block;
-    memcpy(&block, keys + at, sizeof block);
-    const Keys kept = block | (Keys)(block <= floors);
-    low = kept < low ? kept : low;
-    high = block > high ? block : high;
-  }
-  KeyRange range = {UINT32_MAX, 0};
-  for (uint32_t lane = 0; lane < kLanes; lane++) {
-    range.low = low[lane] < range.low ? low[lane] : range.low;
-    range.high = high[lane] > range.high ? high[lane] : range.high;
-  }
-  return range;
 }
 
 // A key that `rank` keys reach, and no more than rank + slack unless they tie, by bisection. At least `rank` of the
 // padded keys are above `floor`.
 inline uint32_t key_of_rank(const uint32_t *keys, uint32_t count, uint32_t rank, uint32_t slack, uint32_t floor) {
-  KeyRange range = range_of(keys, count, floor);
-  while (range.low < range.high) {
-    const uint32_t middle = range.low + (range.high - range.low) / 2 + 1;
+  Keys lows = Keys{} + UINT32_MAX;
+  Keys highs = {};
+  for (uint32_t at = 0; at < whole_lanes(count); at += kKeyLanes) {
+    Keys some;
+    memcpy(&some, keys + at, sizeof some);
+    const Keys kept = some | (Keys)(some <= Keys{} + floor);
+    lows = kept < lows ? kept : lows;
+    highs = some > highs ? some : highs;
+  }
+  uint32_t low = UINT32_MAX;
+  uint32_t high = 0;
+  for (uint32_t lane = 0; lane < kKeyLanes; lane++) {
+    low = lows[lane] < low ? lows[lane] : low;
+    high = highs[lane] > high ? highs[lane] : high;
+  }
+  while (low < high) {
+    const uint32_t middle = low + (high - low) / 2 + 1;
     const uint32_t found = count_at_least(keys, count, middle);
     if (found < rank) {
-      range.high = middle - 1;
+      high = middle - 1;
       continue;
     }
-    range.low = middle;
+    low = middle;
     if (found <= rank + slack) break;
   }
-  return range.low;
+  return low;
 }
 
 }  // namespace

@@ -69,20 +69,53 @@ struct Step : MaskedRows {
     task.normalizers[beam] = normalizer_of(sum, [&] { return careful_normalizer(task, row, code_count); });
   }
 
-  // Offers the children of a beam one by one. @return false where a code is none of the codebook's
-  bool offer_each(uint32_t beam, Best &best) const {
-    const Row row(task, beam);
+  // Offers the children of a beam one by one; logit_of(code). @return false where a code is none of the codebook's
+  template <class LogitOf>
+  bool offer_each(uint32_t beam, Best &best, LogitOf &&logit_of) const {
+    const float beam_score = task.scores[beam];
+    const float normalizer = task.normalizers[beam];
     bool is_fine = true;
     visit_children(beam, [&](uint32_t code, uint32_t lo, uint32_t hi) {
       if (code >= code_count) {
         is_fine = false;
         return;
       }
-      const float logit = row.at(token_of(code));
-      const float found = score(logit, beam);
+      const float logit = logit_of(code);
+      const float found = beam_score + (logit - normalizer);
       if (found >= best.bound() && logit > kNegativeInfinity) best.push(found, beam, code, lo, hi);
     });
     return is_fine;
+  }
+
+  bool offer_each(uint32_t beam, Best &best) const {
+    const Row row(task, beam);
+    if (!row.is_plain() || task.token_table != nullptr) {
+      return offer_each(beam, best, [&](uint32_t code) { return row.at(token_of(code)); });
+    }
+    const float *values = row.plain() + task.token_offset;
+    return offer_each(beam, best, [values](uint32_t code) { return values[code]; });
+  }
+
+  // The same for all beams below the explicit levels, where most nodes are chains: one leaf, one child.
+  template <class Code>
+  bool offer_deep(Best &best) const {
+    const Code *codes = static_cast<const Code *>(trie.rows) + task.depth;
+    const bool is_plain = Row(task, 0).is_plain() && task.token_table == nullptr;
+    const float *values = static_cast<const float *>(task.logits) + task.token_offset;
+    for (uint32_t beam = 0; beam < task.beam_count; beam++, values += task.vocab_size) {
+      const uint32_t leaf = task.node_lo[beam];
+      if (!is_plain || task.node_hi[beam] - leaf > 1) {
+        if (!offer_each(beam, best)) return false;
+        continue;
+      }
+      if (reach.leaf_bits != nullptr && !is_set(reach.leaf_bits, leaf)) continue;
+      if (!survives(reach, leaf, leaf + 1)) continue;
+      const uint32_t code = codes[size_t{leaf} * trie.level_count];
+      if (code >= code_count) return false;
+      const float found = score(values[code], beam);
+      if (found >= best.bound() && values[code] > kNegativeInfinity) best.push(found, beam, code, leaf, leaf + 1);
+    }
+    return true;
   }
 
   // The same where the live children share the probability among themselves.
@@ -130,14 +163,18 @@ struct Step : MaskedRows {
       }
       if (task.depth < 2) best.raise_bound(bound());
     }
-    for (uint32_t beam = 0; beam < task.beam_count; beam++) {
-      if (task.normalize == ESP_LIVE) {
-        const StepOutcome outcome = offer_live(beam, best, bad);
-        if (outcome != StepOutcome::kDone) return outcome;
-      } else if (is_masked(beam)) {
-        offer(beam, best);
-      } else if (!offer_each(beam, best)) {
-        return StepOutcome::kBadTrie;
+    if (task.depth > 1 && task.normalize != ESP_LIVE) {
+      if (!(trie.is_wide ? offer_deep<uint32_t>(best) : offer_deep<uint16_t>(best))) return StepOutcome::kBadTrie;
+    } else {
+      for (uint32_t beam = 0; beam < task.beam_count; beam++) {
+        if (task.normalize == ESP_LIVE) {
+          const StepOutcome outcome = offer_live(beam, best, bad);
+          if (outcome != StepOutcome::kDone) return outcome;
+        } else if (is_masked(beam)) {
+          offer(beam, best);
+        } else if (!offer_each(beam, best)) {
+          return StepOutcome::kBadTrie;
+        }
       }
     }
     best.keep_best();

@@ -157,25 +157,6 @@ void visit_deep(const Reach &reach, uint32_t depth, uint32_t lo, uint32_t hi, Vi
   const auto code_at_leaf = [&](uint32_t leaf) {
     return code_of(trie.rows, trie.is_wide, static_cast<uint64_t>(leaf) * trie.level_count + depth);
   };
-  // Almost every node's bits fit a word, where they are found without a loop.
-  if (hi - lo <= 64) {
-    const uint64_t leaves = low_bits(hi - lo);
-    const uint64_t begins = (bits_at(starts, uint64_t{trie.leaf_count} / 64 + 1, lo) & leaves) | 1;
-    uint64_t live = begins;
-    if (reach.leaf_bits != nullptr) {
-      live = bits_at(reach.leaf_bits, (uint64_t{trie.leaf_count} + 63) / 64, lo) & leaves;
-    }
-    while (live != 0) {
-      const uint32_t leaf = static_cast<uint32_t>(__builtin_ctzll(live));
-      const uint64_t before = low_bits(leaf + 1);
-      const uint32_t from = 63 - static_cast<uint32_t>(__builtin_clzll(begins & before));
-      const uint64_t after = begins & ~before;
-      const uint32_t end = after == 0 ? hi - lo : static_cast<uint32_t>(__builtin_ctzll(after));
-      if (survives(reach, lo + from, lo + end)) visit(code_at_leaf(lo + leaf), lo + from, lo + end);
-      live &= ~low_bits(end);
-    }
-    return;
-  }
   if (reach.leaf_bits == nullptr) {
     for (uint32_t from = lo; from < hi;) {
       const uint32_t end = next_bit(starts, from + 1, hi);

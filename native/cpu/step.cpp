@@ -23,33 +23,41 @@ class Scratch {
     const uint64_t chunks = (codes + kChunkCodes - 1) / kChunkCodes;
     // Rows have masks at the top levels only, and one beam stands at the root.
     const uint64_t masked = task.depth == 0 ? 1 : task.depth == 1 ? task.beam_count : 0;
+    // MaskedRows::bound compares all groups of few rows, and lanes of many.
+    const uint64_t fine = std::min<uint64_t>(masked, task.beam_width / 8 + 1) * chunks * kLanes;
+    const uint64_t groups = std::max(fine, masked * kLanes);
     const uint64_t listed = task.normalize == ESP_LIVE ? codes : 0;
     // Enough to keep the bound high, and four times as many as are kept.
-    const uint64_t candidates = std::max<uint64_t>(256, uint64_t{task.beam_width} * 4);
-    scratch_.values = floats(0, chunks * kChunkCodes);
-    scratch_.group_maxima = floats(1, masked * chunks * kLanes);
-    scratch_.row_maxima = floats(2, task.beam_count * uint64_t{kLanes});
-    scratch_.groups = words(3, masked * (chunks + 1) * kLanes);
-    scratch_.masks = reinterpret_cast<uint64_t *>(at(4, masked * chunks * 2 * sizeof(uint64_t)));
-    scratch_.parents = words(5, task.beam_count);
-    scratch_.child_codes = words(6, listed);
-    scratch_.child_lo = words(7, listed);
-    scratch_.child_hi = words(8, listed);
-    scratch_.child_logits = floats(9, listed);
-    scratch_.candidates = {words(10, candidates), words(11, candidates), words(12, candidates), words(13, candidates),
-                           static_cast<uint32_t>(parts_[10].size() / sizeof(uint32_t))};
+    const uint64_t candidates = std::max<uint64_t>(256, (uint64_t{task.beam_width} * 4 + kLanes - 1) / kLanes * kLanes);
+    grow(scratch_.values, chunks * kChunkCodes, 0);
+    grow(scratch_.group_maxima, masked * chunks * kLanes, 1);
+    grow(scratch_.row_maxima, task.beam_count * uint64_t{kLanes}, 2);
+    grow(scratch_.group_scores, groups, 3);
+    grow(scratch_.group_keys, groups, 4);
+    grow(scratch_.masks, masked * chunks, 5);
+    grow(scratch_.parents, task.beam_count, 6);
+    grow(scratch_.child_codes, listed, 7);
+    grow(scratch_.child_lo, listed, 8);
+    grow(scratch_.child_hi, listed, 9);
+    grow(scratch_.child_logits, listed, 10);
+    grow(scratch_.candidates.keys, candidates, 11);
+    grow(scratch_.candidates.children, candidates, 12);
+    grow(scratch_.candidates.lo, candidates, 13);
+    grow(scratch_.candidates.hi, candidates, 14);
+    scratch_.candidates.capacity = static_cast<uint32_t>(counts_[11]);
   }
 
  private:
-  float *floats(size_t part, uint64_t count) { return reinterpret_cast<float *>(at(part, count * sizeof(float))); }
-  uint32_t *words(size_t part, uint64_t count) { return reinterpret_cast<uint32_t *>(at(part, count * sizeof(uint32_t))); }
-
-  char *at(size_t part, uint64_t bytes) {
-    if (parts_[part].get() == nullptr || parts_[part].size() < bytes) parts_[part] = Memory::allocate(bytes);
-    return parts_[part].as<char>();
+  template <class T>
+  void grow(T *&array, uint64_t count, size_t part) {
+    if (count <= counts_[part]) return;
+    parts_[part] = Memory::allocate(count * sizeof(T));
+    array = parts_[part].as<T>();
+    counts_[part] = count;
   }
 
-  Memory parts_[14];
+  Memory parts_[15];
+  uint64_t counts_[15] = {};
   StepScratch scratch_ = {};
 };
 

@@ -1,57 +1,10 @@
 // The M best of many candidates, exactly, with ties in the order in which they come.
 #pragma once
 
-#include "lanes.inl.h"
+#include "keys.inl.h"
 
 namespace espalier {
 namespace {
-
-// Unsigned numbers that order as floats do; 0 is below all.
-inline uint32_t order_key(float score) {
-  // -0 becomes +0.
-  const float settled = score + 0.0f;
-  uint32_t bits;
-  memcpy(&bits, &settled, sizeof bits);
-  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
-}
-
-inline float score_of(uint32_t key) {
-  const uint32_t bits = (key & 0x80000000u) != 0 ? key ^ 0x80000000u : ~key;
-  float score;
-  memcpy(&score, &bits, sizeof score);
-  return score;
-}
-
-inline uint32_t count_at_least(const uint32_t *keys, uint32_t count, uint32_t least) {
-  uint32_t found = 0;
-  for (uint32_t index = 0; index < count; index++) found += keys[index] >= least;
-  return found;
-}
-
-// The rank-th largest of `count` >= rank keys, by bisection: passes over the keys are what the CPU does best.
-inline uint32_t kth_largest(const uint32_t *keys, uint32_t count, uint32_t rank) {
-  uint32_t low = UINT32_MAX;
-  uint32_t high = 0;
-  for (uint32_t index = 0; index < count; index++) {
-    low = keys[index] < low ? keys[index] : low;
-    high = keys[index] > high ? keys[index] : high;
-  }
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2 + 1;
-    const uint32_t found = count_at_least(keys, count, middle);
-    if (found == rank) {
-      uint32_t smallest = UINT32_MAX;
-      for (uint32_t index = 0; index < count; index++) {
-        const uint32_t kept = keys[index] >= middle ? keys[index] : UINT32_MAX;
-        smallest = kept < smallest ? kept : smallest;
-      }
-      return smallest;
-    }
-    if (found > rank) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
 
 // Candidates come in the order of ties: beam, then code. What is below `bound` cannot win.
 class Best {
@@ -78,20 +31,21 @@ class Best {
   // Afterwards at most `width` are left.
   void keep_best() {
     if (count_ <= width_) return;
-    const uint32_t least = kth_largest(at_.keys, count_, width_);
+    pad_keys(at_.keys, count_);
+    const uint32_t least = key_of_rank(at_.keys, count_, width_, 0, 0);
     // The first ones of those that tie.
-    uint32_t ties = width_;
-    for (uint32_t index = 0; index < count_; index++) ties -= at_.keys[index] > least;
+    uint32_t ties = width_ - count_at_least(at_.keys, count_, least + 1);
     uint32_t kept = 0;
+    // No branches: whether a candidate stays is anybody's guess.
     for (uint32_t index = 0; index < count_; index++) {
       const uint32_t key = at_.keys[index];
-      if (key < least || (key == least && ties == 0)) continue;
-      ties -= key == least;
+      const bool is_tie = key == least;
       at_.keys[kept] = key;
       at_.children[kept] = at_.children[index];
       at_.lo[kept] = at_.lo[index];
       at_.hi[kept] = at_.hi[index];
-      kept++;
+      kept += (key > least) | (is_tie & (ties > 0));
+      ties -= is_tie & (ties > 0);
     }
     count_ = kept;
     bound_ = score_of(least);
@@ -99,7 +53,7 @@ class Best {
 
   // order[rank] is the candidate of that rank; for at most ESP_MAX_BEAM_WIDTH candidates.
   void rank(uint16_t *order) const {
-    if (count_ <= 128) rank_by_counting(order);
+    if (count_ <= kCounted) rank_by_counting(order);
     else rank_by_digits(order);
   }
 
@@ -110,13 +64,24 @@ class Best {
   uint32_t hi(uint32_t index) const { return at_.hi[index]; }
 
  private:
+  // So few are counted against each other faster than they are sorted.
+  static constexpr uint32_t kCounted = 128;
+
+  // A candidate comes after all with larger keys, and after those before it that tie.
   void rank_by_counting(uint16_t *order) const {
-    for (uint32_t index = 0; index < count_; index++) {
-      const uint32_t key = at_.keys[index];
-      uint32_t before = 0;
-      for (uint32_t other = 0; other < index; other++) before += at_.keys[other] >= key;
-      for (uint32_t other = index + 1; other < count_; other++) before += at_.keys[other] > key;
-      order[before] = static_cast<uint16_t>(index);
+    constexpr uint16_t kFree = UINT16_MAX;
+    for (uint32_t rank = 0; rank < count_; rank++) order[rank] = kFree;
+    pad_keys(at_.keys, count_);
+    for (uint32_t at = 0; at < count_; at += kKeyLanes) {
+      Keys some;
+      memcpy(&some, at_.keys + at, sizeof some);
+      Keys above = {};
+      for (uint32_t other = 0; other < count_; other++) above -= (Keys)(Keys{} + at_.keys[other] > some);
+      for (uint32_t lane = 0; lane < kKeyLanes && at + lane < count_; lane++) {
+        uint32_t rank = above[lane];
+        while (order[rank] != kFree) rank++;
+        order[rank] = static_cast<uint16_t>(at + lane);
+      }
     }
   }
 

@@ -8,8 +8,8 @@
 
 namespace espalier {
 
-// Codes are looked at in chunks, for which each lane keeps the largest logit of a live child.
-constexpr uint32_t kChunkCodes = 128;
+// Codes are looked at in chunks, a mask word each, for which each lane keeps the largest logit of a live child.
+constexpr uint32_t kChunkCodes = 64;
 constexpr uint32_t kLanes = 16;
 constexpr uint32_t kNoMask = UINT32_MAX;
 // 65,536 bits, and one more for the leaf count.
@@ -90,12 +90,13 @@ struct StepScratch {
   float *group_maxima;
   // [beams, lanes] the largest of each lane.
   float *row_maxima;
-  // [beams, words] the live children of rows that are compared as a whole.
+  // [beams, chunks] the live children of rows that are compared as a whole.
   uint64_t *masks;
   // [beams] the beam's level-0 node, at depth 1.
   uint32_t *parents;
-  // Ordered scores of groups.
-  uint32_t *groups;
+  // The best score of each group of all beams, and the same as keys.
+  float *group_scores;
+  uint32_t *group_keys;
   // [codes] the live children of one beam, where the normalization needs them first.
   uint32_t *child_codes;
   uint32_t *child_lo;

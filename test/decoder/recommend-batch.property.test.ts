@@ -236,6 +236,18 @@ it('lets go between two steps what is late or given up, and the others go on', a
     model,
   );
   const recommender = new Recommender(chooseKernel(), new PrefillCache(0));
+  /** Beams of each request, as the model gets them. */
+  const beamCounts: number[][] = [];
+  const begin = model.begin.bind(model);
+  model.begin = (prefills) => {
+    const decoding = begin(prefills);
+    return {
+      advance(beams, isLast) {
+        beamCounts.push([...beams.counts]);
+        return decoding.advance(beams, isLast);
+      },
+    };
+  };
   const asked = new Map<string, number>();
   /** Asked before each model run: the late one is kept until its deadline before the second step. */
   const isCancelled = (id: string) => {
@@ -258,6 +270,11 @@ it('lets go between two steps what is late or given up, and the others go on', a
     message: 'request late, the deadline passed before step 2 of 3',
   });
   expect(answers[2]).toMatchObject({ code: 'ESP_CANCELLED' });
+  // Nothing is read for who has left.
+  expect(beamCounts.map((counts) => counts.map((count) => count > 0))).toEqual([
+    [true, true, false, true],
+    [true, false, false, true],
+  ]);
   for (const index of [0, 3]) {
     const { answers: single } = await recommender.answer([{ catalog, query: queries[index] }], () => false);
     expectSameAnswer(answers[index] as RecommendAnswer, single[0] as RecommendAnswer);

@@ -6,6 +6,7 @@ import { openModel } from '../../src/decoder/model.js';
 import { PrefillCache } from '../../src/decoder/prefill-cache.js';
 import { Recommender } from '../../src/decoder/recommend.js';
 import { chooseKernel, normalizations } from '../../src/kernels/index.js';
+import type { ColumnByType } from '../../src/static-trie/columns.js';
 import { expectSameRanking, TOLERANCE } from '../helpers/decode-oracle.js';
 import { query } from '../helpers/query.js';
 import { Random } from '../helpers/random.js';
@@ -236,6 +237,18 @@ it('lets go between two steps what is late or given up, and the others go on', a
     model,
   );
   const recommender = new Recommender(chooseKernel(), new PrefillCache(0));
+  /** Beams of each request, as the model gets them. */
+  const beamCounts: number[][] = [];
+  const begin = model.begin.bind(model);
+  model.begin = (prefills) => {
+    const decoding = begin(prefills);
+    return {
+      advance(beams, isLast) {
+        beamCounts.push([...beams.counts]);
+        return decoding.advance(beams, isLast);
+      },
+    };
+  };
   const asked = new Map<string, number>();
   /** Asked before each model run: the late one is kept until its deadline before the second step. */
   const isCancelled = (id: string) => {
@@ -258,9 +271,36 @@ it('lets go between two steps what is late or given up, and the others go on', a
     message: 'request late, the deadline passed before step 2 of 3',
   });
   expect(answers[2]).toMatchObject({ code: 'ESP_CANCELLED' });
+  // Nothing is read for who has left.
+  expect(beamCounts.map((counts) => counts.map((count) => count > 0))).toEqual([
+    [true, true, false, true],
+    [true, false, false, true],
+  ]);
   for (const index of [0, 3]) {
     const { answers: single } = await recommender.answer([{ catalog, query: queries[index] }], () => false);
     expectSameAnswer(answers[index] as RecommendAnswer, single[0] as RecommendAnswer);
   }
+  await model.close();
+});
+
+it('keeps damage that one request comes upon from the others', async () => {
+  const { path, version } = await writeItems(smallItems, [256, 256, 256]);
+  const genre = version.table.columns.get('genre') as ColumnByType['string'];
+  const codes = new Uint8Array(smallItems.length).fill(255);
+  const columns = new Map([['genre', { ...genre, codes, present: null }]]);
+  const folder = modelFolder('retail-logits');
+  const model = await openModel(folder, 1);
+  const ref = { name: 'retail-logits', version: 1, folder };
+  const activation = { catalog: 'small', version: 1, path, model: ref, sets: [] };
+  const damaged = { ...version, table: { ...version.table, columns } };
+  const catalog = new ActiveCatalog(activation, damaged, model);
+  const queries = [{ attributes: ['genre'] }, {}, { diversity: { attribute: 'genre', max: 1 } }, {}];
+  const recommender = new Recommender(chooseKernel(), new PrefillCache(0));
+  const { answers } = await recommender.answer(
+    queries.map((fields) => ({ catalog, query: query({ catalog: 'small', ...fields }) })),
+    () => false,
+  );
+  for (const index of [0, 2]) expect(answers[index]).toMatchObject({ code: 'ESP_ARTIFACT_CORRUPT' });
+  for (const index of [1, 3]) expect((answers[index] as RecommendAnswer).items).toHaveLength(10);
   await model.close();
 });

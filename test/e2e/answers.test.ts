@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadRetail, type RetailItem, readItems } from '../../examples/online-retail/retail.js';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -65,6 +66,21 @@ describe('a recommend request', () => {
     // As long as its beams are many, and no longer.
     const widest = await recommend({ k: 1, beamWidth: 1024, explain: true });
     expect(JSON.stringify(widest.explain).length).toBeLessThan(3 * 1024 * 80);
+  });
+
+  it('explains itself as the documentation shows', async () => {
+    const page = readFileSync(new URL('../../docs/decoding.md', import.meta.url), 'utf8');
+    const section = page.slice(page.indexOf('## Explain'), page.indexOf('## Batches'));
+    const [request, expected] = Array.from(section.matchAll(/```json\n(.*?)```/gs), ([, json]) =>
+      JSON.parse(json),
+    );
+    const { explain } = await recommend(request);
+    // Scores to three decimals: the rest differs between machines.
+    const rounded = (value: unknown) =>
+      JSON.parse(JSON.stringify(value), (_, inner) =>
+        typeof inner === 'number' ? Math.round(inner * 1e3) / 1e3 : inner,
+      );
+    expect(rounded(explain)).toEqual(rounded(expected));
   });
 
   it('keeps an answer diverse, with a typed shortfall', async () => {

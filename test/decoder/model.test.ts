@@ -65,6 +65,21 @@ describe('the manifest', () => {
   it.each([
     ['an unknown contract', { contract: 'seq2seq' }, 'contract'],
     ['a path instead of a file name', { files: { model: '../model.onnx' } }, 'files.model'],
+    ['a missing file', { contract: 'shared-context', files: { prefill: 'prefill.onnx' } }, 'files.step'],
+    ['a file that the contract has no use for', { files: { model: 'm.onnx', step: 's.onnx' } }, 'files.step'],
+    [
+      'an encoder-decoder that begins with nothing',
+      {
+        contract: 'encoder-decoder',
+        files: { encoder: 'e.onnx', decoder: 'd.onnx', decoderWithPast: 'p.onnx' },
+      },
+      'tokens.decoderStart',
+    ],
+    [
+      'a start for a model that has no decoder of its own',
+      { tokens: { levelOffsets: [2, 4], decoderStart: 0 } },
+      'tokens.decoderStart',
+    ],
     ['an unknown field', { tokenizer: {} }, 'model.json'],
     ['no codebooks', { sid: { codebookSizes: [] } }, 'sid.codebookSizes'],
     ['neither offsets nor tables', { tokens: { bos: 1 } }, 'tokens'],

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { historyTokens, type Model, openModel } from '../../../src/decoder/model.js';
+import { historyTokens } from '../../../src/decoder/history-tokens.js';
+import { type Model, openModel } from '../../../src/decoder/model.js';
 import { tokenOf } from '../../../src/kernels/index.js';
 
 const data = new URL('../../../examples/online-retail/data/', import.meta.url);

@@ -7,7 +7,10 @@ export interface BatcherOptions {
   queueLimit: number;
   /** How long the first request of a batch may wait for company that is likely to come. */
   maxWaitMs: number;
-  /** Rows, i.e. beams of all requests, that a batch of this model may have; one request always fits. */
+  /**
+   * Rows that a batch of this model may have: its requests times the widest beam, since a model may have to pad the
+   * others. One request always fits.
+   */
   maxRowsOf(model: string): number;
   hasIdleEngine(): boolean;
   /** @param onStart gets what takes a request out of the batch under way. */
@@ -124,14 +127,15 @@ export class Batcher {
     const [oldest] = this.#queue;
     const maxRows = this.#options.maxRowsOf(oldest.model);
     const requests: Waiting[] = [];
-    let rows = 0;
+    let widest = 0;
     for (const waiting of this.#queue) {
       if (waiting.model !== oldest.model) continue;
-      if (requests.length > 0 && rows + waiting.rows > maxRows) return { requests, isFull: true };
+      const rows = (requests.length + 1) * Math.max(widest, waiting.rows);
+      if (requests.length > 0 && rows > maxRows) return { requests, isFull: true };
       requests.push(waiting);
-      rows += waiting.rows;
+      widest = Math.max(widest, waiting.rows);
     }
-    return { requests, isFull: rows >= maxRows };
+    return { requests, isFull: requests.length * widest >= maxRows };
   }
 
   /** How long the batch should still wait for company. */

@@ -58,7 +58,7 @@ export const ConfigSchema = Type.Object(
       maximum: 65_536,
       default: 1_024,
       description:
-        'Most beams that decode together; lowered to what gains throughput here, measured at start.',
+        'Most rows (requests times the widest beam) that decode together; lowered to what gains throughput here, measured at start.',
     }),
     maxBatchWaitMs: Type.Number({
       minimum: 0,

@@ -94,6 +94,16 @@ describe('batching', () => {
     expect(engines.ids).toEqual([['first'], ['wide'], ['2', '3']]);
   });
 
+  it('counts every request as wide as the widest, which a model may have to pad it to', async () => {
+    const engines = new HeldEngines(1, { maxRowsOf: () => 60 });
+    void engines.ask('first');
+    for (const id of ['1', '2']) void engines.ask(id, { beamWidth: 2 });
+    for (const id of ['3', '4']) void engines.ask(id, { beamWidth: 20 });
+    engines.batches[0].end();
+    await sleep(0);
+    expect(engines.ids).toEqual([['first'], ['1', '2', '3']]);
+  });
+
   it('never mixes models, and lets none starve behind another', async () => {
     const engines = new HeldEngines(1);
     void engines.ask('first');

@@ -29,6 +29,7 @@ for (const name of names) {
 const fastest = models.get(names[0])!;
 
 await compareContracts();
+for (const items of [2, CONTEXT_ITEMS]) await comparePrefills(items);
 for (const name of names.slice(0, 2)) {
   for (const beamWidth of [1, 4, 50]) {
     for (const requests of [4, 16]) await compareBatch(name, requests, beamWidth);
@@ -63,6 +64,28 @@ async function compareContracts(): Promise<void> {
       stepsRatio: intervalOfMedian(steps(name).map((ms, round) => ms / steps(names[0])[round])),
     });
   }
+}
+
+/** Eight histories of equal length read in one run, against one after the other. */
+async function comparePrefills(items: number): Promise<void> {
+  const histories = Array.from({ length: 8 }, () => randomRequest(fastest, items, 1, random).history);
+  const togetherMs: number[] = [];
+  const singlesMs: number[] = [];
+  for (let round = -2; round < rounds; round++) {
+    const start = performance.now();
+    await fastest.prefill(histories);
+    const middle = performance.now();
+    for (const history of histories) await fastest.prefill([history]);
+    if (round < 0) continue;
+    togetherMs.push(middle - start);
+    singlesMs.push(performance.now() - middle);
+  }
+  report({
+    what: `reading 8 histories of ${items} items`,
+    togetherMs: median(togetherMs),
+    oneByOneMs: median(singlesMs),
+    speedup: intervalOfMedian(singlesMs.map((ms, round) => ms / togetherMs[round])),
+  });
 }
 
 /** Requests with 1 to 20 items of history in one batch, against one after the other. */

@@ -21,6 +21,7 @@ export OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1  # train.py sets its own
 "$PYTHON" sids.py
 "$PYTHON" train.py test
 "$PYTHON" export.py
+"$PYTHON" export_shared_context.py
 "$PYTHON" publish.py
 "$PYTHON" evaluate.py
 node check-onnx.mjs

@@ -2,8 +2,8 @@
 const MAX_RUN_TOKENS = 2048;
 
 /**
- * Reads histories together where they are equally long, so that none needs padding: eight of seven tokens take
- * less than half the time in one run (bench/model.ts), and the mask of a graph that has none doesn't matter.
+ * Reads histories together where they are equally long, so that none needs padding, nor the graph a mask. Short
+ * ones take less than half the time in one run, long ones nearly as long as one by one (bench/model.ts).
  * @param read reads rows of equal length, and returns what it made of each, in their order.
  */
 export async function inEqualLengths<Result>(

@@ -46,10 +46,10 @@ it('foresees purchases that it was not trained on far better than chance', async
     });
   }
   console.log(`${hits} of ${cases.length} targets among ${BEAM_WIDTH} beams, ${real} beams are items`);
-  const byChance = (BEAM_WIDTH / known.size) * cases.length;
-  expect(hits).toBeGreaterThan(10 * byChance);
+  // Ten items drawn by chance hold one target in 300, the ten most popular ones one in 28.
+  expect(hits).toBeGreaterThan(0.1 * cases.length);
   // Free beams of an untrained model are items once in 5,000 times.
-  expect(real).toBeGreaterThan(0.3 * cases.length * BEAM_WIDTH);
+  expect(real).toBeGreaterThan(0.9 * cases.length * BEAM_WIDTH);
 });
 
 /** Unconstrained beam search over one batch of histories. */

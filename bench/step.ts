@@ -1,5 +1,4 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
@@ -17,9 +16,12 @@ import {
 import { buildTrie, constraintSetFromLeaves, prepareExclusions } from '../src/static-trie/index.js';
 import { makeRows } from './static-trie/rows.js';
 import { logitPool, seededRandom } from './step/logits.js';
-import { buildNestedMap, nestedMapStep, nodesOfBeams } from './step/nested-map.js';
+import { describeMachine } from './step/machine.js';
+import { Neighbours } from './step/neighbours.js';
+import { boundedMapStep, buildNestedMap, nestedMapStep, nodesOfBeams } from './step/nested-map.js';
 import { Paths } from './step/paths.js';
-import { type Interval, intervalOfMedian, median } from './step/statistics.js';
+import { median } from './step/statistics.js';
+import { type Paired, paired, shown, timeUs } from './step/timing.js';
 
 /**
  * The decode step at the paper's size, beside the floor of every step: the logSumExp of the same logits. Every kernel
@@ -37,15 +39,6 @@ const VOCAB = 2048;
 const iterations = Number(values.iterations);
 const random = seededRandom(5);
 const results: Record<string, unknown>[] = [];
-
-interface Timed {
-  /** [levels] medians. */
-  levels: { stepUs: number; floorUs: number }[];
-  stepUs: number;
-  floorUs: number;
-  ratio: Interval;
-  constraintUs: Interval;
-}
 
 const one = chooseKernel(undefined, 1);
 const two = chooseKernel(undefined, 2);
@@ -70,23 +63,19 @@ for (const [requests, beamWidth] of [
 await compareSets();
 compareMixedSets();
 compareExclusions();
+await compareBusyNeighbours();
 await compareNestedMap();
 if (values.out !== undefined) {
   mkdirSync(dirname(values.out), { recursive: true });
-  const machine = `${cpus().length} x ${cpus()[0].model}`;
-  const head = {
-    machine,
-    kernel: one.stepName,
-    rows: trie.leafCount,
-    levels: LEVELS,
-    vocabSize: VOCAB,
-    iterations,
-  };
-  writeFileSync(values.out, `${JSON.stringify({ ...head, results }, null, 2)}\n`);
+  const parameters = { rows: trie.leafCount, levels: LEVELS, vocabSize: VOCAB, iterations };
+  writeFileSync(
+    values.out,
+    `${JSON.stringify({ ...describeMachine(one.stepName), ...parameters, results }, null, 2)}\n`,
+  );
 }
 
 /** Times floor and step by turns at each level, on logits that come round only after many others. */
-function measure(kernel: KernelChoice, constraints: readonly Constraint[], beamWidth: number): Timed {
+function measure(kernel: KernelChoice, constraints: readonly Constraint[], beamWidth: number): Paired {
   const paths = makePaths(kernel, constraints, beamWidth);
   paths.verify(kernel, LEVELS);
   const normalizers = new Float32Array(constraints.length * beamWidth);
@@ -99,29 +88,16 @@ function measure(kernel: KernelChoice, constraints: readonly Constraint[], beamW
       const rows = paths.load(turn, depth);
       const logits = paths.logits(turn).subarray(0, rows * VOCAB);
       const out = normalizers.subarray(0, rows);
-      floors[depth].push(timeUs(() => kernel.logSumExpRows!(logits, VOCAB, out)));
       const input = paths.input(depth, turn + 7);
-      steps[depth].push(timeUs(() => kernel.step(paths.batch, input)));
+      const runs = [
+        () => floors[depth].push(timeUs(() => kernel.logSumExpRows!(logits, VOCAB, out))),
+        () => steps[depth].push(timeUs(() => kernel.step(paths.batch, input))),
+      ];
+      // Who goes first finds other things in the caches than who follows.
+      for (const run of turn % 2 === 0 ? runs : runs.reverse()) run();
     }
   }
-  return summary(floors, steps);
-}
-
-/** Means over the levels, turn by turn, so that medians and their intervals are of whole decodes. */
-function summary(floors: number[][], steps: number[][]): Timed {
-  const meanOf = (times: number[][], turn: number) =>
-    times.reduce((sum, level) => sum + level[turn], 0) / times.length;
-  const turns = Array.from({ length: iterations }, (_, turn) => ({
-    floor: meanOf(floors, turn),
-    step: meanOf(steps, turn),
-  }));
-  return {
-    levels: steps.map((level, depth) => ({ stepUs: median(level), floorUs: median(floors[depth]) })),
-    stepUs: median(turns.map(({ step }) => step)),
-    floorUs: median(turns.map(({ floor }) => floor)),
-    ratio: intervalOfMedian(turns.map(({ step, floor }) => step / floor)),
-    constraintUs: intervalOfMedian(turns.map(({ step, floor }) => step - floor)),
-  };
+  return paired(steps, floors);
 }
 
 /** A set over the shared trie against a trie of its own, at every selectivity. */
@@ -163,34 +139,72 @@ function compareExclusions(): void {
   );
 }
 
-/** Two ways to constrain the same step, by turns. */
+/**
+ * Two threads against one while other processes keep cores busy: a thread that the system doesn't let run must not
+ * hold a step up.
+ */
+async function compareBusyNeighbours(): Promise<void> {
+  for (const busy of [0, 1, 2]) {
+    const neighbours = await Neighbours.start(busy);
+    try {
+      for (const [requests, beamWidth] of [
+        [2, 70],
+        [32, 50],
+      ] as const) {
+        const constraints = new Array<Constraint>(requests).fill(all);
+        const what = `two threads against one, B=${requests} M=${beamWidth}, ${busy} cores busy`;
+        const timed = compareSides(what, [two, one], [constraints, constraints], beamWidth);
+        console.log(`  p99 ${timed.leftP99Us.toFixed(1)} us, ${timed.rightP99Us.toFixed(1)} us`);
+      }
+    } finally {
+      await neighbours.stop();
+    }
+  }
+}
+
+/** Two ways to constrain the same step, by turns, on one thread. */
 function comparePaired(
   what: string,
   left: readonly Constraint[],
   right: readonly Constraint[],
   beamWidth: number,
 ): void {
-  const paths = [left, right].map((constraints) => {
-    const made = makePaths(one, constraints, beamWidth);
-    made.verify(one, LEVELS);
+  compareSides(what, [one, one], [left, right], beamWidth);
+}
+
+function compareSides(
+  what: string,
+  kernels: readonly KernelChoice[],
+  constraints: readonly (readonly Constraint[])[],
+  beamWidth: number,
+): Paired {
+  const paths = kernels.map((kernel, side) => {
+    const made = makePaths(kernel, constraints[side], beamWidth);
+    made.verify(kernel, LEVELS);
     return made;
   });
   const times = paths.map(() => Array.from({ length: LEVELS }, (): number[] => []));
   for (let depth = 0; depth < LEVELS; depth++) {
     for (let turn = 0; turn < iterations; turn++) {
-      paths.forEach((made, side) => {
+      // Who goes first finds other things in the caches than who follows.
+      for (const side of turn % 2 === 0 ? [0, 1] : [1, 0]) {
+        const made = paths[side];
         made.load(turn, depth);
         const input = made.input(depth, turn + side * 7);
-        times[side][depth].push(timeUs(() => one.step(made.batch, input)));
-      });
+        times[side][depth].push(timeUs(() => kernels[side].step(made.batch, input)));
+      }
     }
   }
-  const { stepUs, floorUs, ratio } = summary(times[1], times[0]);
-  results.push({ what, leftUs: stepUs, rightUs: floorUs, ratio });
-  console.log(`${what}: ${stepUs.toFixed(1)} us, ${floorUs.toFixed(1)} us, ${shown(ratio)}x`);
+  const timed = paired(times[0], times[1]);
+  results.push({ what, ...timed });
+  console.log(`${what}: ${shown(timed.leftUs, 1)} us, ${shown(timed.rightUs, 1)} us, ${shown(timed.ratio)}x`);
+  return timed;
 }
 
-/** The CPU trie of nested maps at a million SIDs, given the normalizers, so that only its walk and sort count. */
+/**
+ * The CPU trie of nested maps at a million SIDs. The maps are given the normalizers and the beams' nodes, so that only
+ * their walk and sort count; the kernels' times are of whole steps.
+ */
 async function compareNestedMap(): Promise<void> {
   const rowCount = Math.min(1_000_000, Number(values.rows));
   const rows = uniformRows(rowCount);
@@ -199,43 +213,50 @@ async function compareNestedMap(): Promise<void> {
   const constraints = new Array<Constraint>(2).fill({ trie: built.trie, live: null, dead: null });
   const paths = makePaths(one, constraints, 70);
   const js = createJsKernel();
-  const times = { map: 0, native: 0, js: 0 };
+  const { batch } = paths;
+  const times = { sortedMaps: 0, boundedMaps: 0, native: 0, js: 0 };
   for (let depth = 0; depth < LEVELS; depth++) {
-    const turns: Record<keyof typeof times, number[]> = { map: [], native: [], js: [] };
-    for (let turn = 0; turn < 15; turn++) {
+    const turns: Record<keyof typeof times, number[]> = {
+      sortedMaps: [],
+      boundedMaps: [],
+      native: [],
+      js: [],
+    };
+    for (let turn = 0; turn < 31; turn++) {
       paths.load(turn, depth);
       const input = paths.input(depth, turn);
-      turns.native.push(timeUs(() => one.step(paths.batch, input)));
-      const expected = Array.from(paths.batch.codes.subarray(0, paths.batch.counts[0]));
-      const { beamCounts, scores, normalizers } = paths.batch;
-      let found: number[] = [];
-      turns.map.push(
-        timeUs(() => {
-          let first = 0;
-          beamCounts.forEach((count, request) => {
-            const nodes = nodesOfBeams(root, paths.batch, first, count, depth);
-            const kept = nestedMapStep(
-              nodes,
-              Array.from(scores.subarray(first, first + count)),
-              normalizers.subarray(first),
-              (input.logits as Float32Array).subarray(first * VOCAB),
-              VOCAB,
-              70,
-            );
-            if (request === 0) found = kept.map(({ code }) => code);
-            first += count;
-          });
-        }),
-      );
-      if (String(found) !== String(expected)) throw new Error(`the nested maps differ at step ${depth}`);
-      turns.js.push(timeUs(() => js.step(paths.batch, input)));
+      turns.native.push(timeUs(() => one.step(batch, input)));
+      const expected = Array.from(batch.codes.subarray(0, batch.counts[0]));
+      const firsts = Array.from(batch.firstRows.subarray(0, 2));
+      const asked = firsts.map((first, request) => ({
+        nodes: nodesOfBeams(root, batch, first, batch.beamCounts[request], depth),
+        scores: Array.from(batch.scores.subarray(first, first + batch.beamCounts[request])),
+        normalizers: batch.normalizers.subarray(first),
+        logits: (input.logits as Float32Array).subarray(first * VOCAB),
+      }));
+      for (const [name, mapStep] of [
+        ['sortedMaps', nestedMapStep],
+        ['boundedMaps', boundedMapStep],
+      ] as const) {
+        let found: number[][] = [];
+        const run = () => {
+          found = asked.map(({ nodes, scores, normalizers, logits }) =>
+            mapStep(nodes, scores, normalizers, logits, VOCAB, 70).map(({ code }) => code),
+          );
+        };
+        turns[name].push(timeUs(run));
+        if (String(found[0]) !== String(expected)) throw new Error(`${name} differ at step ${depth}`);
+      }
+      turns.js.push(timeUs(() => js.step(batch, input)));
     }
-    for (const name of ['map', 'native', 'js'] as const) times[name] += median(turns[name]) / LEVELS;
+    for (const name of Object.keys(times) as (keyof typeof times)[])
+      times[name] += median(turns[name]) / LEVELS;
   }
-  const ratio = times.map / times.native;
-  results.push({ what: 'nested maps at 1M', ...times, ratio });
+  const ratio = times.sortedMaps / times.native;
+  const boundedRatio = times.boundedMaps / times.native;
+  results.push({ what: 'nested maps at 1M', ...times, ratio, boundedRatio });
   console.log(
-    `nested maps ${times.map.toFixed(0)} us, js kernel ${times.js.toFixed(0)} us, native ${times.native.toFixed(1)} us: ${ratio.toFixed(0)}x`,
+    `nested maps ${times.sortedMaps.toFixed(0)} us (with a bound ${times.boundedMaps.toFixed(0)} us), js kernel ${times.js.toFixed(0)} us, native ${times.native.toFixed(1)} us: ${ratio.toFixed(0)}x (${boundedRatio.toFixed(1)}x)`,
   );
 }
 
@@ -275,20 +296,11 @@ async function dedicatedTrie(leafBits: Uint32Array): Promise<TrieArrays> {
   return built.trie;
 }
 
-function report(what: string, timed: Timed): void {
-  results.push({ what, ...timed });
-  const { stepUs, floorUs, ratio, constraintUs } = timed;
+function report(what: string, timed: Paired): void {
+  const { leftUs: stepUs, rightUs: floorUs, ratio, differenceUs: constraintUs } = timed;
+  const levels = timed.levels.map(({ leftUs, rightUs }) => ({ stepUs: leftUs, floorUs: rightUs }));
+  results.push({ what, stepUs, floorUs, ratio, constraintUs, stepP99Us: timed.leftP99Us, levels });
   console.log(
-    `${what}: step ${stepUs.toFixed(1)} us, floor ${floorUs.toFixed(1)} us, ${shown(ratio)}x, constraint ${shown(constraintUs)} us`,
+    `${what}: step ${shown(stepUs, 1)} us, floor ${shown(floorUs, 1)} us, ${shown(ratio)}x, constraint ${shown(constraintUs, 1)} us`,
   );
-}
-
-function shown({ median: middle, low, high }: Interval): string {
-  return `${middle.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`;
-}
-
-function timeUs(run: () => void): number {
-  const start = process.hrtime.bigint();
-  run();
-  return Number(process.hrtime.bigint() - start) / 1000;
 }

@@ -45,6 +45,35 @@ export function nestedMapStep(
       candidates.push({ score: Math.fround(scores[beam] + logProb), beam, code });
     }
   });
+  return best(candidates, beamWidth);
+}
+
+/** The same with a bound: only what can still win is kept, and sorted out at four times the beam width. */
+export function boundedMapStep(
+  nodes: readonly MapNode[],
+  scores: readonly number[],
+  normalizers: Float32Array,
+  logits: Float32Array,
+  vocabSize: number,
+  beamWidth: number,
+): Candidate[] {
+  let candidates: Candidate[] = [];
+  let bound = Number.NEGATIVE_INFINITY;
+  nodes.forEach((node, beam) => {
+    const start = beam * vocabSize;
+    for (const code of node.children.keys()) {
+      const score = Math.fround(scores[beam] + Math.fround(logits[start + code] - normalizers[beam]));
+      if (score < bound) continue;
+      candidates.push({ score, beam, code });
+      if (candidates.length < 4 * beamWidth) continue;
+      candidates = best(candidates, beamWidth);
+      bound = candidates[beamWidth - 1].score;
+    }
+  });
+  return best(candidates, beamWidth);
+}
+
+function best(candidates: Candidate[], beamWidth: number): Candidate[] {
   candidates.sort((a, b) => b.score - a.score || a.beam - b.beam || a.code - b.code);
   return candidates.slice(0, beamWidth);
 }

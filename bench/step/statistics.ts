@@ -10,6 +10,12 @@ export function median(values: readonly number[]): number {
   return sorted[sorted.length >>> 1];
 }
 
+/** @param fraction 0.99 for the 99th percentile */
+export function quantile(values: readonly number[], fraction: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))];
+}
+
 const RESAMPLES = 1000;
 
 /** By bootstrap: the medians of as many values drawn with replacement. */

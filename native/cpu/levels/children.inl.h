@@ -105,14 +105,17 @@ inline uint32_t root_node(const RootIndex &roots, uint32_t code) {
   return roots.ranks[code / 64] + static_cast<uint32_t>(__builtin_popcountll(roots.mask[code / 64] & low_bits(code % 64)));
 }
 
-// The level-0 node [lo, hi), or UINT32_MAX where there is none.
+// The level-0 node [lo, hi), or UINT32_MAX where there is none. Searched for among starts that the cache holds: the
+// leaf's row would name its code at once, but comes from memory.
 inline uint32_t find_root_node(const Reach &reach, uint32_t lo, uint32_t hi) {
-  const esp_trie_arrays &trie = *reach.trie;
-  const uint32_t code = code_of(trie.rows, trie.is_wide, static_cast<uint64_t>(lo) * trie.level_count);
-  if (code >= trie.codebook_sizes[0] || !is_set(reach.roots.mask, code)) return UINT32_MAX;
-  const uint32_t node = root_node(reach.roots, code);
-  const uint32_t *starts = trie.top_levels[0].leaf_start;
-  return starts[node] == lo && starts[node + 1] == hi ? node : UINT32_MAX;
+  const esp_top_level &level = reach.trie->top_levels[0];
+  uint32_t node = 0;
+  for (uint32_t left = level.node_count; left > 1;) {
+    const uint32_t half = left / 2;
+    node += level.leaf_start[node + half] <= lo ? half : 0;
+    left -= half;
+  }
+  return level.leaf_start[node] == lo && level.leaf_start[node + 1] == hi ? node : UINT32_MAX;
 }
 
 // Calls visit(code, lo, hi) for each live child of the root.

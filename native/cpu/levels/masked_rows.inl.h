@@ -24,7 +24,6 @@ struct MaskedRows : StepView {
     const size_t at = size_t{mask} * word_count;
     fetch_lines(trie.mask_bits + at, trie.mask_bits + at + word_count);
     if (reach.node_bits == nullptr) return;
-    fetch_lines(trie.mask_ranks + at, trie.mask_ranks + at + word_count);
     const uint32_t *first_child = trie.top_levels[0].first_child + parent;
     fetch_lines(reach.node_bits + first_child[0] / 64, reach.node_bits + first_child[1] / 64 + 1);
   }
@@ -43,12 +42,12 @@ struct MaskedRows : StepView {
     if (reach.node_bits == nullptr) {
       memcpy(mask, children, word_count * sizeof(uint64_t));
     } else {
-      const uint32_t *ranks = trie.mask_ranks + at;
       const uint64_t words = (uint64_t{trie.top_levels[1].node_count} + 63) / 64;
+      uint64_t node = first;
       for (uint32_t word = 0; word < word_count; word++) {
-        const uint64_t node = uint64_t{first} + ranks[word];
-        // A damaged trie's ranks may lead anywhere.
+        // A damaged trie's masks may have more children than there are nodes.
         mask[word] = node / 64 < words ? scatter_bits(bits_at(reach.node_bits, words, node), children[word]) : 0;
+        node += static_cast<uint64_t>(__builtin_popcountll(children[word]));
       }
     }
     if (code_count % 64 != 0) mask[word_count - 1] &= low_bits(code_count % 64);

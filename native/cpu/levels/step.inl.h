@@ -7,34 +7,34 @@
 namespace espalier {
 namespace {
 
-// While one beam's logits are summed, what beams so far behind it need comes from memory.
+// While one beam's logits are summed, the mask of the beam so far behind it comes from memory.
 constexpr uint32_t kBeamsAhead = 4;
 
 struct Step : MaskedRows {
   using MaskedRows::MaskedRows;
 
-  // Fetches what shows a beam's node: at depth 1 what enter() reads, below what the second half does.
-  void fetch_node(uint32_t beam) const {
-    if (task.depth == 0) return;
-    const uint64_t lo = task.node_lo[beam];
-    const uint64_t hi = task.depth == 1 ? lo + 1 : task.node_hi[beam];
-    const size_t row_bytes = trie.level_count * (trie.is_wide ? size_t{4} : size_t{2});
-    const char *rows = static_cast<const char *>(trie.rows);
-    fetch_lines(rows + lo * row_bytes, rows + hi * row_bytes);
-    if (task.depth == 1) return;
-    if (reach.leaf_bits != nullptr) fetch_lines(reach.leaf_bits + lo / 64, reach.leaf_bits + (hi + 63) / 64);
-    else if (hi - lo == 1) return;
-    fetch_lines(trie.new_prefix[task.depth] + lo / 64, trie.new_prefix[task.depth] + (hi + 63) / 64);
-  }
-
-  // Finds a beam among the explicit nodes. @return false where it is none
+  // Finds a beam among the explicit nodes, and fetches what will be read of it. @return false where it is no node
   bool enter(uint32_t beam) const {
     if (task.depth == 0) return task.node_lo[beam] == 0 && task.node_hi[beam] == trie.leaf_count;
-    if (task.depth > 1) return true;
+    if (task.depth > 1) {
+      fetch_deep(beam);
+      return true;
+    }
     scratch.parents[beam] = find_root_node(reach, task.node_lo[beam], task.node_hi[beam]);
     if (scratch.parents[beam] == UINT32_MAX) return false;
     fetch_mask(beam);
     return true;
+  }
+
+  void fetch_deep(uint32_t beam) const {
+    const uint64_t lo = task.node_lo[beam];
+    const uint64_t hi = task.node_hi[beam];
+    const size_t row_bytes = trie.level_count * (trie.is_wide ? size_t{4} : size_t{2});
+    const char *rows = static_cast<const char *>(trie.rows);
+    fetch_lines(rows + lo * row_bytes, rows + hi * row_bytes);
+    if (reach.leaf_bits != nullptr) fetch_lines(reach.leaf_bits + lo / 64, reach.leaf_bits + (hi + 63) / 64);
+    else if (hi - lo == 1) return;
+    fetch_lines(trie.new_prefix[task.depth] + lo / 64, trie.new_prefix[task.depth] + (hi + 63) / 64);
   }
 
   // One beam's normalizer, and where it has a mask its groups' maxima.
@@ -218,10 +218,9 @@ struct Step : MaskedRows {
 // Beams [from, to), as in a pipeline; false where one is no node of the trie.
 inline bool prepare_beams(const StepTask &task, const StepScratch &scratch, uint32_t from, uint32_t to) {
   const Step step(task, scratch);
-  for (uint32_t beam = from; beam < to + 2 * kBeamsAhead; beam++) {
-    if (beam < to) step.fetch_node(beam);
-    if (beam >= from + kBeamsAhead && beam - kBeamsAhead < to && !step.enter(beam - kBeamsAhead)) return false;
-    if (beam >= from + 2 * kBeamsAhead) step.sum(beam - 2 * kBeamsAhead);
+  for (uint32_t beam = from; beam < to + kBeamsAhead; beam++) {
+    if (beam < to && !step.enter(beam)) return false;
+    if (beam >= from + kBeamsAhead) step.sum(beam - kBeamsAhead);
   }
   return true;
 }

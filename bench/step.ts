@@ -39,6 +39,7 @@ const VOCAB = 2048;
 const iterations = Number(values.iterations);
 const random = seededRandom(5);
 const results: Record<string, unknown>[] = [];
+let reads = 0;
 
 const one = chooseKernel(undefined, 1);
 const two = chooseKernel(undefined, 2);
@@ -86,12 +87,17 @@ function measure(kernel: KernelChoice, constraints: readonly Constraint[], beamW
     steps.push([]);
     for (let turn = 0; turn < iterations; turn++) {
       const rows = paths.load(turn, depth);
-      const logits = paths.logits(turn).subarray(0, rows * VOCAB);
       const out = normalizers.subarray(0, rows);
-      const input = paths.input(depth, turn + 7);
+      // Buffers go round: whoever runs finds logits that were read equally long ago.
       const runs = [
-        () => floors[depth].push(timeUs(() => kernel.logSumExpRows!(logits, VOCAB, out))),
-        () => steps[depth].push(timeUs(() => kernel.step(paths.batch, input))),
+        () => {
+          const logits = paths.logits(reads++).subarray(0, rows * VOCAB);
+          floors[depth].push(timeUs(() => kernel.logSumExpRows!(logits, VOCAB, out)));
+        },
+        () => {
+          const input = paths.input(depth, reads++);
+          steps[depth].push(timeUs(() => kernel.step(paths.batch, input)));
+        },
       ];
       // Who goes first finds other things in the caches than who follows.
       for (const run of turn % 2 === 0 ? runs : runs.reverse()) run();
@@ -190,7 +196,7 @@ function compareSides(
       for (const side of turn % 2 === 0 ? [0, 1] : [1, 0]) {
         const made = paths[side];
         made.load(turn, depth);
-        const input = made.input(depth, turn + side * 7);
+        const input = made.input(depth, reads++);
         times[side][depth].push(timeUs(() => kernels[side].step(made.batch, input)));
       }
     }

@@ -149,6 +149,15 @@ describe.each([createJsKernel(), ...nativeKernels])('the step of $stepName', (on
     },
   );
 
+  it('keeps children whose score is too low for a float, behind all others', () => {
+    const logits = Float32Array.of(0, -3.4e38, -1);
+    const some = runStep({ scores: [-3.4e38], logits }, 3);
+    expect(Array.from(some.codes.subarray(0, some.counts[0]))).toEqual([0, 2, 1]);
+    expect(some.childScores[2]).toBe(Number.NEGATIVE_INFINITY);
+    const none = runStep({ scores: [-3.4e38], logits: new Float32Array(3).fill(-3.4e38) }, 2);
+    expect(none.counts[0]).toBe(2);
+  });
+
   it('sees a bad logit among children that do not exist', () => {
     const gone = Number.NEGATIVE_INFINITY;
     const batch = runStep({ logits: Float32Array.of(gone, Number.NaN, gone) }, 3);

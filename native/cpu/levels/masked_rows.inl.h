@@ -122,19 +122,19 @@ struct MaskedRows : StepView {
     const uint32_t groups = is_fine ? word_count * kLanes : kLanes;
     const Lanes dead = splat(kNegativeInfinity);
     uint32_t count = 0;
-    uint32_t live_count = 0;
+    uint32_t finite_count = 0;
     for (uint32_t beam = 0; beam < task.beam_count; beam++) {
       if (!is_masked(beam)) continue;
       const float *maxima = is_fine ? maxima_of(beam) : row_maxima_of(beam);
       for (uint32_t group = 0; group < groups; group += kLanes, count += kLanes) {
         const Lanes lanes = load(maxima + group);
-        const uint32_t live = above(lanes, dead);
-        live_count += static_cast<uint32_t>(__builtin_popcount(live));
-        // A row of only -infinity has no score at all.
-        store(scratch.group_scores + count, max_where(static_cast<uint16_t>(live), dead, scores(lanes, beam)));
+        // A row of only -infinity has no score at all, and a finite logit's score may be too low for a float.
+        const Lanes found = max_where(static_cast<uint16_t>(above(lanes, dead)), dead, scores(lanes, beam));
+        finite_count += static_cast<uint32_t>(__builtin_popcount(above(found, dead)));
+        store(scratch.group_scores + count, found);
       }
     }
-    if (live_count < task.beam_width) return kNegativeInfinity;
+    if (finite_count < task.beam_width) return kNegativeInfinity;
     for (uint32_t group = 0; group < count; group++) scratch.group_keys[group] = order_key(scratch.group_scores[group]);
     // The exact one would cost twice as many passes, and save few candidates.
     return score_of(key_of_rank(scratch.group_keys, count, task.beam_width, task.beam_width / 8, kDeadKey));

@@ -186,7 +186,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
             expect(Array.from(batch.nodeLo)).toEqual(Array.from(reference.nodeLo));
           }
         }),
-        seeded(`native step, ${name}`, 150),
+        seeded(`native step, ${name}`, 90),
       );
     },
   );

@@ -61,9 +61,8 @@ it('scans narrowed columns to what the CEL library says', () => {
     }
   }
   expect(leaves.get('range of Float64Array')).toBeGreaterThan(3);
-  // Dictionaries of more than 65,536 entries take too many items here; test/kernels/scan.test.ts has them.
-  for (const type of ['Uint8Array', 'Uint16Array'])
-    expect(leaves.get(`anyFlag of ${type}`)).toBeGreaterThan(0);
+  // Larger dictionaries come by chance, or take too many items; test/kernels/scan.test.ts has them.
+  expect(leaves.get('anyFlag of Uint8Array')).toBeGreaterThan(0);
 });
 
 function randomRule(writer: RuleWriter, random: Random): string {

@@ -151,11 +151,38 @@ void visit_top(const Reach &reach, uint32_t node, Visit &&visit) {
   }
 }
 
+// Nodes of so few leaves have their rows in a line or two, and are read without the bits of their prefixes, which lie
+// elsewhere in memory.
+constexpr uint32_t kFewLeaves = 16;
+
+inline bool has_few_leaves(uint32_t lo, uint32_t hi) { return hi - lo <= kFewLeaves; }
+
+// The same of a node [lo, hi) of few leaves at depth 2 or below: a child begins where the code changes.
+template <class Code, class Visit>
+void visit_few(const Reach &reach, uint32_t depth, uint32_t lo, uint32_t hi, Visit &&visit) {
+  const esp_trie_arrays &trie = *reach.trie;
+  const Code *codes = static_cast<const Code *>(trie.rows) + depth;
+  const auto code_at_leaf = [&](uint32_t leaf) { return codes[size_t{leaf} * trie.level_count]; };
+  for (uint32_t from = lo; from < hi;) {
+    const Code code = code_at_leaf(from);
+    uint32_t end = from + 1;
+    while (end < hi && code_at_leaf(end) == code) end++;
+    const bool is_live = reach.leaf_bits == nullptr || next_bit(reach.leaf_bits, from, end) < end;
+    if (is_live && survives(reach, from, end)) visit(uint32_t{code}, from, end);
+    from = end;
+  }
+}
+
 // The same of a node [lo, hi) at depth 2 or below. With a set, from live leaf to live leaf: children without one are
 // never looked at, which is what keeps rare sets fast.
 template <class Visit>
 void visit_deep(const Reach &reach, uint32_t depth, uint32_t lo, uint32_t hi, Visit &&visit) {
   const esp_trie_arrays &trie = *reach.trie;
+  if (has_few_leaves(lo, hi)) {
+    if (trie.is_wide) visit_few<uint32_t>(reach, depth, lo, hi, visit);
+    else visit_few<uint16_t>(reach, depth, lo, hi, visit);
+    return;
+  }
   const uint64_t *starts = trie.new_prefix[depth];
   const auto code_at_leaf = [&](uint32_t leaf) {
     return code_of(trie.rows, trie.is_wide, static_cast<uint64_t>(leaf) * trie.level_count + depth);

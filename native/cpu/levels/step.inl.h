@@ -33,7 +33,7 @@ struct Step : MaskedRows {
     const char *rows = static_cast<const char *>(trie.rows);
     fetch_lines(rows + lo * row_bytes, rows + hi * row_bytes);
     if (reach.leaf_bits != nullptr) fetch_lines(reach.leaf_bits + lo / 64, reach.leaf_bits + (hi + 63) / 64);
-    else if (hi - lo == 1) return;
+    if (has_few_leaves(static_cast<uint32_t>(lo), static_cast<uint32_t>(hi))) return;
     fetch_lines(trie.new_prefix[task.depth] + lo / 64, trie.new_prefix[task.depth] + (hi + 63) / 64);
   }
 

@@ -16,25 +16,29 @@ struct Step : MaskedRows {
   // Finds a beam among the explicit nodes, and fetches what will be read of it. @return false where it is no node
   bool enter(uint32_t beam) const {
     if (task.depth == 0) return task.node_lo[beam] == 0 && task.node_hi[beam] == trie.leaf_count;
-    if (task.depth > 1) {
-      fetch_deep(beam);
-      return true;
-    }
+    if (task.depth > 1) return true;
     scratch.parents[beam] = find_root_node(reach, task.node_lo[beam], task.node_hi[beam]);
     if (scratch.parents[beam] == UINT32_MAX) return false;
     fetch_mask(beam);
     return true;
   }
 
-  void fetch_deep(uint32_t beam) const {
-    const uint64_t lo = task.node_lo[beam];
-    const uint64_t hi = task.node_hi[beam];
+  // Reads what the children of all beams will be read from, so that it comes from memory for all of them at once. Loads
+  // and not prefetches, which are dropped where the address isn't in the TLB.
+  void bring_deep() const {
     const size_t row_bytes = trie.level_count * (trie.is_wide ? size_t{4} : size_t{2});
     const char *rows = static_cast<const char *>(trie.rows);
-    fetch_lines(rows + lo * row_bytes, rows + hi * row_bytes);
-    if (reach.leaf_bits != nullptr) fetch_lines(reach.leaf_bits + lo / 64, reach.leaf_bits + (hi + 63) / 64);
-    if (has_few_leaves(static_cast<uint32_t>(lo), static_cast<uint32_t>(hi))) return;
-    fetch_lines(trie.new_prefix[task.depth] + lo / 64, trie.new_prefix[task.depth] + (hi + 63) / 64);
+    const uint64_t *starts = trie.new_prefix[task.depth];
+    uint64_t touched = 0;
+    for (uint32_t beam = 0; beam < task.beam_count; beam++) {
+      const size_t lo = task.node_lo[beam];
+      const size_t last = task.node_hi[beam] - size_t{1};
+      touched += static_cast<uint8_t>(rows[lo * row_bytes]) + static_cast<uint8_t>(rows[last * row_bytes]);
+      if (reach.leaf_bits != nullptr) touched += reach.leaf_bits[lo / 64];
+      if (!has_few_leaves(task.node_lo[beam], task.node_hi[beam])) touched += starts[lo / 64];
+    }
+    // Nobody wants the sum, but the compiler must not know.
+    __asm__ __volatile__("" ::"r"(touched));
   }
 
   // One beam's normalizer, and where it has a mask its groups' maxima.
@@ -163,6 +167,7 @@ struct Step : MaskedRows {
       }
       if (task.depth < 2) best.raise_bound(bound());
     }
+    if (task.depth > 1) bring_deep();
     if (task.depth > 1 && task.normalize != ESP_LIVE) {
       if (!(trie.is_wide ? offer_deep<uint32_t>(best) : offer_deep<uint16_t>(best))) return StepOutcome::kBadTrie;
     } else {

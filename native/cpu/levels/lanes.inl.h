@@ -296,15 +296,11 @@ inline void prefetch(const void *address) { __builtin_prefetch(address); }
 
 #endif
 
-// Fetches the cache lines of [from, to); of many, the first ones.
-inline void fetch_lines(const void *from, const void *to) {
-  constexpr uintptr_t kLine = 64;
-  constexpr uintptr_t kMost = 16;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(from) & ~(kLine - 1);
-  const uintptr_t end = reinterpret_cast<uintptr_t>(to);
-  const uintptr_t last = end - begin < kMost * kLine ? end : begin + kMost * kLine;
-  for (uintptr_t line = begin; line < last; line += kLine) prefetch(reinterpret_cast<const void *>(line));
-}
+// 64-bit words of a cache line.
+constexpr uint32_t kLineWords = 8;
+
+// Makes the compiler keep loads that are made for the cache's sake.
+inline void keep(uint64_t touched) { __asm__ __volatile__("" ::"r"(touched)); }
 
 }  // namespace
 }  // namespace espalier

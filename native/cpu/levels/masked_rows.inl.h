@@ -16,16 +16,20 @@ struct MaskedRows : StepView {
   float *maxima_of(uint32_t beam) const { return scratch.group_maxima + size_t{beam} * word_count * kLanes; }
   float *row_maxima_of(uint32_t beam) const { return scratch.row_maxima + size_t{beam} * kLanes; }
 
-  // What fill_mask will read of a beam at depth 1.
-  void fetch_mask(uint32_t beam) const {
+  // Reads of a beam at depth 1 what fill_mask will. @return what must not be optimized away
+  uint64_t bring_mask(uint32_t beam) const {
     const uint32_t parent = scratch.parents[beam];
     const uint32_t mask = reach.roots.mask_of_node[parent];
-    if (mask == kNoMask) return;
-    const size_t at = size_t{mask} * word_count;
-    fetch_lines(trie.mask_bits + at, trie.mask_bits + at + word_count);
-    if (reach.node_bits == nullptr) return;
+    if (mask == kNoMask) return 0;
+    uint64_t touched = 0;
+    const uint64_t *bits = trie.mask_bits + size_t{mask} * word_count;
+    for (uint32_t word = 0; word < word_count; word += kLineWords) touched += bits[word];
+    if (reach.node_bits == nullptr) return touched;
     const uint32_t *first_child = trie.top_levels[0].first_child + parent;
-    fetch_lines(reach.node_bits + first_child[0] / 64, reach.node_bits + first_child[1] / 64 + 1);
+    const uint64_t words = (uint64_t{trie.top_levels[1].node_count} + 63) / 64;
+    const uint64_t end = first_child[1] / 64 < words ? first_child[1] / 64 : words - 1;
+    for (uint64_t word = first_child[0] / 64; word <= end; word += kLineWords) touched += reach.node_bits[word];
+    return touched;
   }
 
   void fill_mask(uint32_t beam) const {

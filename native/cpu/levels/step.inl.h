@@ -1,5 +1,5 @@
-// One request's decode step: normalizers and maxima of all beams first, then the best of their children. What a beam
-// leads to lies anywhere in gigabytes, so that all of it is fetched well before it is read.
+// One request's decode step: normalizers and maxima of all beams first, then the best of their children. What beams
+// lead to lies anywhere in gigabytes, so that all of it is brought at once before any is read in earnest.
 #pragma once
 
 #include "masked_rows.inl.h"
@@ -7,19 +7,21 @@
 namespace espalier {
 namespace {
 
-// While one beam's logits are summed, the mask of the beam so far behind it comes from memory.
-constexpr uint32_t kBeamsAhead = 4;
-
 struct Step : MaskedRows {
   using MaskedRows::MaskedRows;
 
-  // Finds a beam among the explicit nodes, and fetches what will be read of it. @return false where it is no node
-  bool enter(uint32_t beam) const {
-    if (task.depth == 0) return task.node_lo[beam] == 0 && task.node_hi[beam] == trie.leaf_count;
-    if (task.depth > 1) return true;
-    scratch.parents[beam] = find_root_node(reach, task.node_lo[beam], task.node_hi[beam]);
-    if (scratch.parents[beam] == UINT32_MAX) return false;
-    fetch_mask(beam);
+  // Finds beams [from, to) among the explicit nodes. @return false where one is no node
+  bool enter(uint32_t from, uint32_t to) const {
+    uint64_t touched = 0;
+    for (uint32_t beam = from; beam < to && task.depth < 2; beam++) {
+      const uint32_t lo = task.node_lo[beam];
+      const uint32_t hi = task.node_hi[beam];
+      if (task.depth == 0) return lo == 0 && hi == trie.leaf_count;
+      scratch.parents[beam] = find_root_node(reach, lo, hi);
+      if (scratch.parents[beam] == UINT32_MAX) return false;
+      touched += bring_mask(beam);
+    }
+    keep(touched);
     return true;
   }
 
@@ -37,8 +39,7 @@ struct Step : MaskedRows {
       if (reach.leaf_bits != nullptr) touched += reach.leaf_bits[lo / 64];
       if (!has_few_leaves(task.node_lo[beam], task.node_hi[beam])) touched += starts[lo / 64];
     }
-    // Nobody wants the sum, but the compiler must not know.
-    __asm__ __volatile__("" ::"r"(touched));
+    keep(touched);
   }
 
   // One beam's normalizer, and where it has a mask its groups' maxima.
@@ -208,7 +209,6 @@ struct Step : MaskedRows {
       if (task.out_hi[child] != 0) continue;
       task.out_lo[child] = node_of(task.out_parents[child], task.out_codes[child]);
       if (task.out_lo[child] >= level.node_count) return false;
-      prefetch(level.leaf_start + task.out_lo[child]);
     }
     for (uint32_t child = 0; child < count; child++) {
       if (task.out_hi[child] != 0) continue;
@@ -220,13 +220,11 @@ struct Step : MaskedRows {
   }
 };
 
-// Beams [from, to), as in a pipeline; false where one is no node of the trie.
+// Beams [from, to); false where one is no node of the trie.
 inline bool prepare_beams(const StepTask &task, const StepScratch &scratch, uint32_t from, uint32_t to) {
   const Step step(task, scratch);
-  for (uint32_t beam = from; beam < to + kBeamsAhead; beam++) {
-    if (beam < to && !step.enter(beam)) return false;
-    if (beam >= from + kBeamsAhead) step.sum(beam - kBeamsAhead);
-  }
+  if (!step.enter(from, to)) return false;
+  for (uint32_t beam = from; beam < to; beam++) step.sum(beam);
   return true;
 }
 

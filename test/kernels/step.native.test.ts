@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   type Constraint,
   jsStep,
+  type Kernel,
   type LevelTokens,
   type Logits,
   normalizations,
@@ -14,6 +15,7 @@ import {
 } from '../../src/kernels/index.js';
 import {
   buildStaticTrie,
+  buildTrie,
   constraintSetFromItems,
   MAX_CODEBOOK_SIZE,
   prepareExclusions,
@@ -120,6 +122,54 @@ function checkNormalizers(found: Float32Array, expected: Float32Array, count: nu
   }
 }
 
+/** Decodes with both kernels, step by step, and compares all that they find. */
+function compareSteps(
+  random: Random,
+  step: Kernel['step'],
+  codebookSizes: readonly number[],
+  requests: readonly StepRequest[],
+  widthOf: () => number,
+): void {
+  const requestCount = requests.length;
+  const batch = new StepBatch(requestCount, requestCount * 1024);
+  const reference = new StepBatch(requestCount, requestCount * 1024);
+  batch.begin(requests);
+  reference.begin(requests);
+  for (let depth = 0; depth < codebookSizes.length; depth++) {
+    const { tokens, vocabSize } = randomTokens(random, codebookSizes[depth]);
+    const beams = batch.beamCounts.reduce((sum, count) => sum + count, 0);
+    if (beams === 0) break;
+    const gaps = random.below(3);
+    let row = 0;
+    batch.beamCounts.forEach((count, request) => {
+      batch.firstRows[request] = reference.firstRows[request] = row;
+      row += count + gaps;
+    });
+    const input: StepInput = {
+      depth,
+      logits: randomLogits(random, row, vocabSize),
+      vocabSize,
+      tokens,
+    };
+    step(batch, input);
+    jsStep(reference, input);
+    expect(results(batch).map(({ bad }) => bad)).toEqual(results(reference).map(({ bad }) => bad));
+    let beam = 0;
+    batch.beamCounts.forEach((count, request) => {
+      if (batch.badBeams[request] === -1) {
+        checkNormalizers(batch.normalizers.subarray(beam), reference.normalizers.subarray(beam), count);
+      }
+      beam += count;
+    });
+    jsStep(reference, input, batch.normalizers);
+    expect(results(batch)).toEqual(results(reference));
+    const widths = requests.map(widthOf);
+    batch.advance((request) => widths[request]);
+    reference.advance((request) => widths[request]);
+    expect(Array.from(batch.nodeLo)).toEqual(Array.from(reference.nodeLo));
+  }
+}
+
 describe.skipIf(noNative)('the native step against the js one', () => {
   it.each(nativeSteps)(
     'keeps the same children in the same order, $name, $threads threads',
@@ -144,49 +194,41 @@ describe.skipIf(noNative)('the native step against the js one', () => {
               temperature: random.pick([1, 1, 0.7, 3]),
             }),
           );
-          const batch = new StepBatch(requestCount, requestCount * 1024);
-          const reference = new StepBatch(requestCount, requestCount * 1024);
-          batch.begin(requests);
-          reference.begin(requests);
-          for (let depth = 0; depth < rows.codebookSizes.length; depth++) {
-            const { tokens, vocabSize } = randomTokens(random, rows.codebookSizes[depth]);
-            const beams = batch.beamCounts.reduce((sum, count) => sum + count, 0);
-            if (beams === 0) break;
-            const gaps = random.below(3);
-            let row = 0;
-            batch.beamCounts.forEach((count, request) => {
-              batch.firstRows[request] = reference.firstRows[request] = row;
-              row += count + gaps;
-            });
-            const input: StepInput = {
-              depth,
-              logits: randomLogits(random, row, vocabSize),
-              vocabSize,
-              tokens,
-            };
-            step(batch, input);
-            jsStep(reference, input);
-            expect(results(batch).map(({ bad }) => bad)).toEqual(results(reference).map(({ bad }) => bad));
-            let beam = 0;
-            batch.beamCounts.forEach((count, request) => {
-              if (batch.badBeams[request] === -1) {
-                checkNormalizers(
-                  batch.normalizers.subarray(beam),
-                  reference.normalizers.subarray(beam),
-                  count,
-                );
-              }
-              beam += count;
-            });
-            jsStep(reference, input, batch.normalizers);
-            expect(results(batch)).toEqual(results(reference));
-            const widths = requests.map(widthOf);
-            batch.advance((request) => widths[request]);
-            reference.advance((request) => widths[request]);
-            expect(Array.from(batch.nodeLo)).toEqual(Array.from(reference.nodeLo));
-          }
+          compareSteps(random, step, rows.codebookSizes, requests, widthOf);
         }),
         seeded(`native step, ${name}`, 90),
+      );
+    },
+  );
+
+  it.each(nativeSteps)(
+    'does so where nodes have child masks and sets leave few of their children, $name, $threads threads',
+    async ({ name, step }) => {
+      const codebookSizes = [500, 600, 20];
+      const made = new Random(1);
+      const codes = Uint16Array.from({ length: 120_000 }, (_, index) => made.below(codebookSizes[index % 3]));
+      // Only the native builder makes masks.
+      const built = await buildTrie({ codebookSizes, rowCount: 40_000, codes }, { threads: 1 });
+      expect(built.trie.childMasks!.nodes.length).toBeGreaterThan(50);
+      fc.assert(
+        fc.property(fc.integer(), (caseSeed) => {
+          const random = new Random(caseSeed);
+          const widthOf = () => random.pick([1, 3, 8, 20, 60]);
+          const requests = Array.from({ length: 2 }, (): StepRequest => {
+            const probability = random.pick([0.0005, 0.005, 0.05, 0.5, 1]);
+            const itemBits = new Uint32Array(wordsFor(40_000));
+            for (let item = 0; item < 40_000; item++) if (random.chance(probability)) setBit(itemBits, item);
+            const set = constraintSetFromItems(built.trie, built.leafItems, itemBits);
+            return {
+              constraint: { trie: built.trie, live: set.live, dead: null },
+              beamWidth: widthOf(),
+              normalize: random.pick(normalizations),
+              temperature: random.pick([1, 0.7]),
+            };
+          });
+          compareSteps(random, step, codebookSizes, requests, widthOf);
+        }),
+        seeded(`native step over child masks, ${name}`, 25),
       );
     },
   );

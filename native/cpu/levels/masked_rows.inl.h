@@ -32,12 +32,17 @@ struct MaskedRows : StepView {
     return touched;
   }
 
-  void fill_mask(uint32_t beam) const {
+  // @return live children
+  uint32_t fill_mask(uint32_t beam) const {
     uint64_t *mask = mask_of(beam);
-    if (task.depth == 0) {
-      memcpy(mask, reach.root_mask, word_count * sizeof(uint64_t));
-      return;
-    }
+    if (task.depth == 0) memcpy(mask, reach.root_mask, word_count * sizeof(uint64_t));
+    else fill_mask_of_node(beam, mask);
+    uint32_t count = 0;
+    for (uint32_t word = 0; word < word_count; word++) count += static_cast<uint32_t>(__builtin_popcountll(mask[word]));
+    return count;
+  }
+
+  void fill_mask_of_node(uint32_t beam, uint64_t *mask) const {
     const uint32_t parent = scratch.parents[beam];
     const size_t at = size_t{reach.roots.mask_of_node[parent]} * word_count;
     const uint64_t *children = trie.mask_bits + at;
@@ -111,6 +116,26 @@ struct MaskedRows : StepView {
     }
     store(row_maxima_of(beam), row_maximum);
     return sum;
+  }
+
+  // The same maxima where the live children are so few that looking each of them up is less than a pass over the row.
+  void list_maxima(uint32_t beam, const Row &row) const {
+    const uint64_t *mask = mask_of(beam);
+    float *maxima = maxima_of(beam);
+    float *row_maxima = row_maxima_of(beam);
+    const Lanes dead = splat(kNegativeInfinity);
+    store(row_maxima, dead);
+    for (uint32_t chunk = 0; chunk < word_count; chunk++) {
+      store(maxima + chunk * kLanes, dead);
+      for (uint64_t left = mask[chunk]; left != 0; left &= left - 1) {
+        const uint32_t code = static_cast<uint32_t>(__builtin_ctzll(left));
+        const float logit = row.at(token_of(chunk * kChunkCodes + code));
+        const uint32_t lane = code % kLanes;
+        float &maximum = maxima[chunk * kLanes + lane];
+        maximum = logit > maximum ? logit : maximum;
+        row_maxima[lane] = logit > row_maxima[lane] ? logit : row_maxima[lane];
+      }
+    }
   }
 
   Lanes scores(Lanes logits, uint32_t beam) const {

@@ -53,8 +53,11 @@ struct Step : MaskedRows {
       return sum;
     };
     double sum = 0;
-    if (is_masked(beam)) {
-      fill_mask(beam);
+    // Few: not one for each chunk.
+    const bool has_mask = is_masked(beam);
+    const bool is_scanned = has_mask && fill_mask(beam) > word_count;
+    if (has_mask && !is_scanned) list_maxima(beam, row);
+    if (is_scanned) {
       const float *values = values_of(row);
       if (task.normalize == ESP_LEVEL_TOKENS) {
         sum = scan<true>(beam, values);

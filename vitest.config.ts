@@ -1,7 +1,20 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** The long variants of the property tests run twenty times as many cases. */
 const timeoutMs = process.env.LONG_TESTS ? 1_800_000 : 120_000;
+
+/** Files that take a minute or more: begun last, one of them would keep a single core busy at the end. */
+const LONG_FILES = ['native/native', 'kernels/step.native', 'e2e/persistence', 'native/install'];
+
+class LongFilesFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLong = ({ moduleId }: TestSpecification) =>
+      LONG_FILES.some((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
 
 export default defineConfig({
   test: {
@@ -12,5 +25,6 @@ export default defineConfig({
     // Worker threads of the server and ONNX sessions live in the test files' processes.
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongFilesFirst },
   },
 });

@@ -19,7 +19,7 @@ struct Step : MaskedRows {
       if (task.depth == 0) return lo == 0 && hi == trie.leaf_count;
       scratch.parents[beam] = find_root_node(reach, lo, hi);
       if (scratch.parents[beam] == UINT32_MAX) return false;
-      touched += bring_mask(beam);
+      touched += bring_children(beam);
     }
     keep(touched);
     return true;
@@ -53,11 +53,8 @@ struct Step : MaskedRows {
       return sum;
     };
     double sum = 0;
-    // Few: not one for each chunk.
-    const bool has_mask = is_masked(beam);
-    const bool is_scanned = has_mask && fill_mask(beam) > word_count;
-    if (has_mask && !is_scanned) list_maxima(beam, row);
-    if (is_scanned) {
+    if (is_masked(beam)) {
+      fill_mask(beam);
       const float *values = values_of(row);
       if (task.normalize == ESP_LEVEL_TOKENS) {
         sum = scan<true>(beam, values);

@@ -141,11 +141,8 @@ void visit_top(const Reach &reach, uint32_t node, Visit &&visit) {
   const uint32_t end = trie.top_levels[0].first_child[node + 1];
   uint32_t child = trie.top_levels[0].first_child[node];
   uint32_t dead = lower_bound(reach.dead_nodes, reach.dead_node_count, child);
-  const auto next_live = [&](uint32_t from) {
-    return reach.node_bits == nullptr ? from : next_bit(reach.node_bits, from, end);
-  };
-  for (child = next_live(child); child < end; child = next_live(child + 1)) {
-    while (dead < reach.dead_node_count && reach.dead_nodes[dead] < child) dead++;
+  for (; child < end; child++) {
+    if (reach.node_bits != nullptr && !is_set(reach.node_bits, child)) continue;
     if (dead < reach.dead_node_count && reach.dead_nodes[dead] == child) {
       dead++;
       continue;

@@ -16,42 +16,29 @@ struct MaskedRows : StepView {
   float *maxima_of(uint32_t beam) const { return scratch.group_maxima + size_t{beam} * word_count * kLanes; }
   float *row_maxima_of(uint32_t beam) const { return scratch.row_maxima + size_t{beam} * kLanes; }
 
-  // Reads of a beam at depth 1 what its children will be read from, and finds out whether a set leaves few of them.
-  // @return what must not be optimized away
-  uint64_t bring_children(uint32_t beam) const {
+  // Reads of a beam at depth 1 what fill_mask will. @return what must not be optimized away
+  uint64_t bring_mask(uint32_t beam) const {
     const uint32_t parent = scratch.parents[beam];
-    if (reach.node_bits != nullptr) {
-      const esp_top_level &level = trie.top_levels[1];
-      const uint32_t end = trie.top_levels[0].first_child[parent + 1];
-      const uint32_t first = trie.top_levels[0].first_child[parent];
-      const uint64_t words = (uint64_t{level.node_count} + 63) / 64;
-      // Few: not one for each word of a mask.
-      if (count_range(reach.node_bits, words, first, end) <= word_count) {
-        scratch.parents[beam] |= kFewLive;
-        uint64_t touched = 0;
-        for (uint32_t child = next_bit(reach.node_bits, first, end); child < end;
-             child = next_bit(reach.node_bits, child + 1, end)) {
-          touched += code_of(level.codes, trie.is_wide, child) + level.leaf_start[child];
-        }
-        return touched;
-      }
-    }
     const uint32_t mask = reach.roots.mask_of_node[parent];
     if (mask == kNoMask) return 0;
     uint64_t touched = 0;
     const uint64_t *bits = trie.mask_bits + size_t{mask} * word_count;
     for (uint32_t word = 0; word < word_count; word += kLineWords) touched += bits[word];
+    if (reach.node_bits == nullptr) return touched;
+    const uint32_t *first_child = trie.top_levels[0].first_child + parent;
+    const uint64_t words = (uint64_t{trie.top_levels[1].node_count} + 63) / 64;
+    const uint64_t end = first_child[1] / 64 < words ? first_child[1] / 64 : words - 1;
+    for (uint64_t word = first_child[0] / 64; word <= end; word += kLineWords) touched += reach.node_bits[word];
     return touched;
   }
 
   void fill_mask(uint32_t beam) const {
     uint64_t *mask = mask_of(beam);
-    if (task.depth == 0) memcpy(mask, reach.root_mask, word_count * sizeof(uint64_t));
-    else fill_mask_of_node(beam, mask);
-  }
-
-  void fill_mask_of_node(uint32_t beam, uint64_t *mask) const {
-    const uint32_t parent = parent_of(beam);
+    if (task.depth == 0) {
+      memcpy(mask, reach.root_mask, word_count * sizeof(uint64_t));
+      return;
+    }
+    const uint32_t parent = scratch.parents[beam];
     const size_t at = size_t{reach.roots.mask_of_node[parent]} * word_count;
     const uint64_t *children = trie.mask_bits + at;
     const uint32_t first = trie.top_levels[0].first_child[parent];
@@ -190,7 +177,7 @@ struct MaskedRows : StepView {
   // The child's number among the nodes of its level: children of masked rows are looked up once they have won.
   uint32_t node_of(uint32_t beam, uint32_t code) const {
     if (task.depth == 0) return root_node(reach.roots, code);
-    const uint32_t parent = parent_of(beam);
+    const uint32_t parent = scratch.parents[beam];
     const size_t at = size_t{reach.roots.mask_of_node[parent]} * word_count + code / 64;
     return trie.top_levels[0].first_child[parent] + trie.mask_ranks[at] +
            static_cast<uint32_t>(__builtin_popcountll(trie.mask_bits[at] & low_bits(code % 64)));

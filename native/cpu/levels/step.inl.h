@@ -19,7 +19,7 @@ struct Step : MaskedRows {
       if (task.depth == 0) return lo == 0 && hi == trie.leaf_count;
       scratch.parents[beam] = find_root_node(reach, lo, hi);
       if (scratch.parents[beam] == UINT32_MAX) return false;
-      touched += bring_children(beam);
+      touched += bring_mask(beam);
     }
     keep(touched);
     return true;

@@ -12,8 +12,6 @@ namespace espalier {
 constexpr uint32_t kChunkCodes = 64;
 constexpr uint32_t kLanes = 16;
 constexpr uint32_t kNoMask = UINT32_MAX;
-// Of StepScratch::parents: a set leaves so few live children that their row isn't worth a pass.
-constexpr uint32_t kFewLive = 1u << 31;
 // 65,536 bits, and one more for the leaf count.
 constexpr uint32_t kFilterWords = 1025;
 // ESP_MAX_CODEBOOK_SIZE is 2^18; with ESP_MAX_BEAM_WIDTH a beam and a code fit 32 bits.
@@ -94,7 +92,7 @@ struct StepScratch {
   float *row_maxima;
   // [beams, chunks] the live children of rows that are compared as a whole.
   uint64_t *masks;
-  // [beams] the beam's level-0 node, at depth 1, and kFewLive.
+  // [beams] the beam's level-0 node, at depth 1.
   uint32_t *parents;
   // The best score of each group of all beams, and the same as keys.
   float *group_scores;

@@ -32,12 +32,8 @@ struct StepView {
   bool is_masked(uint32_t beam) const {
     if (task.normalize == ESP_LIVE) return false;
     if (task.depth == 0) return trie.top_levels[0].node_count * 64u >= code_count;
-    return task.depth == 1 && (scratch.parents[beam] & kFewLive) == 0 &&
-           reach.roots.mask_of_node[parent_of(beam)] != kNoMask;
+    return task.depth == 1 && reach.roots.mask_of_node[scratch.parents[beam]] != kNoMask;
   }
-
-  // The beam's level-0 node, at depth 1.
-  uint32_t parent_of(uint32_t beam) const { return scratch.parents[beam] & ~kFewLive; }
 
   float score(float logit, uint32_t beam) const { return task.scores[beam] + (logit - task.normalizers[beam]); }
 
@@ -45,7 +41,7 @@ struct StepView {
   template <class Visit>
   void visit_children(uint32_t beam, Visit &&visit) const {
     if (task.depth == 0) visit_root(reach, visit);
-    else if (task.depth == 1) visit_top(reach, parent_of(beam), visit);
+    else if (task.depth == 1) visit_top(reach, scratch.parents[beam], visit);
     else visit_deep(reach, task.depth, task.node_lo[beam], task.node_hi[beam], visit);
   }
 };

@@ -18,7 +18,14 @@ struct Batch {
   uint32_t *node_lo;
   uint32_t *node_hi;
   esp_step_output out;
+  // What each request may reach: retained.
+  std::vector<const esp_constraint *> constraints;
   std::vector<esp_step_request> used;
+
+  void release_constraints() {
+    for (const esp_constraint *constraint : constraints) esp_constraint_release(const_cast<esp_constraint *>(constraint));
+    constraints.clear();
+  }
 };
 
 template <class T>
@@ -39,7 +46,10 @@ template <>
 struct Kind<Batch> {
   static constexpr napi_type_tag tag = {0x77c2b93e0d51462full, 0x94d1e0a3c6b54d28ull};
   static constexpr const char *name = "a step batch";
-  static void release(Batch *batch) { delete batch; }
+  static void release(Batch *batch) {
+    batch->release_constraints();
+    delete batch;
+  }
 };
 
 template <class T>
@@ -136,6 +146,26 @@ napi_value bind_batch(const Arguments &arguments) {
   return make_handle(env, new Batch(batch));
 }
 
+// setConstraints(batch, constraints), for the steps to come
+napi_value set_constraints(const Arguments &arguments) {
+  napi_env env = arguments.env();
+  Batch &batch = of_handle<Batch>(env, arguments[0]);
+  uint32_t count = 0;
+  if (napi_get_array_length(env, arguments[1], &count) != napi_ok || count > batch.requests) {
+    fail(ESP_STATUS_SHAPE, "constraints must be an array of at most " + std::to_string(batch.requests));
+  }
+  std::vector<const esp_constraint *> constraints;
+  for (uint32_t index = 0; index < count; index++) {
+    napi_value handle;
+    check(env, napi_get_element(env, arguments[1], index, &handle));
+    constraints.push_back(&of_handle<esp_constraint>(env, handle));
+  }
+  for (const esp_constraint *constraint : constraints) esp_constraint_retain(const_cast<esp_constraint *>(constraint));
+  batch.release_constraints();
+  batch.constraints = std::move(constraints);
+  return nullptr;
+}
+
 // The logits of a call: float32, or float16 in a Uint16Array.
 struct Logits {
   const void *data;
@@ -152,20 +182,18 @@ Logits logits_of(napi_env env, napi_value value, uint32_t vocab_size) {
   return {found.data, found.type == napi_float32_array ? ESP_LOGITS_F32 : ESP_LOGITS_F16, found.length / vocab_size};
 }
 
-// step(stepper, batch, requestCount, constraints, depth, logits, vocabSize, tokenOffset | tokenTable)
+// step(stepper, batch, depth, logits, vocabSize, tokenOffset | tokenTable), of as many requests as there are constraints
 napi_value step(const Arguments &arguments) {
   napi_env env = arguments.env();
   esp_stepper &stepper = of_handle<esp_stepper>(env, arguments[0]);
   Batch &batch = of_handle<Batch>(env, arguments[1]);
   esp_step_input input = {};
-  input.request_count = static_cast<uint32_t>(to_count(env, arguments[2], "requestCount", batch.requests));
+  input.request_count = static_cast<uint32_t>(batch.constraints.size());
   batch.used.resize(input.request_count);
   uint64_t beams = 0;
   uint64_t children = 0;
   for (uint32_t index = 0; index < input.request_count; index++) {
-    napi_value handle;
-    check(env, napi_get_element(env, arguments[3], index, &handle));
-    batch.used[index] = {&of_handle<esp_constraint>(env, handle),
+    batch.used[index] = {batch.constraints[index],
                          batch.beam_counts[index],
                          batch.beam_widths[index],
                          batch.first_rows[index],
@@ -179,23 +207,23 @@ napi_value step(const Arguments &arguments) {
                                std::to_string(beams) + ", of which " + std::to_string(children) + " are to be kept");
   }
   input.requests = batch.used.data();
-  input.depth = static_cast<uint32_t>(to_count(env, arguments[4], "depth", ESP_MAX_LEVELS));
+  input.depth = static_cast<uint32_t>(to_count(env, arguments[2], "depth", ESP_MAX_LEVELS));
   input.scores = batch.scores;
   input.node_lo = batch.node_lo;
   input.node_hi = batch.node_hi;
-  input.vocab_size = static_cast<uint32_t>(to_count(env, arguments[6], "vocabSize", INT32_MAX));
-  const Logits logits = logits_of(env, arguments[5], input.vocab_size);
+  input.vocab_size = static_cast<uint32_t>(to_count(env, arguments[4], "vocabSize", INT32_MAX));
+  const Logits logits = logits_of(env, arguments[3], input.vocab_size);
   input.logits = logits.data;
   input.logit_type = logits.type;
   input.row_count = logits.rows;
   napi_valuetype token_type;
-  check(env, napi_typeof(env, arguments[7], &token_type));
+  check(env, napi_typeof(env, arguments[5], &token_type));
   if (token_type == napi_number) {
-    input.token_offset = static_cast<uint32_t>(to_count(env, arguments[7], "tokenOffset", INT32_MAX));
+    input.token_offset = static_cast<uint32_t>(to_count(env, arguments[5], "tokenOffset", INT32_MAX));
   } else if (input.request_count > 0) {
     // All requests of a batch have the same codebooks; the library checks.
-    const size_t length = elements(env, arguments[7], "tokenTable").length;
-    input.token_table = array<uint32_t>(env, arguments[7], "tokenTable", length);
+    const size_t length = elements(env, arguments[5], "tokenTable").length;
+    input.token_table = array<uint32_t>(env, arguments[5], "tokenTable", length);
     input.token_table_length = static_cast<uint32_t>(length);
   }
   check(esp_step(&stepper, &input, &batch.out));
@@ -220,6 +248,7 @@ void define_step(napi_env env, napi_value exports) {
   define<create_constraint>(env, exports, "createConstraint");
   define<create_stepper>(env, exports, "createStepper");
   define<bind_batch>(env, exports, "bindBatch");
+  define<set_constraints>(env, exports, "setConstraints");
   define<step>(env, exports, "step");
   define<log_sum_exp>(env, exports, "logSumExp");
 }

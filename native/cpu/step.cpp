@@ -23,28 +23,25 @@ class Scratch {
     const uint64_t chunks = (codes + kChunkCodes - 1) / kChunkCodes;
     // Rows have masks at the top levels only, and one beam stands at the root.
     const uint64_t masked = task.depth == 0 ? 1 : task.depth == 1 ? task.beam_count : 0;
-    // MaskedRows::bound compares all groups of few rows, and lanes of many.
-    const uint64_t fine = std::min<uint64_t>(masked, task.beam_width / 8 + 1) * chunks * kLanes;
-    const uint64_t groups = std::max(fine, masked * kLanes);
     const uint64_t listed = task.normalize == ESP_LIVE ? codes : 0;
-    // Enough to keep the bound high, and four times as many as are kept.
-    const uint64_t candidates = std::max<uint64_t>(256, (uint64_t{task.beam_width} * 4 + kLanes - 1) / kLanes * kLanes);
+    // What Best asks for.
+    const uint64_t candidates = std::max<uint64_t>(128, (uint64_t{task.beam_width} * 2 + kLanes - 1) / kLanes * kLanes);
     grow(scratch_.values, chunks * kChunkCodes, 0);
     grow(scratch_.group_maxima, masked * chunks * kLanes, 1);
-    grow(scratch_.row_maxima, task.beam_count * uint64_t{kLanes}, 2);
-    grow(scratch_.group_scores, groups, 3);
-    grow(scratch_.group_keys, groups, 4);
-    grow(scratch_.masks, masked * chunks, 5);
-    grow(scratch_.parents, task.beam_count, 6);
-    grow(scratch_.child_codes, listed, 7);
-    grow(scratch_.child_lo, listed, 8);
-    grow(scratch_.child_hi, listed, 9);
-    grow(scratch_.child_logits, listed, 10);
-    grow(scratch_.candidates.keys, candidates, 11);
-    grow(scratch_.candidates.children, candidates, 12);
-    grow(scratch_.candidates.lo, candidates, 13);
-    grow(scratch_.candidates.hi, candidates, 14);
-    scratch_.candidates.capacity = static_cast<uint32_t>(counts_[11]);
+    grow(scratch_.group_keys, kBoundBeams * chunks * kLanes, 2);
+    grow(scratch_.live, masked, 3);
+    grow(scratch_.masks, masked * chunks, 4);
+    grow(scratch_.parents, task.beam_count, 5);
+    grow(scratch_.child_codes, listed, 6);
+    grow(scratch_.child_lo, listed, 7);
+    grow(scratch_.child_hi, listed, 8);
+    grow(scratch_.child_logits, listed, 9);
+    grow(scratch_.candidates.keys, candidates, 10);
+    grow(scratch_.candidates.children, candidates, 11);
+    grow(scratch_.candidates.lo, candidates, 12);
+    grow(scratch_.candidates.hi, candidates, 13);
+    grow(scratch_.listed, masked * kListed, 14);
+    scratch_.candidates.capacity = static_cast<uint32_t>(counts_[10]);
   }
 
  private:

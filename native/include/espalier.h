@@ -313,7 +313,7 @@ typedef struct esp_step_input {
   uint32_t depth;
   uint32_t request_count;
   const esp_step_request *requests;
-  /* [beams] cumulative natural-log scores, and the node of each beam: a range of leaves. */
+  /* [beams] cumulative natural-log scores, and the node of each beam: a range of leaves, one of which is live. */
   const float *scores;
   const uint32_t *node_lo;
   const uint32_t *node_hi;

@@ -4,9 +4,12 @@ import { type ChildMasks, setBit, type TopLevel, wordsFor } from '../kernels/ind
 const CODES_PER_CHILD = 64;
 const BYTES_PER_WORD = 12;
 
-/** What child masks may take in a trie of so many rows: at most half a byte a row, but for small tries. */
+/**
+ * What child masks may take in a trie of so many rows: at most half a byte a row; but a megabyte, enough for 2,048
+ * nodes of 2,048 codes, is too little to save at the cost of steps that look at children one by one.
+ */
 export function childMaskBudget(rowCount: number): number {
-  return Math.max(1 << 16, Math.floor(rowCount / 2));
+  return Math.max(1 << 20, Math.floor(rowCount / 2));
 }
 
 /** Masks for the level-0 nodes with the most children, as far as the budget goes; equal fan-outs by node. */

@@ -11,7 +11,7 @@ class Best {
  public:
   Best(const Candidates &candidates, uint32_t width) : at_(candidates), width_(width) {
     // Sorting out often keeps the bound high; doing so costs as much as some hundred candidates.
-    const uint32_t wanted = width * 4 < 256 ? 256 : width * 4;
+    const uint32_t wanted = width * 2 < 128 ? 128 : width * 2;
     capacity_ = wanted < candidates.capacity ? wanted : candidates.capacity;
   }
 

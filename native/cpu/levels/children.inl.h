@@ -20,6 +20,12 @@ inline uint64_t bits_at(const uint64_t *bits, uint64_t words, uint64_t from) {
   return shift == 0 || word + 1 >= words ? low : low | bits[word + 1] << (64 - shift);
 }
 
+// The same where the next word can be read, too; no branches.
+inline uint64_t two_words_at(const uint64_t *bits, uint64_t from) {
+  const uint32_t shift = from % 64;
+  return bits[from / 64] >> shift | bits[from / 64 + 1] << 1 << (63 - shift);
+}
+
 inline uint64_t scatter_bits(uint64_t bits, uint64_t mask) {
 #if defined(__BMI2__)
   return _pdep_u64(bits, mask);
@@ -29,8 +35,6 @@ inline uint64_t scatter_bits(uint64_t bits, uint64_t mask) {
   return scattered;
 #endif
 }
-
-inline bool is_set(const uint64_t *bits, uint64_t index) { return (bits[index / 64] >> (index % 64) & 1) != 0; }
 
 // The first set bit in [from, to), or `to`.
 inline uint32_t next_bit(const uint64_t *bits, uint32_t from, uint32_t to) {
@@ -133,22 +137,35 @@ void visit_root(const Reach &reach, Visit &&visit) {
   }
 }
 
-// The same of a level-0 node.
+// Calls visit(node) for each live child of a level-0 node, a node of level 1.
 template <class Visit>
-void visit_top(const Reach &reach, uint32_t node, Visit &&visit) {
-  const esp_trie_arrays &trie = *reach.trie;
-  const esp_top_level &level = trie.top_levels[1];
-  const uint32_t end = trie.top_levels[0].first_child[node + 1];
-  uint32_t child = trie.top_levels[0].first_child[node];
-  uint32_t dead = lower_bound(reach.dead_nodes, reach.dead_node_count, child);
-  for (; child < end; child++) {
-    if (reach.node_bits != nullptr && !is_set(reach.node_bits, child)) continue;
-    if (dead < reach.dead_node_count && reach.dead_nodes[dead] == child) {
-      dead++;
-      continue;
-    }
-    visit(code_of(level.codes, trie.is_wide, child), level.leaf_start[child], level.leaf_start[child + 1]);
+void visit_live_nodes(const Reach &reach, uint32_t parent, Visit &&visit) {
+  const uint32_t first = reach.trie->top_levels[0].first_child[parent];
+  const uint32_t end = reach.trie->top_levels[0].first_child[parent + 1];
+  uint32_t dead = lower_bound(reach.dead_nodes, reach.dead_node_count, first);
+  const auto visit_alive = [&](uint32_t node) {
+    while (dead < reach.dead_node_count && reach.dead_nodes[dead] < node) dead++;
+    if (dead == reach.dead_node_count || reach.dead_nodes[dead] != node) visit(node);
+  };
+  if (reach.node_bits == nullptr) {
+    for (uint32_t node = first; node < end; node++) visit_alive(node);
+    return;
   }
+  for (uint32_t word = first / 64; uint64_t{word} * 64 < end; word++) {
+    uint64_t left = reach.node_bits[word];
+    if (word == first / 64) left &= ~low_bits(first % 64);
+    if (end - word * 64 < 64) left &= low_bits(end - word * 64);
+    for (; left != 0; left &= left - 1) visit_alive(word * 64 + static_cast<uint32_t>(__builtin_ctzll(left)));
+  }
+}
+
+// Calls visit(code, lo, hi) for each live child of a level-0 node.
+template <class Visit>
+void visit_top(const Reach &reach, uint32_t parent, Visit &&visit) {
+  const esp_top_level &level = reach.trie->top_levels[1];
+  visit_live_nodes(reach, parent, [&](uint32_t node) {
+    visit(code_of(level.codes, reach.trie->is_wide, node), level.leaf_start[node], level.leaf_start[node + 1]);
+  });
 }
 
 // Nodes of so few leaves have their rows in a line or two, and are read without the bits of their prefixes, which lie

@@ -1,5 +1,5 @@
-// One request's decode step: normalizers and maxima of all beams first, then the best of their children. What beams
-// lead to lies anywhere in gigabytes, so that all of it is brought at once before any is read in earnest.
+// One request's decode step: the logits of all beams are summed first, then the best of their children found. What
+// beams lead to lies anywhere in gigabytes, so that all of it is brought at once before any is read in earnest.
 #pragma once
 
 #include "masked_rows.inl.h"
@@ -12,16 +12,18 @@ struct Step : MaskedRows {
 
   // Finds beams [from, to) among the explicit nodes. @return false where one is no node
   bool enter(uint32_t from, uint32_t to) const {
-    uint64_t touched = 0;
-    for (uint32_t beam = from; beam < to && task.depth < 2; beam++) {
-      const uint32_t lo = task.node_lo[beam];
-      const uint32_t hi = task.node_hi[beam];
-      if (task.depth == 0) return lo == 0 && hi == trie.leaf_count;
-      scratch.parents[beam] = find_root_node(reach, lo, hi);
-      if (scratch.parents[beam] == UINT32_MAX) return false;
-      touched += bring_mask(beam);
+    if (task.depth > 1) return true;
+    if (task.depth == 0) {
+      uint64_t count = 0;
+      for (uint32_t word = 0; word < word_count; word++) count += static_cast<uint64_t>(__builtin_popcountll(reach.root_mask[word]));
+      scratch.live[0].count = static_cast<uint32_t>(count);
+      return task.beam_count == 0 || (task.node_lo[0] == 0 && task.node_hi[0] == trie.leaf_count);
     }
-    keep(touched);
+    for (uint32_t beam = from; beam < to; beam++) {
+      scratch.parents[beam] = find_root_node(reach, task.node_lo[beam], task.node_hi[beam]);
+      if (scratch.parents[beam] == UINT32_MAX) return false;
+    }
+    if (task.normalize != ESP_LIVE) find_live(from, to);
     return true;
   }
 
@@ -36,42 +38,43 @@ struct Step : MaskedRows {
       const size_t lo = task.node_lo[beam];
       const size_t last = task.node_hi[beam] - size_t{1};
       touched += static_cast<uint8_t>(rows[lo * row_bytes]) + static_cast<uint8_t>(rows[last * row_bytes]);
-      if (reach.leaf_bits != nullptr) touched += reach.leaf_bits[lo / 64];
+      if (reach.leaf_bits != nullptr && last > lo) touched += reach.leaf_bits[lo / 64];
       if (!has_few_leaves(task.node_lo[beam], task.node_hi[beam])) touched += starts[lo / 64];
     }
     keep(touched);
   }
 
-  // One beam's normalizer, and where it has a mask its groups' maxima.
+  // One beam's normalizer, and where its row is compared its groups' maxima. That of live children must wait for their
+  // list.
   void sum(uint32_t beam) const {
-    // The live children's must be listed first.
     if (task.normalize == ESP_LIVE) return;
     const Row row(task, beam);
-    const auto sum_between = [&](uint32_t from, uint32_t to) {
-      double sum = 0;
-      row.visit(from, to, [&](const float *values, size_t count, uint32_t) { sum += sum_exp<false>(values, count, 0); });
-      return sum;
-    };
-    double sum = 0;
-    if (is_masked(beam)) {
-      fill_mask(beam);
-      const float *values = values_of(row);
-      if (task.normalize == ESP_LEVEL_TOKENS) {
-        sum = scan<true>(beam, values);
-      } else if (task.token_table != nullptr) {
-        scan<false>(beam, values);
-        sum = sum_between(0, task.vocab_size);
-      } else {
-        sum = sum_between(0, task.token_offset) + scan<true>(beam, values) +
-              sum_between(task.token_offset + code_count, task.vocab_size);
-      }
-    } else if (task.normalize == ESP_VOCABULARY) {
-      sum = sum_between(0, task.vocab_size);
-    } else {
-      visit_normalized(task, row, code_count, nullptr, 0, nullptr,
-                       [&](const float *values, size_t count, auto &&) { sum += sum_exp<false>(values, count, 0); });
-    }
+    const double sum = is_masked(beam) && !is_listed(beam) ? compared_sum(beam, row) : plain_sum(row);
     task.normalizers[beam] = normalizer_of(sum, [&] { return careful_normalizer(task, row, code_count); });
+  }
+
+  double plain_sum(const Row &row) const {
+    double sum = 0;
+    visit_normalized(task, row, code_count, nullptr, 0, nullptr,
+                     [&](const float *values, size_t count, auto &&) { sum += sum_exp<false>(values, count, 0); });
+    return sum;
+  }
+
+  double compared_sum(uint32_t beam, const Row &row) const {
+    find_mask(beam);
+    const float *values = values_of(row);
+    if (task.normalize == ESP_LEVEL_TOKENS) return scan<true>(beam, values);
+    if (task.token_table != nullptr) {
+      scan<false>(beam, values);
+      return plain_sum(row);
+    }
+    double sum = scan<true>(beam, values);
+    const auto add_all = [&](uint32_t from, uint32_t to) {
+      row.visit(from, to, [&](const float *some, size_t count, uint32_t) { sum += sum_exp<false>(some, count, 0); });
+    };
+    add_all(0, task.token_offset);
+    add_all(task.token_offset + code_count, task.vocab_size);
+    return sum;
   }
 
   // Offers the children of a beam one by one; logit_of(code). @return false where a code is none of the codebook's
@@ -101,27 +104,21 @@ struct Step : MaskedRows {
     return offer_each(beam, best, [values](uint32_t code) { return values[code]; });
   }
 
-  // The same for all beams below the explicit levels, where most nodes are chains: one leaf, one child.
+  // The same of a node of one leaf below the explicit levels: most are, and lead to one child. A beam is a live node, so
+  // that its only leaf is: the set's bits, which would come from memory, need not be asked again.
   template <class Code>
-  bool offer_deep(Best &best) const {
-    const Code *codes = static_cast<const Code *>(trie.rows) + task.depth;
-    const bool is_plain = Row(task, 0).is_plain() && task.token_table == nullptr;
-    const float *values = static_cast<const float *>(task.logits) + task.token_offset;
-    for (uint32_t beam = 0; beam < task.beam_count; beam++, values += task.vocab_size) {
-      const uint32_t leaf = task.node_lo[beam];
-      if (!is_plain || task.node_hi[beam] - leaf > 1) {
-        if (!offer_each(beam, best)) return false;
-        continue;
-      }
-      if (reach.leaf_bits != nullptr && !is_set(reach.leaf_bits, leaf)) continue;
-      if (!survives(reach, leaf, leaf + 1)) continue;
-      const uint32_t code = codes[size_t{leaf} * trie.level_count];
-      if (code >= code_count) return false;
-      const float found = score(values[code], beam);
-      if (found >= best.bound() && values[code] > kNegativeInfinity) best.push(found, beam, code, leaf, leaf + 1);
-    }
+  bool offer_chain(uint32_t beam, Best &best) const {
+    const uint32_t leaf = task.node_lo[beam];
+    if (!survives(reach, leaf, leaf + 1)) return true;
+    const uint32_t code = static_cast<const Code *>(trie.rows)[size_t{leaf} * trie.level_count + task.depth];
+    if (code >= code_count) return false;
+    const float logit = Row(task, beam).at(token_of(code));
+    const float found = score(logit, beam);
+    if (found >= best.bound() && logit > kNegativeInfinity) best.push(found, beam, code, leaf, leaf + 1);
     return true;
   }
+
+  bool is_chain(uint32_t beam) const { return task.depth > 1 && task.node_hi[beam] - task.node_lo[beam] == 1; }
 
   // The same where the live children share the probability among themselves.
   StepOutcome offer_live(uint32_t beam, Best &best, BadLogit &bad) const {
@@ -156,32 +153,33 @@ struct Step : MaskedRows {
     return StepOutcome::kDone;
   }
 
+  StepOutcome offer(uint32_t beam, Best &best, BadLogit &bad) const {
+    if (task.normalize == ESP_LIVE) return offer_live(beam, best, bad);
+    if (is_masked(beam)) {
+      offer_masked(beam, best);
+      return StepOutcome::kDone;
+    }
+    bool is_fine;
+    if (is_chain(beam)) is_fine = trie.is_wide ? offer_chain<uint32_t>(beam, best) : offer_chain<uint16_t>(beam, best);
+    else is_fine = offer_each(beam, best);
+    return is_fine ? StepOutcome::kDone : StepOutcome::kBadTrie;
+  }
+
+  bool is_bad(uint32_t beam, BadLogit &bad) const {
+    if (task.normalize == ESP_LIVE || task.normalizers[beam] == task.normalizers[beam]) return false;
+    bad = find_bad_logit(task, beam, code_count);
+    return true;
+  }
+
   // The second half: the M best children of all beams. @param count how many there are
   StepOutcome select(uint32_t &count, BadLogit &bad) const {
     count = 0;
-    Best best(scratch.candidates, task.beam_width);
-    if (task.normalize != ESP_LIVE) {
-      for (uint32_t beam = 0; beam < task.beam_count; beam++) {
-        if (task.normalizers[beam] == task.normalizers[beam]) continue;
-        bad = find_bad_logit(task, beam, code_count);
-        return StepOutcome::kBadLogit;
-      }
-      if (task.depth < 2) best.raise_bound(bound());
-    }
     if (task.depth > 1) bring_deep();
-    if (task.depth > 1 && task.normalize != ESP_LIVE) {
-      if (!(trie.is_wide ? offer_deep<uint32_t>(best) : offer_deep<uint16_t>(best))) return StepOutcome::kBadTrie;
-    } else {
-      for (uint32_t beam = 0; beam < task.beam_count; beam++) {
-        if (task.normalize == ESP_LIVE) {
-          const StepOutcome outcome = offer_live(beam, best, bad);
-          if (outcome != StepOutcome::kDone) return outcome;
-        } else if (is_masked(beam)) {
-          offer(beam, best);
-        } else if (!offer_each(beam, best)) {
-          return StepOutcome::kBadTrie;
-        }
-      }
+    Best best(scratch.candidates, task.beam_width);
+    for (uint32_t beam = 0; beam < task.beam_count; beam++) {
+      if (is_bad(beam, bad)) return StepOutcome::kBadLogit;
+      const StepOutcome outcome = offer(beam, best, bad);
+      if (outcome != StepOutcome::kDone) return outcome;
     }
     best.keep_best();
     return write(best, count) ? StepOutcome::kDone : StepOutcome::kBadTrie;
@@ -207,7 +205,7 @@ struct Step : MaskedRows {
     const esp_top_level &level = trie.top_levels[task.depth];
     for (uint32_t child = 0; child < count; child++) {
       if (task.out_hi[child] != 0) continue;
-      task.out_lo[child] = node_of(task.out_parents[child], task.out_codes[child]);
+      task.out_lo[child] = task.out_lo[child] > 0 ? task.out_lo[child] - 1 : node_of(task.out_parents[child], task.out_codes[child]);
       if (task.out_lo[child] >= level.node_count) return false;
     }
     for (uint32_t child = 0; child < count; child++) {

@@ -11,6 +11,10 @@ namespace espalier {
 // Codes are looked at in chunks, a mask word each, for which each lane keeps the largest logit of a live child.
 constexpr uint32_t kChunkCodes = 64;
 constexpr uint32_t kLanes = 16;
+// Beams whose groups make a bound; see MaskedRows.
+constexpr uint32_t kBoundBeams = 8;
+// So few live children are listed faster than a row's groups are compared.
+constexpr uint32_t kListed = 24;
 constexpr uint32_t kNoMask = UINT32_MAX;
 // 65,536 bits, and one more for the leaf count.
 constexpr uint32_t kFilterWords = 1025;
@@ -82,21 +86,31 @@ struct Candidates {
   uint32_t capacity;
 };
 
+// The live children of a beam at depth 0 or 1.
+struct LiveChildren {
+  // No fewer than there are.
+  uint32_t count;
+  // Where they aren't listed, by code, but bits beyond the codebook mean nothing.
+  const uint64_t *mask;
+  // The trie's own mask has more.
+  bool is_own;
+};
+
 // Scratch memory of one request; `reserve` in step.cpp has the sizes.
 struct StepScratch {
   // [codes, rounded up to chunks] logits by code, for rows that aren't read where they lie.
   float *values;
-  // [beams, chunks, lanes] the largest logit of each group of codes.
+  // [beams, chunks, lanes] the largest logit of each group of codes of rows with a mask.
   float *group_maxima;
-  // [beams, lanes] the largest of each lane.
-  float *row_maxima;
-  // [beams, chunks] the live children of rows that are compared as a whole.
+  // [kBoundBeams, chunks, lanes] keys of what the groups reach.
+  uint32_t *group_keys;
+  // [beams] and, for those that have no mask of the trie's, [beams, chunks].
+  LiveChildren *live;
+  // [beams, kListed] nodes of level 1.
+  uint32_t *listed;
   uint64_t *masks;
   // [beams] the beam's level-0 node, at depth 1.
   uint32_t *parents;
-  // The best score of each group of all beams, and the same as keys.
-  float *group_scores;
-  uint32_t *group_keys;
   // [codes] the live children of one beam, where the normalization needs them first.
   uint32_t *child_codes;
   uint32_t *child_lo;

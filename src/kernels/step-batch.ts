@@ -30,7 +30,7 @@ export class StepBatch {
   readonly normalizations: Uint32Array;
   /** [requests] */
   readonly temperatures: Float32Array;
-  /** [beams] cumulative natural-log scores, and the node of each beam: a range of leaves. */
+  /** [beams] cumulative natural-log scores, and the node of each beam: a range of leaves, one of which is live. */
   readonly scores: Float32Array;
   readonly nodeLo: Uint32Array;
   readonly nodeHi: Uint32Array;

@@ -91,11 +91,11 @@ export interface Addon {
   createStepper(level: number, threads: number): StepperHandle;
   /** The batch's arrays are borrowed as long as the handle lives. */
   bindBatch(batch: StepBatch): BatchHandle;
+  /** What each of the batch's requests may reach, in the steps to come. */
+  setConstraints(batch: BatchHandle, constraints: readonly ConstraintHandle[]): void;
   step(
     stepper: StepperHandle,
     batch: BatchHandle,
-    requestCount: number,
-    constraints: readonly ConstraintHandle[],
     depth: number,
     logits: Logits,
     vocabSize: number,

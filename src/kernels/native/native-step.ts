@@ -22,10 +22,22 @@ export function createNativeLogSumExp(addon: Addon, level: number, threads: numb
     });
 }
 
+interface BoundBatch {
+  handle: BatchHandle;
+  /** Those that the native side has been told of. */
+  constraints: readonly Constraint[];
+}
+
+function areSame<T>(left: readonly T[], right: readonly T[]): boolean {
+  if (left.length !== right.length) return false;
+  for (let index = 0; index < left.length; index++) if (left[index] !== right[index]) return false;
+  return true;
+}
+
 /** The step at one instruction set, an esp_level. @param threads that a step may take, the caller's among them */
 export function createNativeStep(addon: Addon, level: number, threads: number): Kernel['step'] {
   let stepper: StepperHandle | undefined;
-  const batches = new WeakMap<StepBatch, BatchHandle>();
+  const batches = new WeakMap<StepBatch, BoundBatch>();
   const constraints = new WeakMap<Constraint, ConstraintHandle>();
 
   const handleOfConstraint = (constraint: Constraint): ConstraintHandle => {
@@ -39,12 +51,17 @@ export function createNativeStep(addon: Addon, level: number, threads: number): 
   };
 
   const handleOfBatch = (batch: StepBatch): BatchHandle => {
-    let handle = batches.get(batch);
-    if (handle === undefined) {
-      handle = addon.bindBatch(batch);
-      batches.set(batch, handle);
+    let bound = batches.get(batch);
+    if (bound === undefined) {
+      bound = { handle: addon.bindBatch(batch), constraints: [] };
+      batches.set(batch, bound);
     }
-    return handle;
+    // From step to step they are the same.
+    if (!areSame(bound.constraints, batch.constraints)) {
+      addon.setConstraints(bound.handle, batch.constraints.map(handleOfConstraint));
+      bound.constraints = batch.constraints.slice();
+    }
+    return bound.handle;
   };
 
   return (batch, { depth, logits, vocabSize, tokens }) =>
@@ -53,8 +70,6 @@ export function createNativeStep(addon: Addon, level: number, threads: number): 
       addon.step(
         stepper,
         handleOfBatch(batch),
-        batch.requestCount,
-        batch.constraints.map(handleOfConstraint),
         depth,
         logits,
         vocabSize,

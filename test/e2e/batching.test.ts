@@ -94,7 +94,8 @@ describe.each([
     while ((await metric(server, 'espalier_decode_queue_length')) > 2);
     const { body } = await send(server, 'POST', '/v1/recommend', { catalog: 'slow', history: [], k: 2 });
     expect(body.items).toHaveLength(2);
-    expect(await metric(server, 'espalier_decode_queue_length')).toBe(0);
+    // The other engine may still be within the step in which its request was cancelled.
+    while ((await metric(server, 'espalier_decode_queue_length')) > 0);
   });
 });
 

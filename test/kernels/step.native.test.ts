@@ -196,7 +196,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
           );
           compareSteps(random, step, rows.codebookSizes, requests, widthOf);
         }),
-        seeded(`native step, ${name}`, 90),
+        seeded(`native step, ${name}`, 60),
       );
     },
   );

@@ -110,27 +110,67 @@ struct MaskedRows : StepView {
   static constexpr uint32_t kParts = kChunkCodes / kLanes;
   static constexpr uint32_t kBlockChunks = 64;
   // Beams whose groups make a bound have so many children for each that is kept: more would raise it little.
-  static constexpr uint32_t kBoundChildren = 24;
+  static constexpr uint32_t kBoundChildren = 64;
 
   uint64_t find_live(uint32_t beam) const {
     const uint32_t parent = scratch.parents[beam];
     const uint32_t first = trie.top_levels[0].first_child[parent];
     const uint32_t end = trie.top_levels[0].first_child[parent + 1];
     uint32_t &count = scratch.live[beam].count;
-    count = reach.node_bits == nullptr ? end - first : count_node_bits(first, end);
+    uint32_t *nodes = scratch.listed + size_t{beam} * kListed;
+    count = reach.node_bits == nullptr ? list_all(first, end, nodes) : list_live(first, end, nodes);
     uint64_t touched = 0;
-    if (!is_listed(beam)) {
-      const uint64_t *mask = trie.mask_bits + size_t{reach.roots.mask_of_node[parent]} * word_count;
-      for (uint32_t word = 0; word < word_count; word += kLineWords) touched += mask[word];
+    if (is_listed(beam)) {
+      for (uint32_t index = 0; index < count; index++) touched += code_of(trie.top_levels[1].codes, trie.is_wide, nodes[index]);
       return touched;
     }
-    count = 0;
-    uint32_t *nodes = scratch.listed + size_t{beam} * kListed;
-    visit_live_nodes(reach, parent, [&](uint32_t node) {
-      touched += code_of(trie.top_levels[1].codes, trie.is_wide, node);
-      nodes[count++] = node;
-    });
+    count = reach.node_bits == nullptr ? end - first : count_node_bits(first, end);
+    const uint64_t *mask = trie.mask_bits + size_t{reach.roots.mask_of_node[parent]} * word_count;
+    for (uint32_t word = 0; word < word_count; word += kLineWords) touched += mask[word];
     return touched;
+  }
+
+  bool is_dead(uint32_t node) const {
+    const uint32_t at = lower_bound(reach.dead_nodes, reach.dead_node_count, node);
+    return at < reach.dead_node_count && reach.dead_nodes[at] == node;
+  }
+
+  // Lists the live ones of nodes [first, end). @return how many; more than kListed where these were too many
+  uint32_t list_all(uint32_t first, uint32_t end, uint32_t *nodes) const {
+    uint32_t count = 0;
+    if (first < end && end - first > kListed) return kListed + 1;
+    for (uint32_t node = first; node < end; node++) {
+      if (!is_dead(node)) nodes[count++] = node;
+    }
+    return count;
+  }
+
+  // The same by the set's bits.
+  uint32_t list_live(uint32_t first, uint32_t end, uint32_t *nodes) const {
+    if (first >= end) return 0;
+    const uint32_t last_word = (end - 1) / 64;
+    uint32_t count = 0;
+    for (uint32_t block = first / 64; block <= last_word; block += 64) {
+      const uint32_t words = last_word - block < 64 ? last_word - block + 1 : 64;
+      // Which words have bits is anybody's guess: only those are branched to.
+      uint64_t filled = 0;
+      for (uint32_t word = 0; word < words; word++) filled |= uint64_t{reach.node_bits[block + word] != 0} << word;
+      // Two of them may have others' bits only.
+      if (__builtin_popcountll(filled) > static_cast<int>(kListed + 2)) return kListed + 1;
+      for (; filled != 0; filled &= filled - 1) {
+        const uint32_t word = block + static_cast<uint32_t>(__builtin_ctzll(filled));
+        uint64_t left = reach.node_bits[word];
+        if (word == first / 64) left &= ~low_bits(first % 64);
+        if (word == last_word) left &= low_bits((end - 1) % 64 + 1);
+        for (; left != 0; left &= left - 1) {
+          const uint32_t node = word * 64 + static_cast<uint32_t>(__builtin_ctzll(left));
+          if (is_dead(node)) continue;
+          if (count == kListed) return kListed + 1;
+          nodes[count++] = node;
+        }
+      }
+    }
+    return count;
   }
 
   uint64_t bring_node_bits(uint32_t parent) const {

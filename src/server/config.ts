@@ -107,7 +107,7 @@ export const ConfigSchema = Type.Object(
       minimum: 1_024,
       maximum: 1_099_511_627_776,
       default: 4_294_967_296,
-      description: 'Largest upload of items.',
+      description: 'Largest upload of items, as it comes and unpacked.',
     }),
   },
   { additionalProperties: false },

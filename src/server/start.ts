@@ -95,6 +95,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     engine,
     jobs,
     runner,
+    uploadLimitBytes: config.uploadLimitBytes,
     onThreadFailure,
     onError: logError,
   });

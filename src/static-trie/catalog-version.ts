@@ -6,7 +6,7 @@ import { type ColumnBuilder, createColumnBuilder } from './column-builder.js';
 import type { AttributeSchema, Column, ColumnTable } from './columns.js';
 import { GrowingArray } from './growing-array.js';
 import { buildItemIds, type ItemIds } from './item-ids.js';
-import type { ParsedItem } from './item-parser.js';
+import type { ParsedItem } from './items/check-item.js';
 
 import { StringTableBuilder } from './string-table.js';
 

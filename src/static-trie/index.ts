@@ -45,12 +45,13 @@ export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
 export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
+export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
+export { readItems } from './items/read-items.js';
+export { findRepeatedName } from './items/repeated-name.js';
 export { constraintSetFromList } from './listed-set.js';
 export { LiveCatalog } from './live-catalog.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';
-export { readItems } from './read-items.js';
-export { findRepeatedName } from './repeated-name.js';
 export {
   type CompiledRule,
   compileRule,

@@ -4,7 +4,7 @@ import type { BuildOptions } from './build-trie.js';
 import { CatalogSnapshot, type ItemUpdate } from './catalog-snapshot.js';
 import { type CatalogVersion, CatalogVersionBuilder, sidOf } from './catalog-version.js';
 import type { AttributeSchema } from './columns.js';
-import type { ParsedItem } from './item-parser.js';
+import type { ParsedItem } from './items/check-item.js';
 import type { SetTruth } from './set-truth.js';
 
 /** Items copied between two looks at what else there is to do. */

@@ -346,7 +346,8 @@ describe('uploads', () => {
 
   it('refuse another content type, an unknown catalog, and a wrong query', async () => {
     for (const [path, contentType, status, code] of [
-      ['/v1/catalogs/retail/versions', 'text/csv', 415, 'ESP_MEDIA_TYPE'],
+      ['/v1/catalogs/retail/versions', 'text/tab-separated-values', 415, 'ESP_MEDIA_TYPE'],
+      ['/v1/catalogs/retail/versions', 'text/csv; charset=latin1', 415, 'ESP_MEDIA_TYPE'],
       ['/v1/catalogs/retail/versions', 'application/json', 415, 'ESP_MEDIA_TYPE'],
       ['/v1/catalogs/nothing/versions', 'Application/X-NDJSON', 404, 'ESP_CATALOG_NOT_FOUND'],
       ['/v1/catalogs/retail/versions?activate=yes', 'application/x-ndjson', 400, 'ESP_REQUEST_INVALID'],

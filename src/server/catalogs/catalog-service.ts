@@ -6,7 +6,7 @@ import {
   type ModelRef,
 } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
-import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
+import type { AttributeSchema, ItemFile, RuleParams } from '../../static-trie/index.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { Job, JobStore } from '../jobs/job-store.js';
 import type { ModelStore } from '../model-store.js';
@@ -44,6 +44,8 @@ export interface CatalogServiceDeps {
   engine: EngineClient;
   jobs: JobStore;
   runner: JobRunner;
+  /** What an upload may unpack to. */
+  uploadLimitBytes: number;
   onThreadFailure: (error: EspalierError) => void;
   /** Gets what failed after the fact, and is no answer to anybody. */
   onError: (error: EspalierError, message: string) => void;
@@ -188,11 +190,11 @@ export class CatalogService {
     );
   }
 
-  /** Starts the build of a new version from an upload that lies at `uploadPath`. */
-  startBuild(catalog: string, uploadPath: string, activate: boolean): { job: Job; version: number } {
+  /** Starts the build of a new version from an upload that was received. */
+  startBuild(catalog: string, upload: ItemFile, activate: boolean): { job: Job; version: number } {
     const record = this.get(catalog);
     const then = (version: number) => this.activate(catalog, version);
-    return this.#builds.start(record, uploadPath, activate ? then : undefined);
+    return this.#builds.start(record, upload, activate ? then : undefined);
   }
 
   /**

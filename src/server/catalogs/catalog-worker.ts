@@ -10,6 +10,7 @@ import {
   constraintSetFromItems,
   countLiveNodes,
   evaluateRule,
+  type ItemFile,
   jsonValueAt,
   openCatalogFile,
   type RuleParams,
@@ -23,7 +24,9 @@ import {
 
 export interface BuildTask {
   jobId: string;
-  uploadPath: string;
+  upload: ItemFile;
+  /** What it may unpack to. */
+  maxBytes: number;
   /** Where the catalog version's file goes. */
   path: string;
   schema: AttributeSchema;
@@ -59,7 +62,7 @@ const handlers = {
     const progress = (phase: string, fraction: number) =>
       tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
     progress('parsing', 0);
-    const version = await readItems(task.uploadPath, task.schema, task.codebookSizes, progress);
+    const version = await readItems(task.upload, task.schema, task.codebookSizes, progress, task.maxBytes);
     progress('writing', 0);
     writeCatalogFile(task.path, version);
     return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };

@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { ThreadClient } from '../../decoder/index.js';
+import type { ItemFile } from '../../static-trie/index.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { Job, JobStore } from '../jobs/job-store.js';
 import type { CatalogRecord, CatalogStore } from './catalog-store.js';
@@ -9,6 +10,8 @@ export interface VersionBuildsDeps {
   store: CatalogStore;
   jobs: JobStore;
   runner: JobRunner;
+  /** What an upload may unpack to. */
+  uploadLimitBytes: number;
 }
 
 const WORKER = new URL('./catalog-worker.js', import.meta.url);
@@ -28,13 +31,13 @@ export class VersionBuilds {
   }
 
   /**
-   * Starts the build of a new version from an upload that lies at `uploadPath`, for the catalog's model as it
+   * Starts the build of a new version from an upload that was received, for the catalog's model as it
    * is now.
    * @param activate called when the version is built; where it is absent the version stays inactive.
    */
   start(
     record: CatalogRecord,
-    uploadPath: string,
+    upload: ItemFile,
     activate?: (version: number) => Promise<unknown>,
   ): { job: Job; version: number } {
     const { store, runner, jobs } = this.#deps;
@@ -42,7 +45,7 @@ export class VersionBuilds {
     const version = store.reserveVersion(catalog);
     const job = runner.submit('catalog-build', async (jobId) => {
       try {
-        const counts = await this.#build(jobId, record, version, uploadPath);
+        const counts = await this.#build(jobId, record, version, upload);
         if (activate !== undefined) {
           jobs.progress(jobId, 'activating', 0);
           await activate(version);
@@ -50,7 +53,7 @@ export class VersionBuilds {
         return { catalog, version, ...counts, activated: activate !== undefined };
       } finally {
         this.#countBuilding(catalog, -1);
-        rmSync(uploadPath, { force: true });
+        rmSync(upload.path, { force: true });
       }
     });
     this.#countBuilding(catalog, +1);
@@ -62,7 +65,7 @@ export class VersionBuilds {
     jobId: string,
     { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
     version: number,
-    uploadPath: string,
+    upload: ItemFile,
   ): Promise<{ items: number; leaves: number }> {
     const { store, jobs } = this.#deps;
     const onEvent = (event: unknown) => {
@@ -72,7 +75,8 @@ export class VersionBuilds {
     const builder = new ThreadClient<CatalogHandlers>(WORKER, undefined, () => {}, onEvent);
     try {
       const path = store.catalogFilePath(catalog, version);
-      const counts = await builder.call('build', { jobId, uploadPath, path, schema, codebookSizes });
+      const { uploadLimitBytes: maxBytes } = this.#deps;
+      const counts = await builder.call('build', { jobId, upload, maxBytes, path, schema, codebookSizes });
       store.putVersion(catalog, { version, model, ...counts, createdAt: new Date().toISOString() });
       return counts;
     } catch (thrown) {

@@ -1,12 +1,11 @@
-import { describe, type ErrorDetail } from '../errors.js';
-import type { AttributeSchema, AttributeType, AttributeValue } from './columns.js';
-import { findRepeatedName } from './repeated-name.js';
+import { describe, type ErrorDetail } from '../../errors.js';
+import type { AttributeSchema, AttributeType, AttributeValue } from '../columns.js';
 
 const MAX_ID_LENGTH = 256;
 const MAX_STRING_LENGTH = 32_768;
 const MAX_LIST_LENGTH = 4_096;
 
-/** One line of an upload, checked. */
+/** One row of an upload, checked. */
 export interface ParsedItem {
   id: string;
   sid: number[];
@@ -14,25 +13,12 @@ export interface ParsedItem {
   attributes: (AttributeValue | undefined)[];
 }
 
-/**
- * Parses and checks one line of NDJSON.
- * @returns the item, or everything that is wrong with the line.
- */
-export function parseItem(
-  text: string,
+/** @returns the item, or everything that is wrong with what should be one. */
+export function checkItem(
+  json: unknown,
   schema: AttributeSchema,
   codebookSizes: readonly number[],
 ): ParsedItem | ErrorDetail[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (thrown) {
-    return [{ expected: 'one JSON object', found: (thrown as Error).message }];
-  }
-  const repeated = findRepeatedName(text);
-  if (repeated !== undefined) {
-    return [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }];
-  }
   if (!isObject(json)) return [{ expected: 'one JSON object', found: describe(json) }];
   const faults: ErrorDetail[] = [];
   const { id, sid, ...attributes } = json;
@@ -40,9 +26,7 @@ export function parseItem(
   checkSid(sid, codebookSizes, faults);
   const names = Object.keys(schema);
   for (const name of Object.keys(attributes)) {
-    if (!Object.hasOwn(schema, name)) {
-      faults.push({ field: name, expected: `one of the attributes ${names.join(', ')}`, found: name });
-    }
+    if (!Object.hasOwn(schema, name)) faults.push(unknownAttribute(name, names));
   }
   const values = names.map((name) => {
     const value = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
@@ -50,6 +34,27 @@ export function parseItem(
     return parseValue(schema[name].type, value, name, faults);
   });
   return faults.length > 0 ? faults : { id: id as string, sid: sid as number[], attributes: values };
+}
+
+function unknownAttribute(name: string, known: readonly string[]): ErrorDetail {
+  return { field: name, expected: `one of the attributes ${known.join(', ')}`, found: name };
+}
+
+/** What is wrong with the columns of a table of items: `id`, `sid` and any attributes, each once. */
+export function checkColumnNames(names: readonly string[], schema: AttributeSchema): ErrorDetail[] {
+  const known = Object.keys(schema);
+  const faults: ErrorDetail[] = [];
+  for (const name of ['id', 'sid']) {
+    if (!names.includes(name))
+      faults.push({ field: name, expected: `a column ${name}`, found: names.join(', ') });
+  }
+  names.forEach((name, index) => {
+    if (names.indexOf(name) < index)
+      faults.push({ field: name, expected: 'each column once', found: `${name} twice` });
+    else if (name !== 'id' && name !== 'sid' && !known.includes(name))
+      faults.push(unknownAttribute(name, known));
+  });
+  return faults;
 }
 
 function checkId(id: unknown, faults: ErrorDetail[]): void {

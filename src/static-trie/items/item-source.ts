@@ -1,0 +1,30 @@
+import type { ErrorDetail } from '../../errors.js';
+import type { AttributeSchema } from '../columns.js';
+import type { Progress } from '../progress.js';
+
+export const itemFormats = ['ndjson', 'csv', 'parquet', 'arrow'] as const;
+export type ItemFormat = (typeof itemFormats)[number];
+
+/** A file of items as it was uploaded. */
+export interface ItemFile {
+  path: string;
+  format: ItemFormat;
+  isGzip: boolean;
+}
+
+/** What a reader of one format is given. */
+export interface SourceOptions {
+  schema: AttributeSchema;
+  /** Unpacked bytes that are too many. */
+  maxBytes: number;
+  onProgress: Progress;
+}
+
+/**
+ * One row as it came, a JSON value still to be checked, or what is wrong with it. `line` counts lines in text formats,
+ * rows in others, from 1.
+ */
+export type SourceRow = { line: number; item: unknown } | { line: number; faults: ErrorDetail[] };
+
+/** Rows in the file's order, some at a time. @throws EspalierError ESP_UPLOAD_INVALID, ESP_BODY_TOO_LARGE */
+export type ItemSource = (file: ItemFile, options: SourceOptions) => AsyncGenerator<SourceRow[]>;

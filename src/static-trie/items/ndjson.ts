@@ -1,0 +1,34 @@
+import { TextDecoder } from 'node:util';
+import type { ItemSource, SourceRow } from './item-source.js';
+import { type Line, readLines } from './read-lines.js';
+import { findRepeatedName } from './repeated-name.js';
+import { unpackedBytes } from './unpacked.js';
+
+/** One JSON object a line; blank lines are skipped. */
+export const readNdjson: ItemSource = async function* (file, options) {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  for await (const lines of readLines(unpackedBytes(file, options))) {
+    yield lines.flatMap((line) => rowOf(line, decoder));
+  }
+};
+
+function rowOf({ number: line, bytes }: Line, decoder: TextDecoder): SourceRow[] {
+  let text: string;
+  try {
+    text = decoder.decode(bytes);
+  } catch {
+    return [{ line, faults: [{ expected: 'UTF-8 text', found: 'bytes that are not UTF-8' }] }];
+  }
+  if (text.trim() === '') return [];
+  let item: unknown;
+  try {
+    item = JSON.parse(text);
+  } catch (thrown) {
+    return [{ line, faults: [{ expected: 'one JSON object', found: (thrown as Error).message }] }];
+  }
+  const repeated = findRepeatedName(text);
+  if (repeated !== undefined) {
+    return [{ line, faults: [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }] }];
+  }
+  return [{ line, item }];
+}

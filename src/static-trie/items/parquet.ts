@@ -1,0 +1,69 @@
+import {
+  type AsyncBuffer,
+  asyncBufferFromFile,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+} from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { EspalierError } from '../../errors.js';
+import type { ItemSource, SourceRow } from './item-source.js';
+import { plainValue } from './plain-value.js';
+import { checkTableColumns, unreadable } from './table-columns.js';
+import { withUnpackedFile } from './unpacked.js';
+
+/** Rows that are objects at the same time; a row group may have millions. */
+const ROWS_AT_A_TIME = 65_536;
+
+/** Parquet: SIDs and lists are list columns. */
+export const readParquet: ItemSource = (file, options) =>
+  withUnpackedFile(file, options, async function* (path) {
+    const { schema, onProgress } = options;
+    const { buffer, metadata } = await open(path);
+    // The first element is the root; its children are the columns, however deep these are.
+    const columns = childNames(metadata);
+    checkTableColumns(columns, schema);
+    const rowCount = Number(metadata.num_rows);
+    for (let from = 0; from < rowCount; from += ROWS_AT_A_TIME) {
+      const to = Math.min(rowCount, from + ROWS_AT_A_TIME);
+      const found = await rowsOf(buffer, metadata, from, to);
+      yield found.map((row, index): SourceRow => ({ line: from + index + 1, item: plainRow(row) }));
+      onProgress('parsing', to / rowCount);
+    }
+  });
+
+async function open(path: string): Promise<{ buffer: AsyncBuffer; metadata: FileMetaData }> {
+  try {
+    const buffer = await asyncBufferFromFile(path);
+    return { buffer, metadata: await parquetMetadataAsync(buffer) };
+  } catch (thrown) {
+    throw unreadable('Parquet', thrown);
+  }
+}
+
+async function rowsOf(file: AsyncBuffer, metadata: FileMetaData, rowStart: number, rowEnd: number) {
+  try {
+    return await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors });
+  } catch (thrown) {
+    if (thrown instanceof EspalierError) throw thrown;
+    throw unreadable('Parquet', thrown);
+  }
+}
+
+function plainRow(row: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plainValue(value)]));
+}
+
+function childNames({ schema: [root, ...elements] }: FileMetaData): string[] {
+  const names: string[] = [];
+  let at = 0;
+  const skip = (): void => {
+    const { num_children = 0 } = elements[at++];
+    for (let child = 0; child < num_children; child++) skip();
+  };
+  for (let child = 0; child < (root.num_children ?? 0); child++) {
+    names.push(elements[at].name);
+    skip();
+  }
+  return names;
+}

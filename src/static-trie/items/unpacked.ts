@@ -1,0 +1,97 @@
+import { createReadStream, createWriteStream, rmSync, statSync } from 'node:fs';
+import { Readable, Transform, type TransformCallback } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { EspalierError } from '../../errors.js';
+import type { ItemFile, SourceOptions } from './item-source.js';
+
+/** Progress is told in steps of so much. */
+const STEP = 1 / 256;
+
+/**
+ * The bytes of a file, unpacked where they are packed.
+ * @throws EspalierError (while it is read) ESP_UPLOAD_INVALID on what is no gzip; ESP_BODY_TOO_LARGE
+ */
+export async function* unpackedBytes(
+  { path, isGzip }: ItemFile,
+  { maxBytes, onProgress }: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+): AsyncGenerator<Buffer> {
+  const packed = Readable.from(counted(path, onProgress), { objectMode: false });
+  if (!isGzip) {
+    yield* packed;
+    return;
+  }
+  const guard = new SizeGuard(maxBytes);
+  const done = pipeline(packed, createGunzip(), guard);
+  // Whoever reads the guard sees its error; the pipeline's promise repeats it.
+  done.catch(() => {});
+  try {
+    yield* guard;
+  } catch (thrown) {
+    throw thrown instanceof EspalierError ? thrown : notGzip(thrown);
+  }
+}
+
+/** Calls `use` with a file that is not packed: formats that are read out of order need one. */
+export async function* withUnpackedFile<T>(
+  file: ItemFile,
+  options: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+  use: (path: string) => AsyncGenerator<T>,
+): AsyncGenerator<T> {
+  if (!file.isGzip) {
+    yield* use(file.path);
+    return;
+  }
+  const path = `${file.path}.unpacked`;
+  try {
+    const unpacking = (_phase: string, fraction: number) => options.onProgress('unpacking', fraction);
+    await pipeline(
+      Readable.from(unpackedBytes(file, { ...options, onProgress: unpacking }), { objectMode: false }),
+      createWriteStream(path),
+    );
+    yield* use(path);
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+async function* counted(path: string, onProgress: SourceOptions['onProgress']): AsyncGenerator<Buffer> {
+  const size = Math.max(1, statSync(path).size);
+  let read = 0;
+  let told = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 })) {
+    yield chunk as Buffer;
+    read += (chunk as Buffer).length;
+    if (read / size < told + STEP) continue;
+    told = read / size;
+    onProgress('parsing', told);
+  }
+}
+
+/** A few bytes of gzip may unpack to any number. */
+class SizeGuard extends Transform {
+  readonly #maxBytes: number;
+  #bytes = 0;
+
+  constructor(maxBytes: number) {
+    super();
+    this.#maxBytes = maxBytes;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes <= this.#maxBytes) done(null, chunk);
+    else
+      done(
+        new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`),
+      );
+  }
+}
+
+function notGzip(cause: unknown): EspalierError {
+  const found = (cause as Error).message;
+  return new EspalierError('ESP_UPLOAD_INVALID', `the upload is no whole gzip file: ${found}`, {
+    details: [{ expected: 'gzip', found }],
+    cause,
+  });
+}

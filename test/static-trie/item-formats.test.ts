@@ -1,0 +1,259 @@
+import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import {
+  Bool,
+  Dictionary,
+  Field,
+  Float64,
+  Int32,
+  Int64,
+  List,
+  Table,
+  TimestampMillisecond,
+  tableToIPC,
+  Uint16,
+  Utf8,
+  type Vector,
+  vectorFromArray,
+} from 'apache-arrow';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { describe, expect, it } from 'vitest';
+import { type CatalogVersion, type ItemFormat, readItems } from '../../src/static-trie/index.js';
+import { contentOf } from '../helpers/catalog-content.js';
+import { everyType } from '../helpers/every-type.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-item-formats-'));
+const CODEBOOKS = [4, 300];
+
+interface Item {
+  id: string;
+  sid: number[];
+  gift: boolean | null;
+  stock: number | null;
+  price: number | null;
+  title: string | null;
+  since: string | null;
+  tags: string[] | null;
+}
+
+/** Items with every type, values that text formats must quote, and nulls in each column. */
+const items: Item[] = Array.from({ length: 300 }, (_, index) => {
+  const orNull = <T>(column: number, value: T) => ((index + column) % 7 === 0 ? null : value);
+  return {
+    id: `item ${index}, "quoted"`,
+    sid: [index % 4, index],
+    gift: orNull(0, index % 2 === 0),
+    stock: orNull(1, index * 1_000_003 - 5),
+    price: orNull(2, index / 8 - 3),
+    title: orNull(3, `Löffel\n${index} \u{1f381}`),
+    since: orNull(4, new Date(Date.UTC(2020, 0, 1) + index * 86_400_123).toISOString()),
+    tags: orNull(5, index % 3 === 0 ? [`t${index}`] : ['a', 'b c', 'é']),
+  };
+});
+const column = <Name extends keyof Item>(name: Name) => items.map((item) => item[name]);
+
+function read(
+  content: string | Uint8Array,
+  format: ItemFormat,
+  { isGzip = false, maxBytes = 1e9 } = {},
+): Promise<CatalogVersion> {
+  const path = join(folder, 'items');
+  writeFileSync(path, content);
+  return readItems({ path, format, isGzip }, everyType, CODEBOOKS, () => {}, maxBytes);
+}
+
+const ndjson = items.map((item) => JSON.stringify(item)).join('\n');
+
+const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+const csv = [
+  'id,sid,gift,stock,price,title,since,tags',
+  ...items.map(({ id, sid, gift, stock, price, title, since, tags }) =>
+    [
+      quoted(id),
+      sid.join('-'),
+      gift ?? '',
+      stock ?? '',
+      price ?? '',
+      title === null ? '' : quoted(title),
+      since ?? '',
+      tags === null ? '' : quoted(tags.join('|')),
+    ].join(','),
+  ),
+].join('\r\n');
+
+function parquet(codec: 'UNCOMPRESSED' | 'SNAPPY' = 'SNAPPY'): Uint8Array {
+  const list = (name: string, element: object) => [
+    { name, repetition_type: 'OPTIONAL', num_children: 1, converted_type: 'LIST' },
+    { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+    { name: 'element', repetition_type: 'OPTIONAL', ...element },
+  ];
+  const optional = (name: string, element: object) => ({ name, repetition_type: 'OPTIONAL', ...element });
+  const utf8 = { type: 'BYTE_ARRAY', converted_type: 'UTF8' };
+  const schema = [
+    { name: 'root', num_children: 8 },
+    optional('id', utf8),
+    ...list('sid', { type: 'INT32' }),
+    optional('gift', { type: 'BOOLEAN' }),
+    optional('stock', { type: 'INT64' }),
+    optional('price', { type: 'DOUBLE' }),
+    optional('title', utf8),
+    optional('since', { type: 'INT64', converted_type: 'TIMESTAMP_MILLIS' }),
+    ...list('tags', utf8),
+  ];
+  const columnData = [
+    { name: 'id', data: column('id') },
+    { name: 'sid', data: column('sid') },
+    { name: 'gift', data: column('gift') },
+    { name: 'stock', data: column('stock').map((stock) => (stock === null ? null : BigInt(stock))) },
+    { name: 'price', data: column('price') },
+    { name: 'title', data: column('title') },
+    { name: 'since', data: column('since').map((since) => (since === null ? null : new Date(since))) },
+    { name: 'tags', data: column('tags') },
+  ];
+  // Several row groups, so that reading some rows crosses their bounds.
+  const options = { schema, columnData, codec, rowGroupSize: 70 } as Parameters<typeof parquetWriteBuffer>[0];
+  return new Uint8Array(parquetWriteBuffer(options));
+}
+
+function arrow(format: 'file' | 'stream'): Uint8Array {
+  const list = <T extends Utf8 | Uint16>(type: T) => new List(new Field('item', type, true));
+  const stocks = column('stock').map((stock) => (stock === null ? null : BigInt(stock)));
+  const times = column('since').map((since) => (since === null ? null : Date.parse(since)));
+  const table = new Table({
+    id: vectorFromArray(column('id'), new Dictionary(new Utf8(), new Int32())),
+    sid: vectorFromArray(column('sid'), list(new Uint16())),
+    gift: vectorFromArray(column('gift'), new Bool()),
+    stock: vectorFromArray(stocks, new Int64()),
+    price: vectorFromArray(column('price'), new Float64()),
+    title: vectorFromArray(column('title'), new Utf8()),
+    since: vectorFromArray(times, new TimestampMillisecond()),
+    tags: vectorFromArray(column('tags'), list(new Utf8())),
+  });
+  return tableToIPC(table, format);
+}
+
+describe('formats of items', async () => {
+  const expected = contentOf(await read(ndjson, 'ndjson'));
+
+  it.each<[string, string | Uint8Array, ItemFormat]>([
+    ['NDJSON', ndjson, 'ndjson'],
+    ['CSV', csv, 'csv'],
+    ['CSV with a byte order mark', `\ufeff${csv}`, 'csv'],
+    ['Parquet', parquet('UNCOMPRESSED'), 'parquet'],
+    ['Parquet with Snappy', parquet(), 'parquet'],
+    ['an Arrow file', arrow('file'), 'arrow'],
+    ['an Arrow stream', arrow('stream'), 'arrow'],
+  ])('%s holds the same items as NDJSON, packed or not', async (_, content, format) => {
+    expect(contentOf(await read(content, format))).toEqual(expected);
+    expect(contentOf(await read(gzipSync(content), format, { isGzip: true }))).toEqual(expected);
+    // What was unpacked is gone.
+    expect(readdirSync(folder)).toEqual(['items']);
+  });
+
+  it.each<[string, string | Uint8Array, ItemFormat]>([
+    ['NDJSON', ndjson, 'ndjson'],
+    ['CSV', csv, 'csv'],
+    ['Parquet', parquet(), 'parquet'],
+    ['an Arrow file', arrow('file'), 'arrow'],
+    ['an Arrow stream', arrow('stream'), 'arrow'],
+  ])('%s that unpacks to too much, or is no whole gzip, is refused', async (_, content, format) => {
+    const packed = gzipSync(content);
+    await expect(read(packed, format, { isGzip: true, maxBytes: 1_000 })).rejects.toMatchObject({
+      code: 'ESP_BODY_TOO_LARGE',
+      message: 'the upload unpacks to more than 1000 bytes',
+    });
+    for (const bytes of [packed.subarray(0, packed.length / 2), content]) {
+      await expect(read(bytes, format, { isGzip: true })).rejects.toMatchObject({
+        code: 'ESP_UPLOAD_INVALID',
+        details: [{ expected: 'gzip' }],
+      });
+    }
+    expect(readdirSync(folder)).toEqual(['items']);
+  });
+
+  it('a gzip bomb ends when it is too large, not when it has unpacked', async () => {
+    const bomb = gzipSync(Buffer.alloc(200 << 20, '\n'));
+    const before = process.memoryUsage().rss;
+    await expect(read(bomb, 'ndjson', { isGzip: true, maxBytes: 1 << 20 })).rejects.toMatchObject({
+      code: 'ESP_BODY_TOO_LARGE',
+    });
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 << 20);
+  });
+
+  it.each([
+    ['a field too few', 'id,sid,gift\na,1-2\n', 2, undefined, '3 fields', '2 fields'],
+    ['no SID', 'id,sid\na,1-x\n', 2, 'sid', 'a list of 2 codes', '"1-x"'],
+    ['a code too large', 'id,sid\na,1-300\n', 2, 'sid[1]', 'an integer from 0 to 299', '300'],
+    ['no bool', 'id,sid,gift\na,1-2,yes\n', 2, 'gift', 'true or false (bool)', '"yes"'],
+    ['no number', 'id,sid,price\na,1-2,0x10\n', 2, 'price', 'a number (double)', '"0x10"'],
+    ['no id', 'id,sid\n"line\none",1-2\n,1-2\n', 4, 'id', 'a string of 1 to 256 characters', '""'],
+    ['an open quote', 'id,sid\nb,1-2\n"a,1-2\n', 3, undefined, 'CSV as RFC 4180 has it', expect.any(String)],
+    ['an unknown column', 'id,sid,colour\na,1-2,red\n', 1, 'colour', expect.any(String), 'colour'],
+    ['a column twice', 'id,sid,gift,gift\n', 1, 'gift', 'each column once', 'gift twice'],
+    ['no column sid', 'id,gift\n', 1, 'sid', 'a column sid', 'id, gift'],
+  ])('CSV with %s is refused', async (_, text, line, field, expectation, found) => {
+    await expect(read(text, 'csv')).rejects.toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      details: [{ line, ...(field !== undefined && { field }), expected: expectation, found }],
+    });
+  });
+
+  it('CSV that is not UTF-8 is refused', async () => {
+    await expect(read(Buffer.from('id,sid\n\xff,1-2\n', 'latin1'), 'csv')).rejects.toMatchObject({
+      details: [{ expected: 'UTF-8 text' }],
+    });
+  });
+
+  it.each<[string, Uint8Array, object]>([
+    ['another column', write({ colour: vectorFromArray(['red']) }), { field: 'colour' }],
+    [
+      'another type',
+      write({ price: vectorFromArray(['2.5'], new Utf8()) }),
+      { line: 1, field: 'price', expected: 'a number (double)', found: '"2.5"' },
+    ],
+    [
+      'integers that no double holds',
+      write({ stock: vectorFromArray([2n ** 53n + 1n], new Int64()) }),
+      { line: 1, field: 'stock', found: '"9007199254740993"' },
+    ],
+  ])('Arrow with %s is refused', async (_, content, detail) => {
+    await expect(read(content, 'arrow')).rejects.toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      details: [expect.objectContaining(detail)],
+    });
+  });
+
+  it.each<[ItemFormat, string]>([
+    ['parquet', 'Parquet'],
+    ['arrow', 'Arrow IPC'],
+  ])('%s that is none, or damaged, is refused', async (format, name) => {
+    const whole = format === 'parquet' ? parquet() : arrow('file');
+    for (const bytes of [Buffer.from(ndjson), whole.subarray(0, whole.length / 2)]) {
+      const failure = await read(bytes, format).catch((error: unknown) => error);
+      expect(failure).toMatchObject({ code: 'ESP_UPLOAD_INVALID', details: [{ expected: name }] });
+      expect((failure as Error).message).not.toContain(folder);
+    }
+  });
+
+  it('Parquet without a SID is refused by name', async () => {
+    const data = [{ name: 'id', data: ['a'], type: 'STRING' as const }];
+    await expect(
+      read(new Uint8Array(parquetWriteBuffer({ columnData: data })), 'parquet'),
+    ).rejects.toMatchObject({
+      details: [{ field: 'sid', expected: 'a column sid', found: 'id' }],
+    });
+  });
+});
+
+/** One item with one more column. */
+function write(more: Record<string, Vector>): Uint8Array {
+  const sidType = new List(new Field('item', new Uint16(), true));
+  const columns: Record<string, Vector> = {
+    id: vectorFromArray(['a'], new Utf8()),
+    sid: vectorFromArray([[1, 2]], sidType),
+    ...more,
+  };
+  return tableToIPC(new Table(columns), 'file');
+}

@@ -225,6 +225,26 @@ describe('formats of items', async () => {
     });
   });
 
+  it('a bad row is named by its number, across row groups and batches', async () => {
+    const good = structuredClone(items[200].sid);
+    items[200].sid = [9, 9];
+    const arrowOf = (from: number, to: number) =>
+      new Table({
+        id: vectorFromArray(column('id').slice(from, to), new Utf8()),
+        sid: vectorFromArray(column('sid').slice(from, to), new List(new Field('item', new Uint16(), true))),
+      });
+    const uploads: [Uint8Array, ItemFormat][] = [
+      [parquet(), 'parquet'],
+      [tableToIPC(arrowOf(0, 130).concat(arrowOf(130, 300)), 'stream'), 'arrow'],
+    ];
+    items[200].sid = good;
+    for (const [content, format] of uploads) {
+      await expect(read(content, format)).rejects.toMatchObject({
+        details: [{ line: 201, field: 'sid[0]', expected: 'an integer from 0 to 3', found: '9' }],
+      });
+    }
+  });
+
   it.each<[ItemFormat, string]>([
     ['parquet', 'Parquet'],
     ['arrow', 'Arrow IPC'],

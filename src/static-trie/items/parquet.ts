@@ -12,8 +12,12 @@ import { plainValue } from './plain-value.js';
 import { checkTableColumns, unreadable } from './table-columns.js';
 import { withUnpackedFile } from './unpacked.js';
 
-/** Rows that are objects at the same time; a row group may have millions. */
+/**
+ * Rows that are objects at the same time: few, but at least so much of a row group, which is decoded from its beginning
+ * each time.
+ */
 const ROWS_AT_A_TIME = 65_536;
+const PART_OF_GROUP = 1 / 8;
 
 /** Parquet: SIDs and lists are list columns. */
 export const readParquet: ItemSource = (file, options) =>
@@ -24,13 +28,23 @@ export const readParquet: ItemSource = (file, options) =>
     const columns = childNames(metadata);
     checkTableColumns(columns, schema);
     const rowCount = Number(metadata.num_rows);
-    for (let from = 0; from < rowCount; from += ROWS_AT_A_TIME) {
-      const to = Math.min(rowCount, from + ROWS_AT_A_TIME);
-      const found = await rowsOf(buffer, metadata, from, to);
-      yield found.map((row, index): SourceRow => ({ line: from + index + 1, item: plainRow(row) }));
+    let line = 0;
+    for (const [from, to] of rowRanges(metadata)) {
+      const rows = await rowsOf(buffer, metadata, from, to);
+      yield rows.map((row): SourceRow => ({ line: ++line, item: plainRow(row) }));
       onProgress('parsing', to / rowCount);
     }
   });
+
+function* rowRanges({ row_groups }: FileMetaData): Generator<[from: number, to: number]> {
+  let start = 0;
+  for (const { num_rows } of row_groups) {
+    const end = start + Number(num_rows);
+    const count = Math.max(ROWS_AT_A_TIME, Math.ceil((end - start) * PART_OF_GROUP));
+    for (let from = start; from < end; from += count) yield [from, Math.min(end, from + count)];
+    start = end;
+  }
+}
 
 async function open(path: string): Promise<{ buffer: AsyncBuffer; metadata: FileMetaData }> {
   try {

@@ -192,6 +192,7 @@ describe('operations', () => {
       expect.arrayContaining([
         '/v1/recommend',
         '/v1/catalogs/{catalog}/constraint-sets/{set}',
+        '/v1/jobs',
         '/v1/jobs/{id}',
       ]),
     );

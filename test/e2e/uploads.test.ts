@@ -144,6 +144,29 @@ describe('uploads', () => {
     expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
   });
 
+  it('are listed as jobs, the newest first, by state', async () => {
+    const list = async (query: string) => {
+      const { status, body } = await send(server, 'GET', `/v1/jobs${query}`);
+      expect(status).toBe(200);
+      return body.jobs as { id: string; state: string; createdAt: string }[];
+    };
+    const all = await list('');
+    expect(all.map(({ createdAt }) => createdAt)).toEqual(
+      all
+        .map(({ createdAt }) => createdAt)
+        .sort()
+        .reverse(),
+    );
+    expect(new Set(all.map(({ state }) => state))).toEqual(new Set(['succeeded', 'failed']));
+    expect(await list('?state=failed')).toEqual(all.filter(({ state }) => state === 'failed'));
+    expect(await list('?state=running')).toEqual([]);
+    expect(await list('?limit=2')).toEqual(all.slice(0, 2));
+    for (const query of ['?state=done', '?limit=0', '?limit=10000', '?limit=x', '?since=1']) {
+      const { status, body } = await send(server, 'GET', `/v1/jobs${query}`);
+      expect([query, status, body.error.code]).toEqual([query, 400, 'ESP_REQUEST_INVALID']);
+    }
+  });
+
   it('in an encoding or charset that is not read are refused at once', async () => {
     for (const headers of [
       { 'content-type': CSV, 'content-encoding': 'br' },

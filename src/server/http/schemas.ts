@@ -187,10 +187,11 @@ export const ModelResource = Type.Object({
   versions: Type.Array(ModelVersionResource),
 });
 
+const JobState = Type.Enum(['queued', 'running', 'succeeded', 'failed', 'cancelled']);
 const JobResource = Type.Object({
   id: Type.String(),
   kind: Type.String(),
-  state: Type.Enum(['queued', 'running', 'succeeded', 'failed', 'cancelled']),
+  state: JobState,
   phase: Type.String(),
   fraction: Type.Number(),
   createdAt: Type.String(),
@@ -198,6 +199,14 @@ const JobResource = Type.Object({
   result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 });
 export const JobAnswer = Type.Object({ job: JobResource });
+export const JobsQuery = Type.Object(
+  {
+    state: Type.Optional(JobState),
+    limit: Type.Optional(Type.String({ pattern: '^[1-9][0-9]{0,3}$', default: '100' })),
+  },
+  closed,
+);
+export const JobsAnswer = Type.Object({ jobs: Type.Array(JobResource) });
 export const BuildAnswer = Type.Object({ job: JobResource, version: Type.Integer() });
 
 /** What a recommend request leaves out. `beamWidth` is the larger of k and 50, `timeoutMs` the server's. */

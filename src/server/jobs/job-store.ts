@@ -52,6 +52,11 @@ export class JobStore {
     return job;
   }
 
+  /** The newest first. */
+  list(): Job[] {
+    return [...this.#jobs.values()].reverse();
+  }
+
   /** Durable when it returns; in memory even when the write fails, so that a reader sees what is true. */
   put(job: Job): void {
     this.#jobs.set(job.id, job);

@@ -137,35 +137,19 @@ void visit_root(const Reach &reach, Visit &&visit) {
   }
 }
 
-// Calls visit(node) for each live child of a level-0 node, a node of level 1.
-template <class Visit>
-void visit_live_nodes(const Reach &reach, uint32_t parent, Visit &&visit) {
-  const uint32_t first = reach.trie->top_levels[0].first_child[parent];
-  const uint32_t end = reach.trie->top_levels[0].first_child[parent + 1];
-  uint32_t dead = lower_bound(reach.dead_nodes, reach.dead_node_count, first);
-  const auto visit_alive = [&](uint32_t node) {
-    while (dead < reach.dead_node_count && reach.dead_nodes[dead] < node) dead++;
-    if (dead == reach.dead_node_count || reach.dead_nodes[dead] != node) visit(node);
-  };
-  if (reach.node_bits == nullptr) {
-    for (uint32_t node = first; node < end; node++) visit_alive(node);
-    return;
-  }
-  for (uint32_t word = first / 64; uint64_t{word} * 64 < end; word++) {
-    uint64_t left = reach.node_bits[word];
-    if (word == first / 64) left &= ~low_bits(first % 64);
-    if (end - word * 64 < 64) left &= low_bits(end - word * 64);
-    for (; left != 0; left &= left - 1) visit_alive(word * 64 + static_cast<uint32_t>(__builtin_ctzll(left)));
-  }
-}
-
-// Calls visit(code, lo, hi) for each live child of a level-0 node.
+// The same of a level-0 node.
 template <class Visit>
 void visit_top(const Reach &reach, uint32_t parent, Visit &&visit) {
   const esp_top_level &level = reach.trie->top_levels[1];
-  visit_live_nodes(reach, parent, [&](uint32_t node) {
+  const uint32_t first = reach.trie->top_levels[0].first_child[parent];
+  const uint32_t end = reach.trie->top_levels[0].first_child[parent + 1];
+  uint32_t dead = lower_bound(reach.dead_nodes, reach.dead_node_count, first);
+  const auto next_live = [&](uint32_t node) { return reach.node_bits == nullptr ? node : next_bit(reach.node_bits, node, end); };
+  for (uint32_t node = next_live(first); node < end; node = next_live(node + 1)) {
+    while (dead < reach.dead_node_count && reach.dead_nodes[dead] < node) dead++;
+    if (dead < reach.dead_node_count && reach.dead_nodes[dead] == node) continue;
     visit(code_of(level.codes, reach.trie->is_wide, node), level.leaf_start[node], level.leaf_start[node + 1]);
-  });
+  }
 }
 
 // Nodes of so few leaves have their rows in a line or two, and are read without the bits of their prefixes, which lie

@@ -30,7 +30,6 @@ struct MaskedRows : StepView {
   // Finds the mask of a beam's live children: the trie's own where nothing is kept from it.
   void find_mask(uint32_t beam) const {
     LiveChildren &live = scratch.live[beam];
-    live.is_own = false;
     if (task.depth == 0) {
       live.mask = reach.root_mask;
       return;
@@ -47,7 +46,6 @@ struct MaskedRows : StepView {
     else keep_live(live.mask, first, end, mask);
     if (has_dead) clear_dead(dead, end, mask);
     live.mask = mask;
-    live.is_own = true;
   }
 
   // The sum of exp over the level's logits of a row that is compared; keeps the maxima of its groups. Without kSums

@@ -92,8 +92,6 @@ struct LiveChildren {
   uint32_t count;
   // Where they aren't listed, by code, but bits beyond the codebook mean nothing.
   const uint64_t *mask;
-  // The trie's own mask has more.
-  bool is_own;
 };
 
 // Scratch memory of one request; `reserve` in step.cpp has the sizes.

@@ -4,8 +4,9 @@ import { DataType, type RecordBatch, RecordBatchReader, type Vector } from 'apac
 import { EspalierError } from '../../errors.js';
 import type { ItemFile, ItemSource, SourceOptions, SourceRow } from './item-source.js';
 import { plainValue } from './plain-value.js';
-import { checkTableColumns, unreadable } from './table-columns.js';
+import { checkTableColumns } from './table-columns.js';
 import { unpackedBytes, withUnpackedFile } from './unpacked.js';
+import { unreadable } from './unreadable.js';
 
 /** Arrow IPC, stream or file: SIDs and lists are list columns. */
 export const readArrow: ItemSource = async function* (file, options) {

@@ -36,25 +36,8 @@ export function checkItem(
   return faults.length > 0 ? faults : { id: id as string, sid: sid as number[], attributes: values };
 }
 
-function unknownAttribute(name: string, known: readonly string[]): ErrorDetail {
+export function unknownAttribute(name: string, known: readonly string[]): ErrorDetail {
   return { field: name, expected: `one of the attributes ${known.join(', ')}`, found: name };
-}
-
-/** What is wrong with the columns of a table of items: `id`, `sid` and any attributes, each once. */
-export function checkColumnNames(names: readonly string[], schema: AttributeSchema): ErrorDetail[] {
-  const known = Object.keys(schema);
-  const faults: ErrorDetail[] = [];
-  for (const name of ['id', 'sid']) {
-    if (!names.includes(name))
-      faults.push({ field: name, expected: `a column ${name}`, found: names.join(', ') });
-  }
-  names.forEach((name, index) => {
-    if (names.indexOf(name) < index)
-      faults.push({ field: name, expected: 'each column once', found: `${name} twice` });
-    else if (name !== 'id' && name !== 'sid' && !known.includes(name))
-      faults.push(unknownAttribute(name, known));
-  });
-  return faults;
 }
 
 function checkId(id: unknown, faults: ErrorDetail[]): void {

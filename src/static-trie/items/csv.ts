@@ -4,8 +4,8 @@ import { TextDecoder } from 'node:util';
 import { type CsvError, parse } from 'csv-parse';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { AttributeSchema, AttributeType } from '../columns.js';
-import { checkColumnNames } from './check-item.js';
 import type { ItemSource, SourceRow } from './item-source.js';
+import { checkTableColumns } from './table-columns.js';
 import { unpackedBytes } from './unpacked.js';
 
 const MAX_RECORD_CHARACTERS = 1 << 20;
@@ -37,7 +37,7 @@ export const readCsv: ItemSource = async function* (file, options) {
   try {
     for await (const { record, info } of source) {
       if (names === undefined) {
-        checkHeader(record, schema);
+        checkTableColumns(record, schema, 1);
         names = record;
         continue;
       }
@@ -54,19 +54,6 @@ export const readCsv: ItemSource = async function* (file, options) {
   }
   yield rows;
 };
-
-function checkHeader(names: string[], schema: AttributeSchema): void {
-  const faults = checkColumnNames(names, schema).map((fault): ErrorDetail => ({ line: 1, ...fault }));
-  if (faults.length === 0) return;
-  const [{ field, expected, found }] = faults;
-  throw new EspalierError(
-    'ESP_UPLOAD_INVALID',
-    `the header, ${field}: expected ${expected}, found ${found}`,
-    {
-      details: faults,
-    },
-  );
-}
 
 function rowOf(record: string[], names: string[], schema: AttributeSchema, line: number): SourceRow {
   if (record.length !== names.length) {

@@ -9,8 +9,9 @@ import { compressors } from 'hyparquet-compressors';
 import { EspalierError } from '../../errors.js';
 import type { ItemSource, SourceRow } from './item-source.js';
 import { plainValue } from './plain-value.js';
-import { checkTableColumns, unreadable } from './table-columns.js';
+import { checkTableColumns } from './table-columns.js';
 import { withUnpackedFile } from './unpacked.js';
+import { unreadable } from './unreadable.js';
 
 /**
  * Rows that are objects at the same time: few, but at least so much of a row group, which is decoded from its beginning

@@ -34,10 +34,10 @@ export async function readItems(
   maxBytes = Number.POSITIVE_INFINITY,
 ): Promise<CatalogVersion> {
   const builder = new CatalogVersionBuilder(schema, codebookSizes);
-  const { format, ...rest } = typeof file === 'string' ? plainFile(file) : file;
+  const upload = typeof file === 'string' ? plainFile(file) : file;
   const faults: ErrorDetail[] = [];
   let badLines = 0;
-  reading: for await (const rows of sources[format]({ format, ...rest }, { schema, maxBytes, onProgress })) {
+  reading: for await (const rows of sources[upload.format](upload, { schema, maxBytes, onProgress })) {
     for (const row of rows) {
       const rowFaults = addRow(builder, row, schema, codebookSizes);
       if (rowFaults.length === 0) continue;

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { EspalierError } from '../../errors.js';
 import type { ItemFile, SourceOptions } from './item-source.js';
+import { unreadable } from './unreadable.js';
 
 /** Progress is told in steps of so much. */
 const STEP = 1 / 256;
@@ -28,7 +29,7 @@ export async function* unpackedBytes(
   try {
     yield* guard;
   } catch (thrown) {
-    throw thrown instanceof EspalierError ? thrown : notGzip(thrown);
+    throw thrown instanceof EspalierError ? thrown : unreadable('gzip', thrown);
   }
 }
 
@@ -86,12 +87,4 @@ class SizeGuard extends Transform {
         new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`),
       );
   }
-}
-
-function notGzip(cause: unknown): EspalierError {
-  const found = (cause as Error).message;
-  return new EspalierError('ESP_UPLOAD_INVALID', `the upload is no whole gzip file: ${found}`, {
-    details: [{ expected: 'gzip', found }],
-    cause,
-  });
 }

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import {
   Bool,
   Dictionary,
@@ -83,7 +83,7 @@ const csv = [
   ),
 ].join('\r\n');
 
-function parquet(codec: 'UNCOMPRESSED' | 'SNAPPY' = 'SNAPPY'): Uint8Array {
+function parquet(codec: 'UNCOMPRESSED' | 'SNAPPY' | 'GZIP' | 'BROTLI' = 'SNAPPY'): Uint8Array {
   const list = (name: string, element: object) => [
     { name, repetition_type: 'OPTIONAL', num_children: 1, converted_type: 'LIST' },
     { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
@@ -113,7 +113,13 @@ function parquet(codec: 'UNCOMPRESSED' | 'SNAPPY' = 'SNAPPY'): Uint8Array {
     { name: 'tags', data: column('tags') },
   ];
   // Several row groups, so that reading some rows crosses their bounds.
-  const options = { schema, columnData, codec, rowGroupSize: 70 } as Parameters<typeof parquetWriteBuffer>[0];
+  const compressors = {
+    GZIP: (bytes: Uint8Array) => new Uint8Array(gzipSync(bytes)),
+    BROTLI: (bytes: Uint8Array) => new Uint8Array(brotliCompressSync(bytes)),
+  };
+  const options = { schema, columnData, codec, compressors, rowGroupSize: 70 } as Parameters<
+    typeof parquetWriteBuffer
+  >[0];
   return new Uint8Array(parquetWriteBuffer(options));
 }
 
@@ -143,6 +149,8 @@ describe('formats of items', async () => {
     ['CSV with a byte order mark', `\ufeff${csv}`, 'csv'],
     ['Parquet', parquet('UNCOMPRESSED'), 'parquet'],
     ['Parquet with Snappy', parquet(), 'parquet'],
+    ['Parquet with gzip', parquet('GZIP'), 'parquet'],
+    ['Parquet with Brotli', parquet('BROTLI'), 'parquet'],
     ['an Arrow file', arrow('file'), 'arrow'],
     ['an Arrow stream', arrow('stream'), 'arrow'],
   ])('%s holds the same items as NDJSON, packed or not', async (_, content, format) => {

@@ -27,6 +27,23 @@ export const errorCatalogue = {
     statusCode: 409,
     summary: 'Constraint sets cannot bind to the version that is to be activated.',
   },
+  ESP_SET_IN_USE: {
+    statusCode: 409,
+    summary: 'An alias names what is to be deleted; move or delete it first.',
+  },
+  ESP_ALIAS_NOT_FOUND: { statusCode: 404, summary: 'There is no alias of that name.' },
+  ESP_ALIAS_CONFLICT: {
+    statusCode: 409,
+    summary: 'An alias and a constraint set of one catalog would have the same name.',
+  },
+  ESP_ITEM_NOT_FOUND: {
+    statusCode: 404,
+    summary: 'The active version of the catalog has no item of that id.',
+  },
+  ESP_PRECONDITION_FAILED: {
+    statusCode: 412,
+    summary: 'The resource is not in the state that If-Match or If-None-Match names.',
+  },
   ESP_JOB_NOT_FOUND: { statusCode: 404, summary: 'There is no job of that id.' },
   ESP_JOB_INTERRUPTED: { statusCode: 500, summary: 'The server stopped before the job ended.' },
   ESP_MODEL_NOT_FOUND: { statusCode: 404, summary: 'The models directory has no such model.' },

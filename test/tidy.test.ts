@@ -49,7 +49,7 @@ describe('the house', () => {
 
   it('lists every metric in docs/metrics.md, with its type and labels, and no other', async () => {
     const decoding = () => ({ queueLength: 0, engineCount: 0 });
-    const { registry } = new Metrics({ name: 'js', stepName: 'js' }, decoding);
+    const { registry } = new Metrics({ name: 'js', stepName: 'js' }, decoding, () => []);
     const metrics = await registry.getMetricsAsJSON();
     const own = metrics.filter(({ name }) => name.startsWith('espalier_'));
     const documented = Array.from(

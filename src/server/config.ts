@@ -109,6 +109,13 @@ export const ConfigSchema = Type.Object(
       default: 4_294_967_296,
       description: 'Largest upload of items, as it comes and unpacked.',
     }),
+    keepVersions: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 10,
+      description:
+        'Versions of a catalog and of a constraint set that are kept, beside the active one and the one before it.',
+    }),
   },
   { additionalProperties: false },
 );

@@ -10,6 +10,18 @@ const SECONDS = [
 
 const POWERS_OF_TWO = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048];
 
+/** How fresh the constraint sets of a catalog are. */
+export interface SetFreshness {
+  catalog: string;
+  sets: number;
+  /** Sets whose last refresh failed. */
+  failing: number;
+  /** Sets whose evaluation is older than it may become. */
+  stale: number;
+  /** Since the longest-ago evaluation of a set that refreshes itself. */
+  oldestAgeSeconds: number;
+}
+
 /** Every metric that the server exports. `docs/metrics.md` lists them; a test keeps the two equal. */
 export class Metrics {
   readonly registry = new Registry();
@@ -48,6 +60,13 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  readonly setRefreshes = new Counter({
+    name: 'espalier_constraint_set_refreshes_total',
+    help: 'Evaluations of constraint sets by themselves (refreshSeconds), by outcome.',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
+
   readonly #batchRequests = new Histogram({
     name: 'espalier_decode_batch_requests',
     help: 'Requests that decoded together.',
@@ -74,6 +93,7 @@ export class Metrics {
   constructor(
     kernel: Pick<Kernel, 'name' | 'stepName'>,
     decoding: () => { queueLength: number; engineCount: number },
+    freshness: () => SetFreshness[],
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.#gauge(
@@ -82,6 +102,36 @@ export class Metrics {
       () => decoding().queueLength,
     );
     this.#gauge('espalier_decode_engines', 'Decode engines that serve.', () => decoding().engineCount);
+    const perCatalog: [string, string, (found: SetFreshness) => number][] = [
+      ['espalier_constraint_sets', 'Constraint sets.', ({ sets }) => sets],
+      [
+        'espalier_constraint_sets_failing',
+        'Constraint sets whose last refresh failed.',
+        ({ failing }) => failing,
+      ],
+      [
+        'espalier_constraint_sets_stale',
+        'Constraint sets whose evaluation is older than their maxAgeSeconds.',
+        ({ stale }) => stale,
+      ],
+      [
+        'espalier_constraint_set_oldest_age_seconds',
+        'Time since the oldest evaluation of a set that refreshes itself.',
+        ({ oldestAgeSeconds }) => oldestAgeSeconds,
+      ],
+    ];
+    for (const [name, help, read] of perCatalog) {
+      new Gauge({
+        name,
+        help,
+        labelNames: ['catalog'],
+        registers: [this.registry],
+        collect() {
+          this.reset();
+          for (const found of freshness()) this.set({ catalog: found.catalog }, read(found));
+        },
+      });
+    }
     new Gauge({
       name: 'espalier_kernel_info',
       help: 'Always 1; the labels name the kernels that run: builds, sets and rules, and the decode step.',

@@ -6,15 +6,22 @@ import { pino } from 'pino';
 import { EngineClient } from '../decoder/index.js';
 import { EspalierError } from '../errors.js';
 import { chooseKernel } from '../kernels/index.js';
+import { Activator } from './catalogs/activator.js';
+import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
+import { SetEvaluator } from './catalogs/set-evaluator.js';
 import type { Config } from './config.js';
+import { Aliases } from './constraint-sets/aliases.js';
+import { SetService } from './constraint-sets/set-service.js';
+import { SetStore } from './constraint-sets/set-store.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
 import { JobRunner } from './jobs/job-runner.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
+import { ModelRegistry } from './models/model-registry.js';
 import { ModelService } from './models/model-service.js';
 
 export interface RunningServer {
@@ -63,12 +70,18 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
 
   started.push(lockDataDir(config.dataDir));
   const store = new CatalogStore(config.dataDir);
+  store.clean();
+  const sets = new SetStore(config.dataDir);
+  const records = new CatalogRecords(store);
+  for (const { name } of records.list()) sets.clean(name);
+  const aliases = new Aliases(config.dataDir);
   const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const models = new ModelStore(config.modelsDir);
-  const metrics: Metrics = new Metrics(kernel, () => ({
-    queueLength: engine.queueLength,
-    engineCount: engine.engineCount,
-  }));
+  const metrics: Metrics = new Metrics(
+    kernel,
+    () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
+    () => setService.freshness(),
+  );
   const engine = new EngineClient({
     isolation: config.decodeIsolation,
     engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
@@ -89,17 +102,55 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
   const runner = new JobRunner(jobs, onJobEnd, logError);
+  const evaluator = new SetEvaluator(store, sets, onThreadFailure);
+  started.push(() => evaluator.close());
+  const registry: ModelRegistry = new ModelRegistry(
+    models,
+    engine,
+    () => activator.servingModels(records.list()),
+    (error) => logError(error, 'models that nothing serves with could not be unloaded'),
+  );
+  started.push(() => registry.close());
+  const activator: Activator = new Activator({
+    store,
+    sets,
+    models,
+    registry,
+    engine,
+    evaluator,
+    onEvaluated: (catalog, set) => setService.scheduleRefresh(catalog, set),
+  });
+  const { keepVersions } = config;
+  const setService: SetService = new SetService({
+    sets,
+    aliases,
+    records,
+    activator,
+    evaluator,
+    engine,
+    keepVersions,
+    onRefresh: (error, catalog, set) => {
+      metrics.setRefreshes.inc({ outcome: error === null ? 'succeeded' : 'failed' });
+      if (error !== null)
+        logError(error, `constraint set ${set} of catalog ${catalog} could not be refreshed`);
+    },
+  });
+  started.push(() => setService.close());
   const catalogs = new CatalogService({
     store,
+    records,
+    sets,
+    aliases,
+    activator,
     models,
+    registry,
     engine,
     jobs,
     runner,
     uploadLimitBytes: config.uploadLimitBytes,
-    onThreadFailure,
+    keepVersions,
     onError: logError,
   });
-  started.push(() => catalogs.close());
   started.push(() => runner.close());
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);
@@ -111,10 +162,11 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
-  const modelService = new ModelService({ models, registry: catalogs.registry, catalogs, engine });
+  const modelService = new ModelService({ models, registry, catalogs, engine });
   const deps = {
     config,
     catalogs,
+    sets: setService,
     models: modelService,
     store,
     jobs,

@@ -57,13 +57,12 @@ export async function send(
   path: string,
   body?: unknown,
   contentType = 'application/json',
+  headers: Record<string, string> = {},
 ): Promise<Reply> {
   const response = await fetch(`${server.url}${path}`, {
     method,
-    ...(body !== undefined && {
-      headers: { 'content-type': contentType },
-      body: typeof body === 'string' ? body : JSON.stringify(body),
-    }),
+    headers: { ...headers, ...(body !== undefined && { 'content-type': contentType }) },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
   return {

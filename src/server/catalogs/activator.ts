@@ -1,24 +1,22 @@
 import type { EngineClient } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
+import { activeVersionOf, type SetRecord } from '../constraint-sets/set-record.js';
+import type { SetStore } from '../constraint-sets/set-store.js';
 import type { ModelStore } from '../model-store.js';
 import { checkFingerprint, type ModelRegistry } from '../models/model-registry.js';
-import type {
-  CatalogRecord,
-  CatalogStore,
-  ModelName,
-  ServingPair,
-  SetRecord,
-  VersionRecord,
-} from './catalog-store.js';
+import type { CatalogRecord, CatalogStore, ModelName, ServingPair, VersionRecord } from './catalog-store.js';
 import { isSameModel } from './serving-pairs.js';
 import type { SetEvaluator, TimedSnapshot } from './set-evaluator.js';
 
 export interface ActivatorDeps {
   store: CatalogStore;
+  sets: SetStore;
   models: ModelStore;
   registry: ModelRegistry;
   engine: EngineClient;
   evaluator: SetEvaluator;
+  /** A set was evaluated for the version that serves. */
+  onEvaluated: (catalog: string, set: string) => void;
 }
 
 /** What a set came to for the catalog version that is active; derived, so it is not kept on disk. */
@@ -26,6 +24,9 @@ export interface SetEvaluation {
   catalogVersion: number;
   items: number;
   leaves: number;
+  /** Of a list's ids or SIDs, how many the version does not have; and the first of them. */
+  unknownCount: number;
+  unknown: readonly string[];
   evaluatedAt: string;
 }
 
@@ -52,10 +53,30 @@ export class Activator {
   }
 
   /** Notes a set that was put into the version that serves. */
-  remember(catalog: string, { name, catalogVersion, set, evaluatedAt }: TimedSnapshot): void {
+  remember(catalog: string, snapshot: TimedSnapshot): void {
+    const { name, catalogVersion, set, unknownCount, unknown, evaluatedAt } = snapshot;
     const evaluations = this.#evaluations.get(catalog) ?? new Map<string, SetEvaluation>();
-    evaluations.set(name, { catalogVersion, items: set.itemCount, leaves: set.leafCount, evaluatedAt });
+    const { itemCount: items, leafCount: leaves } = set;
+    evaluations.set(name, { catalogVersion, items, leaves, unknownCount, unknown, evaluatedAt });
     this.#evaluations.set(catalog, evaluations);
+    this.#deps.onEvaluated(catalog, name);
+  }
+
+  /** Forgets a set, or a catalog with all of its, that is not there any more. */
+  forget(catalog: string, set?: string): void {
+    if (set !== undefined) {
+      this.#evaluations.get(catalog)?.delete(set);
+      return;
+    }
+    this.#evaluations.delete(catalog);
+    this.#serving.delete(catalog);
+  }
+
+  /** Models of the catalogs among these that serve. */
+  servingModels(records: readonly CatalogRecord[]): ModelName[] {
+    return records.flatMap(({ name, active }) =>
+      active !== null && this.isServing(name) ? [active.model] : [],
+    );
   }
 
   /**
@@ -70,9 +91,14 @@ export class Activator {
 
   /** Makes the record's active pair serve as it did when the server stopped. */
   restore(record: CatalogRecord, pair: ServingPair): Promise<void> {
-    // At the time at which each was last evaluated, so that the same items are allowed as before.
-    const { activatedAt } = pair;
-    const evaluatedAt = (set: SetRecord) => (set.updatedAt > activatedAt ? set.updatedAt : activatedAt);
+    const now = new Date().toISOString();
+    const { activatedAt: since } = pair;
+    const evaluatedAt = (set: SetRecord) => {
+      // A set that refreshes itself would soon be evaluated again.
+      if (activeVersionOf(set)?.refresh != null) return now;
+      // At the time at which it was last evaluated, so that the same items are allowed as before.
+      return set.activatedAt! > since ? set.activatedAt! : since;
+    };
     return this.#switch(record, pair, evaluatedAt, () => {});
   }
 
@@ -82,7 +108,7 @@ export class Activator {
     evaluatedAt: (set: SetRecord) => string,
     save: () => void,
   ): Promise<void> {
-    const { store, registry, evaluator, engine } = this.#deps;
+    const { store, sets: setStore, registry, evaluator, engine } = this.#deps;
     const { name } = record;
     const versionRecord = findVersion(store.listVersions(record), name, version);
     const pin = versionRecord.model;
@@ -90,7 +116,13 @@ export class Activator {
     return registry.use(ref, async (info) => {
       checkFingerprint(pin, model, info, `version ${version} of catalog ${name}`);
       await evaluator.verify(record, version);
-      const sets = await evaluator.evaluateAll(record, version, store.listSets(name), evaluatedAt);
+      const inForce = setStore.list(name).flatMap((set) => {
+        const setVersion = activeVersionOf(set);
+        return setVersion === undefined
+          ? []
+          : [{ name: set.name, version: setVersion, evaluatedAt: evaluatedAt(set) }];
+      });
+      const sets = await evaluator.evaluateAll(record, version, inForce);
       const path = store.catalogFilePath(name, version);
       try {
         const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets };

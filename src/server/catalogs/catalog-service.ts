@@ -6,25 +6,19 @@ import {
   type ModelRef,
 } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
-import type { AttributeSchema, ItemFile, RuleParams } from '../../static-trie/index.js';
+import type { AttributeSchema, ItemFile } from '../../static-trie/index.js';
+import { type ChangeRequest, checkPrecondition, etagOf } from '../change-request.js';
+import { type Aliases, refuseAliased } from '../constraint-sets/aliases.js';
+import type { SetStore } from '../constraint-sets/set-store.js';
 import type { JobRunner } from '../jobs/job-runner.js';
 import type { Job, JobStore } from '../jobs/job-store.js';
 import type { ModelStore } from '../model-store.js';
-import { ModelRegistry } from '../models/model-registry.js';
-import { Activator, findVersion, type SetEvaluation } from './activator.js';
-import type {
-  CatalogRecord,
-  CatalogStore,
-  ModelName,
-  ModelPin,
-  SetRecord,
-  VersionRecord,
-} from './catalog-store.js';
-import type { RulePreview } from './catalog-worker.js';
-import { KeyedMutex } from './keyed-mutex.js';
+import type { ModelRegistry } from '../models/model-registry.js';
+import { type Activator, findVersion } from './activator.js';
+import type { CatalogRecords } from './catalog-records.js';
+import type { CatalogRecord, CatalogStore, ModelName, ModelPin, VersionRecord } from './catalog-store.js';
 import { pinOldRecords } from './old-records.js';
-import { isSameModel, rolledBack, withActive } from './serving-pairs.js';
-import { SetEvaluator } from './set-evaluator.js';
+import { isSameModel, outdatedVersions, rolledBack, withActive, withoutVersions } from './serving-pairs.js';
 import { VersionBuilds } from './version-builds.js';
 
 export interface CatalogDefinition {
@@ -33,68 +27,50 @@ export interface CatalogDefinition {
   attributes: AttributeSchema;
 }
 
-/** A set's truth, and its evaluation where a version is active. */
-export interface EvaluatedSet extends SetRecord {
-  evaluation: SetEvaluation | null;
-}
-
 export interface CatalogServiceDeps {
   store: CatalogStore;
+  records: CatalogRecords;
+  sets: SetStore;
+  aliases: Aliases;
+  activator: Activator;
   models: ModelStore;
+  registry: ModelRegistry;
   engine: EngineClient;
   jobs: JobStore;
   runner: JobRunner;
   /** What an upload may unpack to. */
   uploadLimitBytes: number;
-  onThreadFailure: (error: EspalierError) => void;
+  /** Versions of a catalog that are kept. */
+  keepVersions: number;
   /** Gets what failed after the fact, and is no answer to anybody. */
   onError: (error: EspalierError, message: string) => void;
 }
 
 /**
- * Changes catalogs and constraint sets. Every change first does all that can fail, then writes the truth to
- * disk, then switches the engine; what was active serves until then. Changes of one catalog run one by one.
+ * Changes catalogs. Every change first does all that can fail, then writes the truth to disk, then switches the
+ * engine; what was active serves until then. Changes of one catalog and its sets run one by one.
  */
 export class CatalogService {
-  readonly registry: ModelRegistry;
   readonly #deps: CatalogServiceDeps;
-  readonly #evaluator: SetEvaluator;
-  readonly #activator: Activator;
   readonly #builds: VersionBuilds;
-  readonly #catalogs = new Map<string, CatalogRecord>();
-  /** Catalogs whose file is damaged. */
-  readonly #damaged = new Map<string, EspalierError>();
   /** Why catalogs could not be restored. */
   readonly #unrestored = new Map<string, EspalierError>();
-  readonly #mutex = new KeyedMutex();
 
   constructor(deps: CatalogServiceDeps) {
-    const { store, models, engine, onThreadFailure, onError } = deps;
     this.#deps = deps;
-    this.#evaluator = new SetEvaluator(store, onThreadFailure);
-    this.registry = new ModelRegistry(
-      models,
-      engine,
-      () => this.#servingModels(),
-      (error) => onError(error, 'models that nothing serves with could not be unloaded'),
-    );
-    const { registry } = this;
-    this.#activator = new Activator({ store, models, registry, engine, evaluator: this.#evaluator });
     this.#builds = new VersionBuilds(deps);
-    store.clean();
-    const records = store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
-    for (const record of records) this.#catalogs.set(record.name, record);
   }
 
   /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
   async restore(onFailure: (catalog: string, error: EspalierError) => void): Promise<void> {
-    for (const [catalog, error] of this.#damaged) onFailure(catalog, error);
-    for (const before of this.list()) {
+    const { records, activator } = this.#deps;
+    for (const [catalog, error] of records.damaged) onFailure(catalog, error);
+    for (const before of records.list()) {
       const { name } = before;
       try {
-        const record = await pinOldRecords(before, { ...this.#deps, registry: this.registry });
-        this.#catalogs.set(name, record);
-        if (record.active !== null) await this.#activator.restore(record, record.active);
+        const record = await pinOldRecords(before, this.#deps);
+        records.replace(record);
+        if (record.active !== null) await activator.restore(record, record.active);
       } catch (thrown) {
         const error = EspalierError.from(thrown);
         this.#unrestored.set(name, error);
@@ -104,37 +80,31 @@ export class CatalogService {
   }
 
   list(): CatalogRecord[] {
-    return [...this.#catalogs.values()];
+    return this.#deps.records.list();
   }
 
   /** Catalogs that should serve and don't, and why. */
   notServing(): { name: string; error: EspalierError | undefined }[] {
     const broken = this.list().filter(
-      ({ name, active }) => active !== null && !this.#activator.isServing(name),
+      ({ name, active }) => active !== null && !this.#deps.activator.isServing(name),
     );
     return [
-      ...Array.from(this.#damaged, ([name, error]) => ({ name, error })),
+      ...Array.from(this.#deps.records.damaged, ([name, error]) => ({ name, error })),
       ...broken.map(({ name }) => ({ name, error: this.#unrestored.get(name) })),
     ];
   }
 
   /** @throws EspalierError ESP_CATALOG_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its file is damaged. */
   get(catalog: string): CatalogRecord {
-    this.#refuseDamaged(catalog);
-    const record = this.#catalogs.get(catalog);
-    if (record !== undefined) return record;
-    const found = [...this.#catalogs.keys()].join(', ') || 'none';
-    throw new EspalierError('ESP_CATALOG_NOT_FOUND', `there is no catalog ${catalog}; there are: ${found}`, {
-      details: [{ field: 'catalog', expected: 'the name of a catalog', found: catalog }],
-    });
+    return this.#deps.records.get(catalog);
   }
 
   activeVersion(record: CatalogRecord): VersionRecord | undefined {
-    return this.versions(record.name).find(({ version }) => version === record.active?.version);
+    return this.#deps.records.activeVersion(record);
   }
 
   versions(catalog: string): VersionRecord[] {
-    return this.#deps.store.listVersions(this.get(catalog));
+    return this.#deps.records.versions(catalog);
   }
 
   /**
@@ -145,69 +115,67 @@ export class CatalogService {
   async put(
     name: string,
     definition: CatalogDefinition,
+    change: ChangeRequest,
   ): Promise<{ record: CatalogRecord; created: boolean }> {
-    this.#refuseDamaged(name);
-    return this.#mutex.run(name, () => {
-      const ref = this.#deps.models.find(definition.model.name, definition.model.version);
-      return this.registry.use(ref, async (info) => {
+    const { records, models, registry, activator } = this.#deps;
+    records.find(name);
+    return records.mutex.run(name, () => {
+      const existing = records.find(name);
+      checkPrecondition(change, existing === undefined ? null : catalogEtag(existing));
+      const ref = models.find(definition.model.name, definition.model.version);
+      return registry.use(ref, async (info) => {
         checkCodebooks(ref, info.codebookSizes, definition.codebookSizes);
-        const existing = this.#catalogs.get(name);
-        const versions = existing === undefined ? [] : this.versions(name);
+        const versions = existing === undefined ? [] : records.versions(name);
         const hasVersions = versions.length > 0 || this.#builds.isBuilding(name);
         if (existing !== undefined && hasVersions) checkAttributes(existing, definition);
         const model: ModelPin = { name: ref.name, version: ref.version, info };
         const { codebookSizes, attributes } = definition;
-        const record: CatalogRecord =
-          existing === undefined
-            ? {
-                name,
-                model,
-                codebookSizes,
-                attributes,
-                active: null,
-                earlier: [],
-                createdAt: new Date().toISOString(),
-              }
-            : { ...existing, model, codebookSizes, attributes };
+        const before = existing ?? newCatalog(name, change);
+        const record: CatalogRecord = { ...before, model, codebookSizes, attributes };
         const created = existing === undefined;
         const { active } = record;
         if (active === null || !fits(findVersion(versions, name, active.version), model, info)) {
-          this.#save(record);
+          records.save(record);
           return { record, created };
         }
         const isSame = canonicalJson(existing) === canonicalJson(record) && isSameModel(active.model, model);
-        if (isSame && this.#activator.isServing(name)) return { record, created };
-        return { record: await this.#activate(record, active.version, model), created };
+        if (isSame && activator.isServing(name)) return { record, created };
+        return { record: await this.#activate(record, active.version, model, change), created };
       });
     });
   }
 
   /** Catalogs that serve with a model version. */
   servingWith(model: ModelName): string[] {
-    const serving = this.list().filter(({ name }) => this.#activator.isServing(name));
+    const serving = this.list().filter(({ name }) => this.#deps.activator.isServing(name));
     return serving.flatMap(({ name, active }) =>
       active !== null && isSameModel(active.model, model) ? [name] : [],
     );
   }
 
   /** Starts the build of a new version from an upload that was received. */
-  startBuild(catalog: string, upload: ItemFile, activate: boolean): { job: Job; version: number } {
+  startBuild(
+    catalog: string,
+    upload: ItemFile,
+    activate: boolean,
+    change: ChangeRequest,
+  ): { job: Job; version: number } {
     const record = this.get(catalog);
-    const then = (version: number) => this.activate(catalog, version);
-    return this.#builds.start(record, upload, activate ? then : undefined);
+    checkPrecondition(change, catalogEtag(record));
+    const then = (version: number) => this.activate(catalog, version, { by: change.by });
+    return this.#builds.start(record, upload, change.by, activate ? then : undefined);
   }
 
   /**
    * Makes a version the active one, together with the model that it was built for, with every constraint set
-   * prepared for it.
+   * prepared for it. Versions that retention does not keep are deleted.
    * @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_MODEL_… where its model is gone, is broken, or is no longer
-   *   what it was; ESP_SET_UNBOUND with the sets that cannot bind.
+   *   what it was; ESP_SET_UNBOUND with the sets that cannot bind; ESP_PRECONDITION_FAILED.
    */
-  activate(catalog: string, version: number): Promise<CatalogRecord> {
-    return this.#mutex.run(catalog, async () => {
-      const record = this.get(catalog);
+  activate(catalog: string, version: number, change: ChangeRequest): Promise<CatalogRecord> {
+    return this.#change(catalog, change, (record) => {
       const { model } = findVersion(this.versions(catalog), catalog, version);
-      return this.#activate(record, version, model);
+      return this.#activate(record, version, model, change);
     });
   }
 
@@ -216,90 +184,77 @@ export class CatalogService {
    * of `version`.
    * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE; ESP_VERSION_NOT_FOUND; what `activate` throws
    */
-  rollback(catalog: string, version?: number): Promise<CatalogRecord> {
-    return this.#mutex.run(catalog, async () => {
-      const before = this.get(catalog);
+  rollback(catalog: string, version: number | undefined, change: ChangeRequest): Promise<CatalogRecord> {
+    return this.#change(catalog, change, (before) => {
       const versions = this.versions(catalog);
       if (version !== undefined) findVersion(versions, catalog, version);
       const { record, pair } = rolledBack(before, version);
-      const model = this.#modelAfterRollback(
-        before,
-        pair.model,
-        findVersion(versions, catalog, pair.version),
-      );
-      return this.#activate({ ...record, model }, pair.version, pair.model);
+      const built = findVersion(versions, catalog, pair.version);
+      const model = this.#modelAfterRollback(before, pair.model, built);
+      return this.#activate({ ...record, model }, pair.version, pair.model, change);
     });
   }
 
-  listSets(catalog: string): EvaluatedSet[] {
-    this.get(catalog);
-    return this.#deps.store.listSets(catalog).map((set) => this.#withEvaluation(catalog, set));
+  /**
+   * Deletes a catalog with its versions and sets. Requests in flight end on what they began with.
+   * @throws EspalierError ESP_CATALOG_NOT_FOUND, ESP_SET_IN_USE where aliases name its sets
+   */
+  delete(catalog: string, change: ChangeRequest): Promise<void> {
+    const { records, sets, aliases, activator, engine, registry } = this.#deps;
+    return this.#change(catalog, change, async () => {
+      refuseAliased(aliases.namesOf(catalog), `catalog ${catalog}`);
+      records.delete(catalog);
+      sets.forget(catalog);
+      this.#unrestored.delete(catalog);
+      activator.forget(catalog);
+      await engine.removeCatalog(catalog);
+      await registry.releaseUnused();
+    });
   }
 
-  /** @throws EspalierError ESP_SET_NOT_FOUND */
-  getSet(catalog: string, name: string): EvaluatedSet {
-    const sets = this.listSets(catalog);
-    const record = sets.find((set) => set.name === name);
-    if (record !== undefined) return record;
-    const found = sets.map((set) => set.name).join(', ') || 'none';
-    throw new EspalierError(
-      'ESP_SET_NOT_FOUND',
-      `catalog ${catalog} has no constraint set ${name}; it has: ${found}`,
-    );
-  }
-
-  /** Evaluates a rule and makes it the set's next version; in force when it returns. */
-  putSet(
+  #change<Result>(
     catalog: string,
-    name: string,
-    rule: string,
-    params: RuleParams,
-  ): Promise<{ record: EvaluatedSet; created: boolean }> {
-    return this.#mutex.run(catalog, async () => {
-      const catalogRecord = this.get(catalog);
-      const activeVersion = catalogRecord.active?.version;
-      const { store, engine } = this.#deps;
-      const existing = this.listSets(catalog).find((set) => set.name === name);
-      const updatedAt = new Date().toISOString();
-      const record: SetRecord = { name, version: (existing?.version ?? 0) + 1, rule, params, updatedAt };
-      if (activeVersion === undefined) {
-        // Nothing to evaluate it on yet; the first activation does.
-        await this.#evaluator.check(catalogRecord, rule, params);
-        store.putSet(catalog, record);
-      } else {
-        const snapshot = await this.#evaluator.evaluate(catalogRecord, activeVersion, record, updatedAt);
-        store.putSet(catalog, record);
-        if (this.#activator.isServing(catalog)) await engine.putSet(catalog, snapshot);
-        this.#activator.remember(catalog, snapshot);
-      }
-      return { record: this.#withEvaluation(catalog, record), created: existing === undefined };
+    change: ChangeRequest,
+    task: (record: CatalogRecord) => Promise<Result>,
+  ): Promise<Result> {
+    const { records } = this.#deps;
+    return records.mutex.run(catalog, async () => {
+      const record = records.get(catalog);
+      checkPrecondition(change, catalogEtag(record));
+      return task(record);
     });
-  }
-
-  /** What a rule would allow, without changing anything. */
-  async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
-    const record = this.get(catalog);
-    if (record.active === null) {
-      throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
-    }
-    return this.#evaluator.preview(record, record.active.version, { rule, params });
-  }
-
-  async close(): Promise<void> {
-    this.registry.close();
-    await this.#evaluator.close();
   }
 
   async #activate(
     record: CatalogRecord,
     version: number,
     { name, version: modelVersion }: ModelName,
+    { by }: ChangeRequest,
   ): Promise<CatalogRecord> {
+    const { activator, records } = this.#deps;
     const model = { name, version: modelVersion };
-    const pair = { version, model, activatedAt: new Date().toISOString() };
+    const pair = { version, model, activatedAt: new Date().toISOString(), activatedBy: by };
     const activated = withActive(record, pair);
-    await this.#activator.activate(record, pair, () => this.#save(activated));
-    return activated;
+    await activator.activate(record, pair, () => records.save(activated));
+    return this.#retain(activated);
+  }
+
+  /** Deletes the versions that are not kept. What fails here fails nothing: they go the next time. */
+  #retain(record: CatalogRecord): CatalogRecord {
+    const { store, records, keepVersions, onError } = this.#deps;
+    const { name } = record;
+    try {
+      const versions = records.versions(name).map(({ version }) => version);
+      const outdated = outdatedVersions(record, versions, keepVersions);
+      if (outdated.length === 0) return record;
+      const kept = withoutVersions(record, outdated);
+      records.save(kept);
+      for (const version of outdated) store.deleteVersion(name, version);
+      return kept;
+    } catch (thrown) {
+      onError(EspalierError.from(thrown), `old versions of catalog ${name} could not be deleted`);
+      return record;
+    }
   }
 
   /**
@@ -315,27 +270,17 @@ export class CatalogService {
     if (!wasLeft || model.info?.fingerprint !== pin.info?.fingerprint) return model;
     return { ...model, name: restored.name, version: restored.version };
   }
+}
 
-  #servingModels(): ModelName[] {
-    return this.list().flatMap(({ name, active }) =>
-      active !== null && this.#activator.isServing(name) ? [active.model] : [],
-    );
-  }
+export function catalogEtag(record: CatalogRecord): string {
+  return etagOf(record);
+}
 
-  #withEvaluation(catalog: string, set: SetRecord): EvaluatedSet {
-    return { ...set, evaluation: this.#activator.evaluation(catalog, set.name) };
-  }
-
-  /** A catalog whose file is damaged is not overwritten: its versions may still be saved by hand. */
-  #refuseDamaged(name: string): void {
-    const error = this.#damaged.get(name);
-    if (error !== undefined) throw error;
-  }
-
-  #save(record: CatalogRecord): void {
-    this.#deps.store.putCatalog(record);
-    this.#catalogs.set(record.name, record);
-  }
+function newCatalog(
+  name: string,
+  { by }: ChangeRequest,
+): Omit<CatalogRecord, 'model' | 'codebookSizes' | 'attributes'> {
+  return { name, active: null, earlier: [], createdAt: new Date().toISOString(), createdBy: by };
 }
 
 /** Whether a model decodes over a version: it has the fingerprint of the one that the version was built for. */

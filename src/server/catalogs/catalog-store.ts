@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
-import type { AttributeSchema, RuleParams } from '../../static-trie/index.js';
+import { type AttributeSchema, syncFolder } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
 export interface ModelName {
@@ -22,6 +23,7 @@ export interface ServingPair {
   model: ModelName;
   /** When it was activated; sets were evaluated then, or later when they were put. */
   activatedAt: string;
+  activatedBy?: string | null;
 }
 
 /** A catalog as it is on disk. Its active pair lives here, so that one rename switches catalog and model. */
@@ -36,6 +38,7 @@ export interface CatalogRecord {
   /** What a rollback can bring back, the latest last. */
   earlier: ServingPair[];
   createdAt: string;
+  createdBy?: string | null;
 }
 
 export interface VersionRecord {
@@ -44,33 +47,31 @@ export interface VersionRecord {
   model: ModelPin;
   items: number;
   leaves: number;
+  /** SHA-256 of its file; absent in records of earlier servers, as what follows. */
+  hash?: string;
   createdAt: string;
-}
-
-/** A constraint set's truth: its rule. Bitmaps are derived from it for each catalog version. */
-export interface SetRecord {
-  name: string;
-  version: number;
-  rule: string;
-  params: RuleParams;
-  updatedAt: string;
+  createdBy?: string | null;
 }
 
 /**
  * The data directory:
  *   catalogs/<name>/catalog.json
  *   catalogs/<name>/versions/<n>/version.json, catalog.bin
- *   catalogs/<name>/constraint-sets/<set>.json
+ *   catalogs/<name>/constraint-sets/
  *   uploads/  (what is being received; emptied at start)
+ *   trash/    (what is being deleted; emptied at start)
  * Every write is durable when it returns.
  */
 export class CatalogStore {
   readonly #root: string;
   readonly #uploads: string;
+  readonly #trash: string;
 
   constructor(dataDir: string) {
     this.#root = join(dataDir, 'catalogs');
     this.#uploads = join(dataDir, 'uploads');
+    this.#trash = join(dataDir, 'trash');
+    rmSync(this.#trash, { recursive: true, force: true });
     rmSync(this.#uploads, { recursive: true, force: true });
     mkdirSync(this.#root, { recursive: true });
     mkdirSync(this.#uploads, { recursive: true });
@@ -103,7 +104,6 @@ export class CatalogStore {
   clean(): void {
     for (const catalog of readdirSync(this.#root)) {
       removeTemporaryFiles(join(this.#root, catalog));
-      removeTemporaryFiles(this.#setsFolder(catalog));
       for (const version of this.#versionNumbers(catalog)) {
         const folder = this.#versionFolder(catalog, version);
         if (existsSync(join(folder, 'version.json'))) removeTemporaryFiles(folder);
@@ -145,18 +145,23 @@ export class CatalogStore {
     writeState(join(this.#versionFolder(catalog, record.version), 'version.json'), record);
   }
 
-  listSets(catalog: string): SetRecord[] {
-    const folder = this.#setsFolder(catalog);
-    if (!existsSync(folder)) return [];
-    return readdirSync(folder)
-      .filter((file) => file.endsWith('.json'))
-      .map((file) => readState<SetRecord>(join(folder, file)))
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  /** Gone when it returns; requests in flight keep what they have mapped. */
+  deleteVersion(catalog: string, version: number): void {
+    this.#discard(this.#versionFolder(catalog, version));
   }
 
-  putSet(catalog: string, record: SetRecord): void {
-    makeFolder(this.#setsFolder(catalog));
-    writeState(join(this.#setsFolder(catalog), `${record.name}.json`), record);
+  /** Gone with its versions and sets when it returns. */
+  deleteCatalog(catalog: string): void {
+    this.#discard(join(this.#root, catalog));
+  }
+
+  /** One rename, so that a kill leaves all of a folder or nothing. */
+  #discard(folder: string): void {
+    const discarded = join(this.#trash, randomUUID());
+    makeFolder(this.#trash);
+    renameSync(folder, discarded);
+    syncFolder(join(folder, '..'));
+    rmSync(discarded, { recursive: true, force: true });
   }
 
   /** Ascending. */
@@ -171,10 +176,6 @@ export class CatalogStore {
 
   #versionFolder(catalog: string, version: number): string {
     return join(this.#root, catalog, 'versions', String(version));
-  }
-
-  #setsFolder(catalog: string): string {
-    return join(this.#root, catalog, 'constraint-sets');
   }
 }
 

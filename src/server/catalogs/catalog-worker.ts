@@ -15,6 +15,7 @@ import {
   openCatalogFile,
   type RuleParams,
   readItems,
+  selectListed,
   sidOf,
   verifyCatalogFile,
   writeCatalogFile,
@@ -39,13 +40,19 @@ export interface BuildEvent {
   fraction: number;
 }
 
-export interface RuleTask {
+export interface SetTask {
   /** The catalog version's file. */
   path: string;
   schema: AttributeSchema;
-  rule: string;
-  params: RuleParams;
+  select: { kind: 'rule'; rule: string; params: RuleParams } | { kind: 'list'; path: string };
   nowMs: number;
+}
+
+/** A set's bitmaps, and what of a list the version does not have. */
+export interface EvaluatedTask {
+  set: ConstraintSet;
+  unknownCount: number;
+  unknown: string[];
 }
 
 export interface RulePreview {
@@ -78,13 +85,15 @@ const handlers = {
     verify(path);
   },
 
-  evaluate(task: RuleTask): ConstraintSet {
-    return evaluate(open(task.path), task);
+  evaluate(task: SetTask): EvaluatedTask {
+    const version = open(task.path);
+    const { bits, ...rest } = select(version, task);
+    return { set: constraintSetFromItems(version.trie, version.leafItems, bits), ...rest };
   },
 
-  preview(task: RuleTask): RulePreview {
+  preview(task: SetTask): RulePreview {
     const version = open(task.path);
-    const itemBits = evaluateBits(version, task);
+    const { bits: itemBits } = select(version, task);
     const { trie, leafItems } = version;
     const set = constraintSetFromItems(trie, leafItems, itemBits);
     return {
@@ -119,12 +128,14 @@ function open(path: string): CatalogVersion {
   return version;
 }
 
-function evaluateBits({ table }: CatalogVersion, { rule, schema, params, nowMs }: RuleTask): Uint32Array {
-  return evaluateRule(compileRule(rule, schema, params), table, nowMs);
-}
-
-function evaluate(version: CatalogVersion, task: RuleTask): ConstraintSet {
-  return constraintSetFromItems(version.trie, version.leafItems, evaluateBits(version, task));
+/** One bit an item. */
+function select(
+  version: CatalogVersion,
+  { select, schema, nowMs }: SetTask,
+): { bits: Uint32Array; unknownCount: number; unknown: string[] } {
+  if (select.kind === 'list') return selectListed(select.path, version);
+  const bits = evaluateRule(compileRule(select.rule, schema, select.params), version.table, nowMs);
+  return { bits, unknownCount: 0, unknown: [] };
 }
 
 /** The first items of the set, in the order of their numbers. */

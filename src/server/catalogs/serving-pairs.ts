@@ -46,3 +46,22 @@ export function isSameModel(a: ModelName, b: ModelName): boolean {
 function isSamePair(a: ServingPair, b: ServingPair): boolean {
   return a.version === b.version && isSameModel(a.model, b.model);
 }
+
+/** The record without the pairs of versions that are gone. */
+export function withoutVersions(record: CatalogRecord, versions: readonly number[]): CatalogRecord {
+  return { ...record, earlier: record.earlier.filter(({ version }) => !versions.includes(version)) };
+}
+
+/**
+ * Versions that retention lets go: all but the newest `keep`, the active one, and the one that a rollback brings
+ * back.
+ * @param versions ascending
+ */
+export function outdatedVersions(
+  { active, earlier }: CatalogRecord,
+  versions: readonly number[],
+  keep: number,
+): number[] {
+  const kept = new Set([...versions.slice(-keep), active?.version, earlier.at(-1)?.version]);
+  return versions.filter((version) => !kept.has(version));
+}

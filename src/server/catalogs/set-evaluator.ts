@@ -1,23 +1,35 @@
 import { canonicalJson, type SetSnapshot, ThreadClient } from '../../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { RuleParams } from '../../static-trie/index.js';
-import type { CatalogRecord, CatalogStore, SetRecord } from './catalog-store.js';
-import type { CatalogHandlers, RulePreview, RuleTask } from './catalog-worker.js';
+import type { SetVersion } from '../constraint-sets/set-record.js';
+import type { SetStore } from '../constraint-sets/set-store.js';
+import type { CatalogRecord, CatalogStore } from './catalog-store.js';
+import type { CatalogHandlers, RulePreview, SetTask } from './catalog-worker.js';
 
 /** A set's bitmaps for one catalog version, and the time that `now` stood for. */
 export interface TimedSnapshot extends SetSnapshot {
   evaluatedAt: string;
+  /** Of a list's ids or SIDs, how many the version does not have; and the first of them. */
+  unknownCount: number;
+  unknown: readonly string[];
 }
 
-type Rule = Pick<SetRecord, 'rule' | 'params'>;
+/** A set's version that is to be in force. */
+export interface SetInForce {
+  name: string;
+  version: SetVersion;
+  evaluatedAt: string;
+}
 
 /** Evaluates rules over catalog versions, on a thread of its own. */
 export class SetEvaluator {
   readonly #store: CatalogStore;
+  readonly #sets: SetStore;
   readonly #thread: ThreadClient<CatalogHandlers>;
 
-  constructor(store: CatalogStore, onThreadFailure: (error: EspalierError) => void) {
+  constructor(store: CatalogStore, sets: SetStore, onThreadFailure: (error: EspalierError) => void) {
     this.#store = store;
+    this.#sets = sets;
     this.#thread = new ThreadClient(
       new URL('./catalog-worker.js', import.meta.url),
       undefined,
@@ -38,42 +50,45 @@ export class SetEvaluator {
     await this.#thread.call('verify', this.#store.catalogFilePath(name, catalogVersion));
   }
 
-  /** @throws EspalierError ESP_RULE_… */
+  /** @throws EspalierError ESP_RULE_…; ESP_ARTIFACT_CORRUPT where its list is damaged or gone */
   async evaluate(
     catalog: CatalogRecord,
     catalogVersion: number,
-    record: SetRecord,
-    evaluatedAt: string,
+    { name, version: { version, truth, refresh }, evaluatedAt }: SetInForce,
   ): Promise<TimedSnapshot> {
-    const task = this.#task(catalog, catalogVersion, record, evaluatedAt);
-    const set = await this.#thread.call('evaluate', task);
-    return { name: record.name, version: record.version, catalogVersion, set, evaluatedAt };
+    const select =
+      truth.kind === 'rule'
+        ? truth
+        : { kind: 'list' as const, path: this.#sets.listPath(catalog.name, name, version) };
+    const task = this.#task(catalog, catalogVersion, select, evaluatedAt);
+    const found = await this.#thread.call('evaluate', task);
+    const expiresAtMs =
+      refresh?.whenStale === 'refuse' ? Date.parse(evaluatedAt) + refresh.maxAgeSeconds * 1_000 : null;
+    return { name, version, catalogVersion, evaluatedAt, expiresAtMs, ...found };
   }
 
   /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
   async evaluateAll(
     catalog: CatalogRecord,
     catalogVersion: number,
-    sets: readonly SetRecord[],
-    evaluatedAtOf: (set: SetRecord) => string,
+    sets: readonly SetInForce[],
   ): Promise<TimedSnapshot[]> {
     const faults: ErrorDetail[] = [];
     const snapshots: TimedSnapshot[] = [];
     /** Sets of one rule are evaluated once, and share their bitmaps on every engine, too. */
     const byRule = new Map<string, TimedSnapshot>();
-    for (const record of sets) {
-      const { name, version, rule, params } = record;
-      const evaluatedAt = evaluatedAtOf(record);
-      const key = canonicalJson([rule, params, evaluatedAt]);
+    for (const set of sets) {
+      const { name, version, evaluatedAt } = set;
+      const { truth, refresh } = version;
+      const key = canonicalJson([truth, refresh, evaluatedAt, truth.kind === 'rule' ? '' : name]);
       try {
-        const like = byRule.get(key);
-        const snapshot = like ?? (await this.evaluate(catalog, catalogVersion, record, evaluatedAt));
+        const snapshot = byRule.get(key) ?? (await this.evaluate(catalog, catalogVersion, set));
         byRule.set(key, snapshot);
-        snapshots.push({ ...snapshot, name, version });
+        snapshots.push({ ...snapshot, name, version: version.version });
       } catch (thrown) {
         const { code, message } = EspalierError.from(thrown);
         if (!code.startsWith('ESP_RULE_')) throw thrown;
-        faults.push({ field: record.name, expected: 'a rule that binds to the version', found: message });
+        faults.push({ field: name, expected: 'a rule that binds to the version', found: message });
       }
     }
     if (faults.length === 0) return snapshots;
@@ -82,16 +97,28 @@ export class SetEvaluator {
     throw new EspalierError('ESP_SET_UNBOUND', message, { details: faults });
   }
 
-  preview(catalog: CatalogRecord, catalogVersion: number, rule: Rule): Promise<RulePreview> {
-    return this.#thread.call('preview', this.#task(catalog, catalogVersion, rule, new Date().toISOString()));
+  preview(
+    catalog: CatalogRecord,
+    catalogVersion: number,
+    rule: string,
+    params: RuleParams,
+  ): Promise<RulePreview> {
+    const select = { kind: 'rule' as const, rule, params };
+    const now = new Date().toISOString();
+    return this.#thread.call('preview', this.#task(catalog, catalogVersion, select, now));
   }
 
   close(): Promise<void> {
     return this.#thread.close();
   }
 
-  #task(catalog: CatalogRecord, version: number, { rule, params }: Rule, evaluatedAt: string): RuleTask {
-    const path = this.#store.catalogFilePath(catalog.name, version);
-    return { path, schema: catalog.attributes, rule, params, nowMs: Date.parse(evaluatedAt) };
+  #task(
+    { name, attributes: schema }: CatalogRecord,
+    version: number,
+    select: SetTask['select'],
+    evaluatedAt: string,
+  ): SetTask {
+    const path = this.#store.catalogFilePath(name, version);
+    return { path, schema, select, nowMs: Date.parse(evaluatedAt) };
   }
 }

@@ -38,6 +38,7 @@ export class VersionBuilds {
   start(
     record: CatalogRecord,
     upload: ItemFile,
+    by: string | null,
     activate?: (version: number) => Promise<unknown>,
   ): { job: Job; version: number } {
     const { store, runner, jobs } = this.#deps;
@@ -45,7 +46,7 @@ export class VersionBuilds {
     const version = store.reserveVersion(catalog);
     const job = runner.submit('catalog-build', async (jobId) => {
       try {
-        const counts = await this.#build(jobId, record, version, upload);
+        const counts = await this.#build(jobId, record, version, upload, by);
         if (activate !== undefined) {
           jobs.progress(jobId, 'activating', 0);
           await activate(version);
@@ -66,6 +67,7 @@ export class VersionBuilds {
     { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
     version: number,
     upload: ItemFile,
+    by: string | null,
   ): Promise<{ items: number; leaves: number }> {
     const { store, jobs } = this.#deps;
     const onEvent = (event: unknown) => {
@@ -77,7 +79,13 @@ export class VersionBuilds {
       const path = store.catalogFilePath(catalog, version);
       const { uploadLimitBytes: maxBytes } = this.#deps;
       const counts = await builder.call('build', { jobId, upload, maxBytes, path, schema, codebookSizes });
-      store.putVersion(catalog, { version, model, ...counts, createdAt: new Date().toISOString() });
+      store.putVersion(catalog, {
+        version,
+        model,
+        ...counts,
+        createdAt: new Date().toISOString(),
+        createdBy: by,
+      });
       return counts;
     } catch (thrown) {
       store.clearVersion(catalog, version);

@@ -3,6 +3,7 @@ import type { Kernel } from '../../kernels/index.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
 import type { Config } from '../config.js';
+import type { SetService } from '../constraint-sets/set-service.js';
 import type { JobStore } from '../jobs/job-store.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
@@ -11,6 +12,7 @@ import type { ModelService } from '../models/model-service.js';
 export interface AppDeps {
   config: Config;
   catalogs: CatalogService;
+  sets: SetService;
   store: CatalogStore;
   models: ModelService;
   jobs: JobStore;

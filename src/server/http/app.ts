@@ -6,6 +6,7 @@ import { findRepeatedName } from '../../static-trie/index.js';
 import { packageVersion } from '../package-version.js';
 import type { AppDeps } from './app-deps.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
+import { aliasRoutes } from './routes/aliases.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { jobRoutes } from './routes/jobs.js';
@@ -49,6 +50,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
   await app.register(constraintSetRoutes, deps);
+  await app.register(aliasRoutes, deps);
   await app.register(modelRoutes, deps);
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);

@@ -65,8 +65,15 @@ export const CatalogBody = Type.Object(
 
 const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 
+const By = Type.Optional(nullable(Type.String({ description: 'As the caller named itself in X-Actor.' })));
+
 /** A catalog version and the model version that serves, or served, with it. */
-const ServingPair = Type.Object({ version: Type.Integer(), model: ModelRef, activatedAt: Type.String() });
+const ServingPair = Type.Object({
+  version: Type.Integer(),
+  model: ModelRef,
+  activatedAt: Type.String(),
+  activatedBy: By,
+});
 
 export const CatalogSummary = Type.Object({
   name: Type.String(),
@@ -84,6 +91,7 @@ export const CatalogResource = Type.Object({
   attributes: Attributes,
   earlier: Type.Array(ServingPair, { description: 'What a rollback can bring back, the latest last.' }),
   createdAt: Type.String(),
+  createdBy: By,
 });
 export const VersionResource = Type.Object({
   version: Type.Integer(),
@@ -94,7 +102,9 @@ export const VersionResource = Type.Object({
   sid: Type.Optional(Sid),
   items: Type.Integer(),
   leaves: Type.Integer(),
+  hash: Type.Optional(Type.String({ description: 'SHA-256 of what the version consists of.' })),
   createdAt: Type.String(),
+  createdBy: By,
   active: Type.Boolean(),
 });
 
@@ -118,19 +128,89 @@ const Rule = Type.String({
   description: 'A CEL expression over the attributes; an item is allowed only when it is true.',
 });
 
-export const RuleBody = Type.Object({ rule: Rule, params: Type.Optional(Params) }, closed);
+export const PreviewBody = Type.Object({ rule: Rule, params: Type.Optional(Params) }, closed);
 
+const MAX_REFRESH_SECONDS = 604_800;
+export const RuleBody = Type.Object(
+  {
+    ...PreviewBody.properties,
+    refreshSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_REFRESH_SECONDS,
+        description: 'How often the rule is evaluated again; without it only when something is activated.',
+      }),
+    ),
+    maxAgeSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 100 * MAX_REFRESH_SECONDS,
+        description: 'The age at which an evaluation is stale. Default: ten times refreshSeconds.',
+      }),
+    ),
+    whenStale: Type.Optional(
+      Type.Enum(['refuse', 'serve'], {
+        default: 'refuse',
+        description:
+          'What requests under a stale set get: ESP_SET_STALE, or answers under the last evaluation.',
+      }),
+    ),
+  },
+  closed,
+);
+
+const SetKind = Type.Enum(['rule', 'items', 'sids']);
+const SetVersionResource = Type.Object({
+  version: Type.Integer(),
+  kind: SetKind,
+  rule: Type.Optional(Type.String()),
+  params: Type.Optional(Params),
+  count: Type.Optional(Type.Integer({ description: 'Of the list: ids or SIDs.' })),
+  refreshSeconds: Type.Optional(Type.Integer()),
+  maxAgeSeconds: Type.Optional(Type.Integer()),
+  whenStale: Type.Optional(Type.String()),
+  hash: Type.String({ description: 'SHA-256 of the rule and its params, or of the list.' }),
+  createdAt: Type.String(),
+  createdBy: By,
+});
+
+const { version: _, ...inForce } = SetVersionResource.properties;
 export const SetResource = Type.Object({
   name: Type.String(),
-  version: Type.Integer(),
-  rule: Type.String(),
-  params: Params,
-  updatedAt: Type.String(),
+  version: nullable(Type.Integer({ description: 'The version in force.' })),
+  ...Type.Partial(Type.Object(inForce)).properties,
+  updatedAt: nullable(Type.String({ description: 'When the version in force was activated.' })),
   catalogVersion: nullable(Type.Integer()),
   evaluatedAt: nullable(Type.String()),
   items: nullable(Type.Integer()),
   leaves: nullable(Type.Integer()),
+  unknownCount: Type.Optional(
+    Type.Integer({ description: 'Ids or SIDs of the list that the catalog version does not have.' }),
+  ),
+  unknown: Type.Optional(Type.Array(Type.String(), { description: 'The first of them.' })),
+  stale: Type.Boolean({ description: 'Whether the evaluation is older than maxAgeSeconds.' }),
+  refreshFailure: nullable(
+    Type.Object({ at: Type.String(), error: Type.Object({ code: Type.String(), message: Type.String() }) }),
+  ),
+  warnings: Type.Array(Type.String()),
+  earlier: Type.Array(Type.Integer(), { description: 'What a rollback can bring back, the latest last.' }),
+  versions: Type.Array(SetVersionResource),
 });
+
+const AliasResource = Type.Object({ alias: Name, catalog: Name, constraintSet: Name }, closed);
+export const AliasesBody = Type.Object(
+  {
+    actions: Type.Array(
+      Type.Union([
+        Type.Object({ set: AliasResource }, closed),
+        Type.Object({ delete: Type.Object({ alias: Name }, closed) }, closed),
+      ]),
+      { minItems: 1, maxItems: 1_000 },
+    ),
+  },
+  closed,
+);
+export const AliasesAnswer = Type.Object({ aliases: Type.Array(AliasResource) });
 
 const SampleItem = Type.Object({
   id: Type.String(),
@@ -147,6 +227,12 @@ export const PreviewAnswer = Type.Object({
 /** `{}` is the newest model version, or the pair that was active before. */
 export const VersionChoice = Type.Object(
   { version: Type.Optional(Type.Integer({ minimum: 1, maximum: 999_999_999 })) },
+  closed,
+);
+
+/** For routes that must name a version. */
+export const VersionBody = Type.Object(
+  { version: Type.Integer({ minimum: 1, maximum: 999_999_999 }) },
   closed,
 );
 

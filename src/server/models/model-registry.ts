@@ -63,6 +63,11 @@ export class ModelRegistry {
     return known?.stamp === stampFolder(folder) ? known.outcome : undefined;
   }
 
+  /** Unloads every model that nothing serves with. */
+  releaseUnused(): Promise<void> {
+    return this.#release(FIRST_RETRY_MS);
+  }
+
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#retry);

@@ -1,8 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
 import { EspalierError } from '../../../errors.js';
+import { catalogEtag } from '../../catalogs/catalog-service.js';
 import type { CatalogRecord, VersionRecord } from '../../catalogs/catalog-store.js';
 import type { AppDeps } from '../app-deps.js';
+import { changeOf } from '../change-headers.js';
 import {
   CatalogBody,
   CatalogPath,
@@ -18,6 +21,8 @@ import { bodyIsOptional } from './optional-body.js';
 /** Catalogs and their versions. */
 export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
   const tags = ['catalogs'];
+  const send = (reply: FastifyReply, record: CatalogRecord) =>
+    reply.header('etag', catalogEtag(record)).send(resource(record, catalogs.activeVersion(record)));
 
   app.get(
     '/v1/catalogs',
@@ -41,10 +46,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         response: { 200: CatalogResource },
       },
     },
-    ({ params }) => {
-      const record = catalogs.get(params.catalog);
-      return resource(record, catalogs.activeVersion(record));
-    },
+    async ({ params }, reply) => send(reply, catalogs.get(params.catalog)),
   );
 
   app.put(
@@ -58,14 +60,32 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         response: { 200: CatalogResource, 201: CatalogResource },
       },
     },
-    async ({ params, body }, reply) => {
+    async (request, reply) => {
+      const { params, body } = request;
       checkAttributeNames(Object.keys(body.attributes));
-      const { record, created } = await catalogs.put(params.catalog, {
+      const definition = {
         model: typeof body.model === 'string' ? { name: body.model } : body.model,
         codebookSizes: body.sid.codebookSizes,
         attributes: body.attributes,
-      });
-      return reply.code(created ? 201 : 200).send(resource(record, catalogs.activeVersion(record)));
+      };
+      const { record, created } = await catalogs.put(params.catalog, definition, changeOf(request));
+      return send(reply.code(created ? 201 : 200), record);
+    },
+  );
+
+  app.delete(
+    '/v1/catalogs/:catalog',
+    {
+      schema: {
+        tags,
+        summary: 'Delete a catalog with its versions and constraint sets',
+        params: CatalogPath,
+        response: { 204: Type.Null() },
+      },
+    },
+    async (request, reply) => {
+      await catalogs.delete(request.params.catalog, changeOf(request));
+      return reply.code(204).send(null);
     },
   );
 
@@ -96,9 +116,9 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         response: { 200: CatalogResource },
       },
     },
-    async ({ params }) => {
-      const record = await catalogs.activate(params.catalog, Number(params.version));
-      return resource(record, catalogs.activeVersion(record));
+    async (request, reply) => {
+      const { catalog, version } = request.params;
+      return send(reply, await catalogs.activate(catalog, Number(version), changeOf(request)));
     },
   );
 
@@ -114,9 +134,9 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         response: { 200: CatalogResource },
       },
     },
-    async ({ params, body }) => {
-      const record = await catalogs.rollback(params.catalog, body.version);
-      return resource(record, catalogs.activeVersion(record));
+    async (request, reply) => {
+      const { params, body } = request;
+      return send(reply, await catalogs.rollback(params.catalog, body.version, changeOf(request)));
     },
   );
 };
@@ -133,8 +153,8 @@ function summary({ name, active, model }: CatalogRecord, version: VersionRecord 
 }
 
 function resource(record: CatalogRecord, active: VersionRecord | undefined) {
-  const { codebookSizes, attributes, earlier, createdAt } = record;
-  return { ...summary(record, active), sid: { codebookSizes }, attributes, earlier, createdAt };
+  const { codebookSizes, attributes, earlier, createdAt, createdBy } = record;
+  return { ...summary(record, active), sid: { codebookSizes }, attributes, earlier, createdAt, createdBy };
 }
 
 function versionResource({ model, ...record }: VersionRecord, active: boolean) {

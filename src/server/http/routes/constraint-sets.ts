@@ -1,15 +1,32 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { Type } from 'typebox';
-import type { EvaluatedSet } from '../../catalogs/catalog-service.js';
+import { type Static, Type } from 'typebox';
+import { EspalierError } from '../../../errors.js';
+import { activeVersionOf, type RefreshPolicy, type SetVersion } from '../../constraint-sets/set-record.js';
+import { type EvaluatedSet, setEtag } from '../../constraint-sets/set-service.js';
 import type { AppDeps } from '../app-deps.js';
-import { CatalogPath, PreviewAnswer, RuleBody, SetPath, SetResource } from '../schemas.js';
+import { changeOf } from '../change-headers.js';
+import { publicError } from '../errors.js';
+import {
+  CatalogPath,
+  PreviewAnswer,
+  PreviewBody,
+  RuleBody,
+  SetPath,
+  SetResource,
+  VersionBody,
+  VersionChoice,
+} from '../schemas.js';
+import { bodyIsOptional } from './optional-body.js';
 
-/** Constraint sets: named rules over a catalog's items. */
-export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
+const DEFAULT_MAX_AGE_REFRESHES = 10;
+
+/** Constraint sets: named rules or lists over a catalog's items, in versions. */
+export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { sets }) => {
   const tags = ['constraint sets'];
+  const path = '/v1/catalogs/:catalog/constraint-sets';
 
   app.get(
-    '/v1/catalogs/:catalog/constraint-sets',
+    path,
     {
       schema: {
         tags,
@@ -18,60 +35,176 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         response: { 200: Type.Object({ constraintSets: Type.Array(SetResource) }) },
       },
     },
-    ({ params }) => ({ constraintSets: catalogs.listSets(params.catalog).map(resource) }),
+    ({ params }) => ({ constraintSets: sets.list(params.catalog).map(resource) }),
   );
 
   app.get(
-    '/v1/catalogs/:catalog/constraint-sets/:set',
+    `${path}/:set`,
     {
       schema: {
         tags,
-        summary: 'One constraint set: its rule, and how many items it allows',
+        summary: 'One constraint set, by its name or an alias: its versions, and how many items it allows',
         params: SetPath,
         response: { 200: SetResource },
       },
     },
-    ({ params }) => resource(catalogs.getSet(params.catalog, params.set)),
+    async ({ params: { catalog, set } }, reply) => {
+      const record = sets.get(catalog, set);
+      return reply.header('etag', setEtag(record)).send(resource(record));
+    },
   );
 
   app.put(
-    '/v1/catalogs/:catalog/constraint-sets/:set',
+    `${path}/:set`,
     {
       schema: {
         tags,
-        summary: 'Evaluate a rule; in force when this answers',
+        summary: 'Evaluate a rule as the next version; in force when this answers',
         params: SetPath,
         body: RuleBody,
         response: { 200: SetResource, 201: SetResource },
       },
     },
-    async ({ params: { catalog, set }, body }, reply) => {
-      const { record, created } = await catalogs.putSet(catalog, set, body.rule, body.params ?? {});
-      return reply.code(created ? 201 : 200).send(resource(record));
+    async (request, reply) => {
+      const { catalog, set } = request.params;
+      const { rule, params = {} } = request.body;
+      const definition = { rule, params, refresh: refreshOf(request.body) };
+      const { record, created } = await sets.put(catalog, set, definition, changeOf(request));
+      return reply
+        .code(created ? 201 : 200)
+        .header('etag', setEtag(record))
+        .send(resource(record));
+    },
+  );
+
+  app.delete(
+    `${path}/:set`,
+    {
+      schema: {
+        tags,
+        summary: 'Delete a constraint set; requests under it are refused from then on',
+        params: SetPath,
+        response: { 204: Type.Null() },
+      },
+    },
+    async (request, reply) => {
+      const { catalog, set } = request.params;
+      await sets.delete(catalog, set, changeOf(request));
+      return reply.code(204).send(null);
     },
   );
 
   app.post(
-    '/v1/catalogs/:catalog/constraint-sets/preview',
+    `${path}/:set/activate`,
+    {
+      schema: {
+        tags,
+        summary: 'Put a version of a set in force',
+        params: SetPath,
+        body: VersionBody,
+        response: { 200: SetResource },
+      },
+    },
+    async (request, reply) => {
+      const { catalog, set } = request.params;
+      const record = await sets.activate(catalog, set, request.body.version, changeOf(request));
+      return reply.header('etag', setEtag(record)).send(resource(record));
+    },
+  );
+
+  app.post(
+    `${path}/:set/rollback`,
+    {
+      preValidation: bodyIsOptional,
+      schema: {
+        tags,
+        summary: 'Bring back the version of a set that was in force before',
+        params: SetPath,
+        body: VersionChoice,
+        response: { 200: SetResource },
+      },
+    },
+    async (request, reply) => {
+      const { catalog, set } = request.params;
+      const record = await sets.rollback(catalog, set, request.body.version, changeOf(request));
+      return reply.header('etag', setEtag(record)).send(resource(record));
+    },
+  );
+
+  app.post(
+    `${path}/preview`,
     {
       schema: {
         tags,
         summary: 'What a rule would allow, without changing anything',
         params: CatalogPath,
-        body: RuleBody,
+        body: PreviewBody,
         response: { 200: PreviewAnswer },
       },
     },
-    ({ params, body }) => catalogs.preview(params.catalog, body.rule, body.params ?? {}),
+    ({ params, body }) => sets.preview(params.catalog, body.rule, body.params ?? {}),
   );
 };
 
-function resource({ evaluation, ...record }: EvaluatedSet) {
+/** @throws EspalierError ESP_REQUEST_INVALID on an age without a refresh, or a shorter one. */
+function refreshOf({
+  refreshSeconds,
+  maxAgeSeconds,
+  whenStale,
+}: Static<typeof RuleBody>): RefreshPolicy | null {
+  if (refreshSeconds === undefined) {
+    if (maxAgeSeconds === undefined && whenStale === undefined) return null;
+    throw refused('refreshSeconds', 'a value, as maxAgeSeconds or whenStale is given', 'nothing');
+  }
+  const age = maxAgeSeconds ?? refreshSeconds * DEFAULT_MAX_AGE_REFRESHES;
+  if (age < refreshSeconds) {
+    throw refused('maxAgeSeconds', `at least ${refreshSeconds} (refreshSeconds)`, String(age));
+  }
+  return { refreshSeconds, maxAgeSeconds: age, whenStale: whenStale ?? 'refuse' };
+}
+
+function refused(field: string, expected: string, found: string): EspalierError {
+  return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
+    details: [{ field, expected, found }],
+  });
+}
+
+function resource(record: EvaluatedSet): Static<typeof SetResource> {
+  const { name, active, activatedAt, earlier, versions, evaluation, refreshFailure } = record;
+  const inForce = activeVersionOf(record);
   return {
-    ...record,
+    name,
+    ...(inForce && versionResource(inForce)),
+    version: active,
+    updatedAt: activatedAt,
     catalogVersion: evaluation?.catalogVersion ?? null,
     evaluatedAt: evaluation?.evaluatedAt ?? null,
     items: evaluation?.items ?? null,
     leaves: evaluation?.leaves ?? null,
+    ...(evaluation !== null &&
+      inForce?.truth.kind !== 'rule' && {
+        unknownCount: evaluation.unknownCount,
+        unknown: [...evaluation.unknown],
+      }),
+    stale: record.isStale,
+    refreshFailure: refreshFailure && { at: refreshFailure.at, error: publicError(refreshFailure.error) },
+    warnings: warningsOf(record),
+    earlier,
+    versions: versions.map(versionResource),
   };
+}
+
+function versionResource({ version, truth, refresh, ...rest }: SetVersion) {
+  return { version, ...truth, ...refresh, ...rest };
+}
+
+function warningsOf({ evaluation, isStale, refreshFailure }: EvaluatedSet): string[] {
+  const warnings: string[] = [];
+  if (evaluation?.items === 0) warnings.push('the set allows no item');
+  if (evaluation !== null && evaluation.unknownCount > 0) {
+    warnings.push(`${evaluation.unknownCount} of the list are not in the catalog version`);
+  }
+  if (refreshFailure !== null) warnings.push('the last refresh failed; the evaluation before it is in force');
+  if (isStale) warnings.push('the evaluation is older than maxAgeSeconds');
+  return warnings;
 }

@@ -10,7 +10,7 @@ const DEFAULT_BEAM_WIDTH = 50;
 
 /** The main job: a history and a constraint in, k allowed items out. */
 export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
-  const { catalogs, engine, metrics, config } = deps;
+  const { catalogs, sets, engine, metrics, config } = deps;
 
   app.post(
     '/v1/recommend',
@@ -25,6 +25,10 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, d
     async (request, reply) => {
       catalogs.get(request.body.catalog);
       const query = toQuery(request.body, request.id, config.requestTimeoutMs);
+      const { set } = query.constraint;
+      if (set !== undefined) {
+        query.constraint = { ...query.constraint, set: sets.aliases.resolve(query.catalog, set) };
+      }
       const answer = await engine.recommend(query, abortedWhenGone(reply.raw));
       metrics.recordAnswer(answer);
       return answer;

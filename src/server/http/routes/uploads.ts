@@ -8,6 +8,7 @@ import { Type } from 'typebox';
 import { EspalierError } from '../../../errors.js';
 import type { ItemFile, ItemFormat } from '../../../static-trie/index.js';
 import type { AppDeps } from '../app-deps.js';
+import { changeOf } from '../change-headers.js';
 import { BuildAnswer, CatalogPath, closed } from '../schemas.js';
 
 /** The content types of uploads. Arrow's two formats tell themselves apart. */
@@ -57,7 +58,12 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { ca
       const upload: ItemFile = { path: store.uploadPath(randomUUID()), ...kindOf(request.headers) };
       try {
         await receive(request.body as NodeJS.ReadableStream, upload.path, config);
-        const started = catalogs.startBuild(catalog, upload, request.query.activate === 'true');
+        const started = catalogs.startBuild(
+          catalog,
+          upload,
+          request.query.activate === 'true',
+          changeOf(request),
+        );
         return reply.code(202).send(started);
       } catch (thrown) {
         rmSync(upload.path, { force: true });

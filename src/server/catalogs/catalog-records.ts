@@ -1,0 +1,69 @@
+import { EspalierError } from '../../errors.js';
+import type { CatalogRecord, CatalogStore, VersionRecord } from './catalog-store.js';
+import { KeyedMutex } from './keyed-mutex.js';
+
+/** The catalogs as they are on disk. Changes of one catalog and of its sets run one by one, under `mutex`. */
+export class CatalogRecords {
+  readonly mutex = new KeyedMutex();
+  readonly #store: CatalogStore;
+  readonly #catalogs = new Map<string, CatalogRecord>();
+  /** Catalogs whose file is damaged. */
+  readonly #damaged = new Map<string, EspalierError>();
+
+  constructor(store: CatalogStore) {
+    this.#store = store;
+    const records = store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
+    for (const record of records) this.#catalogs.set(record.name, record);
+  }
+
+  get damaged(): ReadonlyMap<string, EspalierError> {
+    return this.#damaged;
+  }
+
+  list(): CatalogRecord[] {
+    return [...this.#catalogs.values()];
+  }
+
+  /** @throws EspalierError ESP_ARTIFACT_CORRUPT where its file is damaged: it may still be saved by hand. */
+  find(catalog: string): CatalogRecord | undefined {
+    const error = this.#damaged.get(catalog);
+    if (error !== undefined) throw error;
+    return this.#catalogs.get(catalog);
+  }
+
+  /** @throws EspalierError ESP_CATALOG_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its file is damaged. */
+  get(catalog: string): CatalogRecord {
+    const record = this.find(catalog);
+    if (record !== undefined) return record;
+    const found = [...this.#catalogs.keys()].join(', ') || 'none';
+    throw new EspalierError('ESP_CATALOG_NOT_FOUND', `there is no catalog ${catalog}; there are: ${found}`, {
+      details: [{ field: 'catalog', expected: 'the name of a catalog', found: catalog }],
+    });
+  }
+
+  /** Ascending. */
+  versions(catalog: string): VersionRecord[] {
+    return this.#store.listVersions(this.get(catalog));
+  }
+
+  activeVersion({ name, active }: CatalogRecord): VersionRecord | undefined {
+    return this.versions(name).find(({ version }) => version === active?.version);
+  }
+
+  /** Durable when it returns. */
+  save(record: CatalogRecord): void {
+    this.#store.putCatalog(record);
+    this.#catalogs.set(record.name, record);
+  }
+
+  /** Notes a record that is on disk already. */
+  replace(record: CatalogRecord): void {
+    this.#catalogs.set(record.name, record);
+  }
+
+  /** Deletes a catalog with its versions and sets; durable when it returns. */
+  delete(catalog: string): void {
+    this.#store.deleteCatalog(catalog);
+    this.#catalogs.delete(catalog);
+  }
+}

@@ -1,0 +1,324 @@
+import type { EngineClient } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
+import type { RuleParams } from '../../static-trie/index.js';
+import type { Activator, SetEvaluation } from '../catalogs/activator.js';
+import type { CatalogRecords } from '../catalogs/catalog-records.js';
+import type { CatalogRecord } from '../catalogs/catalog-store.js';
+import type { RulePreview } from '../catalogs/catalog-worker.js';
+import type { SetEvaluator } from '../catalogs/set-evaluator.js';
+import { type ChangeRequest, checkPrecondition, etagOf } from '../change-request.js';
+import type { SetFreshness } from '../metrics.js';
+import { type Alias, type AliasAction, type Aliases, refuseAliased } from './aliases.js';
+import {
+  activeVersionOf,
+  findSetVersion,
+  hashOfRule,
+  newSet,
+  prunedSet,
+  type RefreshPolicy,
+  rolledBackSet,
+  type SetRecord,
+  type SetVersion,
+  withActiveVersion,
+  withVersion,
+} from './set-record.js';
+import { SetRefresher } from './set-refresher.js';
+import type { SetStore } from './set-store.js';
+
+export interface RuleDefinition {
+  rule: string;
+  params: RuleParams;
+  refresh: RefreshPolicy | null;
+}
+
+/** A set's versions, and what the one in force came to where a catalog version is active. */
+export interface EvaluatedSet extends SetRecord {
+  evaluation: SetEvaluation | null;
+  /** The evaluation is older than it may become. */
+  isStale: boolean;
+  /** The last failure of its refresh since the last success. */
+  refreshFailure: { at: string; error: EspalierError } | null;
+}
+
+export interface SetServiceDeps {
+  sets: SetStore;
+  aliases: Aliases;
+  records: CatalogRecords;
+  activator: Activator;
+  evaluator: SetEvaluator;
+  engine: EngineClient;
+  /** Versions of a set that are kept. */
+  keepVersions: number;
+  /** A refresh has succeeded, or failed. */
+  onRefresh: (error: EspalierError | null, catalog: string, set: string) => void;
+}
+
+/**
+ * Changes constraint sets and their aliases. What can fail comes first, then the truth goes to disk, then the
+ * engine switches: what was in force serves until then.
+ */
+export class SetService {
+  readonly aliases: Aliases;
+  readonly #deps: SetServiceDeps;
+  readonly #refresher: SetRefresher;
+
+  constructor(deps: SetServiceDeps) {
+    this.#deps = deps;
+    this.aliases = deps.aliases;
+    this.#refresher = new SetRefresher({
+      scheduleOf: (catalog, set) => this.#scheduleOf(catalog, set),
+      refresh: (catalog, set) => this.#refresh(catalog, set),
+      onEnd: deps.onRefresh,
+    });
+  }
+
+  /** To be called when a set was evaluated: its next refresh goes by that. */
+  scheduleRefresh(catalog: string, set: string): void {
+    this.#refresher.schedule(catalog, set);
+  }
+
+  close(): void {
+    this.#refresher.close();
+  }
+
+  list(catalog: string): EvaluatedSet[] {
+    this.#deps.records.get(catalog);
+    return this.#deps.sets.list(catalog).map((set) => this.#withEvaluation(catalog, set));
+  }
+
+  /** By name or alias. @throws EspalierError ESP_SET_NOT_FOUND */
+  get(catalog: string, name: string): EvaluatedSet {
+    this.#deps.records.get(catalog);
+    return this.#withEvaluation(catalog, this.#find(catalog, this.aliases.resolve(catalog, name)));
+  }
+
+  /** Evaluates a rule and makes it the set's next version, in force when it returns. */
+  put(
+    catalog: string,
+    name: string,
+    { rule, params, refresh }: RuleDefinition,
+    change: ChangeRequest,
+  ): Promise<{ record: EvaluatedSet; created: boolean }> {
+    return this.#change(catalog, name, change, async (catalogRecord, existing) => {
+      const createdAt = new Date().toISOString();
+      if (catalogRecord.active === null) await this.#deps.evaluator.check(catalogRecord, rule, params);
+      const before = existing ?? this.#newSet(catalog, name, createdAt);
+      const version: SetVersion = {
+        version: before.lastVersion + 1,
+        truth: { kind: 'rule', rule, params },
+        refresh,
+        hash: hashOfRule(rule, params),
+        createdAt,
+        createdBy: change.by,
+      };
+      const record = withActiveVersion(withVersion(before, version), version.version, createdAt);
+      return {
+        record: await this.#putInForce(catalogRecord, record),
+        created: existing === undefined,
+      };
+    });
+  }
+
+  /** @throws EspalierError ESP_SET_NOT_FOUND, ESP_VERSION_NOT_FOUND, ESP_RULE_… */
+  activate(catalog: string, name: string, version: number, change: ChangeRequest): Promise<EvaluatedSet> {
+    return this.#change(catalog, name, change, (catalogRecord) => {
+      const record = this.#find(catalog, name);
+      findSetVersion(record, version);
+      return this.#putInForce(catalogRecord, withActiveVersion(record, version, new Date().toISOString()));
+    });
+  }
+
+  /** Brings back the version that was in force before. @throws EspalierError ESP_ROLLBACK_UNAVAILABLE */
+  rollback(
+    catalog: string,
+    name: string,
+    version: number | undefined,
+    change: ChangeRequest,
+  ): Promise<EvaluatedSet> {
+    return this.#change(catalog, name, change, (catalogRecord) => {
+      const record = rolledBackSet(this.#find(catalog, name), version, new Date().toISOString());
+      return this.#putInForce(catalogRecord, record);
+    });
+  }
+
+  /** Requests under it are refused from now on. @throws EspalierError ESP_SET_NOT_FOUND, ESP_SET_IN_USE */
+  delete(catalog: string, name: string, change: ChangeRequest): Promise<void> {
+    const { sets, engine, activator } = this.#deps;
+    return this.#change(catalog, name, change, async () => {
+      const record = this.#find(catalog, name);
+      refuseAliased(this.aliases.namesOf(catalog, name), `constraint set ${name}`);
+      sets.delete(catalog, record);
+      activator.forget(catalog, name);
+      if (activator.isServing(catalog)) await engine.deleteSet(catalog, name);
+    });
+  }
+
+  /** What a rule would allow, without changing anything. */
+  async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
+    const record = this.#deps.records.get(catalog);
+    if (record.active === null) {
+      throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
+    }
+    return this.#deps.evaluator.preview(record, record.active.version, rule, params);
+  }
+
+  /** Applies all actions or none. @throws EspalierError ESP_ALIAS_NOT_FOUND, ESP_ALIAS_CONFLICT, ESP_SET_NOT_FOUND */
+  changeAliases(actions: readonly AliasAction[], change: ChangeRequest): Alias[] {
+    this.aliases.apply(actions, change, ({ alias, catalog, constraintSet }) => {
+      this.#deps.records.get(catalog);
+      this.#find(catalog, constraintSet);
+      if (this.#deps.sets.get(catalog, alias) === undefined) return;
+      throw nameConflict(catalog, alias, 'a constraint set');
+    });
+    return this.aliases.list();
+  }
+
+  /** Adds a version that is not in force. Its list lies where the store wants it. */
+  addVersion(catalog: string, name: string, version: SetVersion): void {
+    const record = this.#find(catalog, name);
+    if (record.versions.some((one) => one.version === version.version)) return;
+    this.#save(catalog, withVersion(record, version));
+  }
+
+  /** The next version's number, which no other gets; makes the set where it is new. */
+  reserveVersion(catalog: string, name: string, change: ChangeRequest): Promise<number> {
+    return this.#change(catalog, name, change, async (_, existing) => {
+      const record = existing ?? this.#newSet(catalog, name, new Date().toISOString());
+      const version = record.lastVersion + 1;
+      this.#deps.sets.put(catalog, { ...record, lastVersion: version });
+      return version;
+    });
+  }
+
+  /** Forgets a version that came to nothing, and the set with it where it was to be its first. */
+  async abandonVersion(catalog: string, name: string, version: number): Promise<void> {
+    const { sets, records } = this.#deps;
+    await records.mutex.run(catalog, async () => {
+      const record = records.find(catalog) && sets.get(catalog, name);
+      if (record?.versions.some((one) => one.version === version)) return;
+      sets.deleteList(catalog, name, version);
+      if (record?.versions.length === 0 && record.lastVersion === version) sets.delete(catalog, record);
+    });
+  }
+
+  /** For each catalog. */
+  freshness(): SetFreshness[] {
+    return this.#deps.records.list().map(({ name: catalog }) => {
+      const sets = this.list(catalog);
+      const times = sets.flatMap((set) =>
+        activeVersionOf(set)?.refresh == null || set.evaluation === null
+          ? []
+          : [Date.parse(set.evaluation.evaluatedAt)],
+      );
+      return {
+        catalog,
+        sets: sets.length,
+        failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length,
+        stale: sets.filter(({ isStale }) => isStale).length,
+        oldestAgeSeconds: times.length === 0 ? 0 : (Date.now() - Math.min(...times)) / 1_000,
+      };
+    });
+  }
+
+  #change<Result>(
+    catalog: string,
+    name: string,
+    change: ChangeRequest,
+    task: (record: CatalogRecord, existing: SetRecord | undefined) => Promise<Result>,
+  ): Promise<Result> {
+    const { records, sets } = this.#deps;
+    return records.mutex.run(catalog, () => {
+      const record = records.get(catalog);
+      const existing = sets.get(catalog, name);
+      checkPrecondition(change, existing === undefined ? null : setEtag(existing));
+      return task(record, existing);
+    });
+  }
+
+  /** Evaluates a set again, at the time that it is now. */
+  #refresh(catalog: string, name: string): Promise<void> {
+    const { records, activator, evaluator, engine } = this.#deps;
+    return records.mutex.run(catalog, async () => {
+      const catalogRecord = records.get(catalog);
+      const record = this.#deps.sets.get(catalog, name);
+      const version = record && activeVersionOf(record);
+      if (catalogRecord.active === null || version === undefined || !activator.isServing(catalog)) return;
+      const at = new Date().toISOString();
+      const set = { name, version, evaluatedAt: at };
+      const snapshot = await evaluator.evaluate(catalogRecord, catalogRecord.active.version, set);
+      await engine.putSet(catalog, snapshot);
+      activator.remember(catalog, snapshot);
+    });
+  }
+
+  #scheduleOf(catalog: string, name: string): { evaluatedAtMs: number; refreshMs: number } | null {
+    const record = this.#deps.sets.get(catalog, name);
+    const refresh = record && activeVersionOf(record)?.refresh;
+    const evaluation = this.#deps.activator.evaluation(catalog, name);
+    if (refresh == null || evaluation === null) return null;
+    return { evaluatedAtMs: Date.parse(evaluation.evaluatedAt), refreshMs: refresh.refreshSeconds * 1_000 };
+  }
+
+  #newSet(catalog: string, name: string, createdAt: string): SetRecord {
+    if (this.aliases.has(catalog, name)) throw nameConflict(catalog, name, 'an alias');
+    return newSet(name, createdAt);
+  }
+
+  /** Evaluates what a record has in force, writes the record, and has the engine follow. */
+  async #putInForce(catalog: CatalogRecord, record: SetRecord): Promise<EvaluatedSet> {
+    const { activator, evaluator, engine } = this.#deps;
+    const version = activeVersionOf(record)!;
+    if (catalog.active === null) {
+      // Nothing to evaluate it on yet; the first activation does.
+      return this.#withEvaluation(catalog.name, this.#save(catalog.name, record));
+    }
+    const set = { name: record.name, version, evaluatedAt: record.activatedAt! };
+    const snapshot = await evaluator.evaluate(catalog, catalog.active.version, set);
+    const saved = this.#save(catalog.name, record);
+    if (activator.isServing(catalog.name)) await engine.putSet(catalog.name, snapshot);
+    activator.remember(catalog.name, snapshot);
+    return this.#withEvaluation(catalog.name, saved);
+  }
+
+  /** Writes a record with the versions that are kept; the lists of the others go. */
+  #save(catalog: string, record: SetRecord): SetRecord {
+    const { sets, keepVersions } = this.#deps;
+    const { record: kept, dropped } = prunedSet(record, keepVersions);
+    sets.put(catalog, kept);
+    for (const version of dropped) sets.deleteList(catalog, record.name, version);
+    return kept;
+  }
+
+  #find(catalog: string, name: string): SetRecord {
+    const record = this.#deps.sets.get(catalog, name);
+    if (record !== undefined) return record;
+    const names = this.#deps.sets.list(catalog).map((set) => set.name);
+    const found = names.length > 20 ? `${names.slice(0, 20).join(', ')}, …` : names.join(', ') || 'none';
+    const message = `catalog ${catalog} has no constraint set ${name}; it has: ${found}`;
+    throw new EspalierError('ESP_SET_NOT_FOUND', message);
+  }
+
+  #withEvaluation(catalog: string, set: SetRecord): EvaluatedSet {
+    const evaluation = this.#deps.activator.evaluation(catalog, set.name);
+    const refresh = activeVersionOf(set)?.refresh;
+    const ageMs = evaluation === null ? 0 : Date.now() - Date.parse(evaluation.evaluatedAt);
+    return {
+      ...set,
+      evaluation,
+      isStale: refresh != null && ageMs > refresh.maxAgeSeconds * 1_000,
+      refreshFailure: this.#refresher.state(catalog, set.name).failure,
+    };
+  }
+}
+
+/** Of the record alone: a refresh changes nothing that somebody could overwrite. */
+export function setEtag({ name, active, activatedAt, earlier, lastVersion, createdAt }: SetRecord): string {
+  return etagOf({ name, active, activatedAt, earlier, lastVersion, createdAt });
+}
+
+function nameConflict(catalog: string, name: string, other: string): EspalierError {
+  const message = `catalog ${catalog} has ${other} called ${name} already`;
+  return new EspalierError('ESP_ALIAS_CONFLICT', message, {
+    details: [{ field: 'alias', expected: `a name that ${other} does not have`, found: name }],
+  });
+}

@@ -93,6 +93,8 @@ export type ErrorCode = keyof typeof errorCatalogue;
 
 /** One fault, with its place: a line of an upload, a field of a body, a position in a rule. */
 export interface ErrorDetail {
+  /** The file's name, where an upload has several. */
+  file?: string;
   /** 1-based line of an upload. */
   line?: number;
   /** Path of the field, e.g. `sid[2]` or `constraint.filter`. */

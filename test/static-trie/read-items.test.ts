@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'espalier-read-items-'));
 function read(content: string | Buffer): Promise<CatalogVersion> {
   const path = join(folder, 'items.ndjson');
   writeFileSync(path, content);
-  return readItems(path, everyType, [4, 300], () => {});
+  return readItems(path, everyType, [4, 300]);
 }
 
 describe('reading items', () => {

@@ -191,10 +191,10 @@ export class CatalogService {
   }
 
   /** Starts the build of a new version from an upload that was received. */
-  startBuild(catalog: string, upload: ItemFile, activate: boolean): { job: Job; version: number } {
+  startBuild(catalog: string, files: ItemFile[], activate: boolean): { job: Job; version: number } {
     const record = this.get(catalog);
     const then = (version: number) => this.activate(catalog, version);
-    return this.#builds.start(record, upload, activate ? then : undefined);
+    return this.#builds.start(record, files, activate ? then : undefined);
   }
 
   /**

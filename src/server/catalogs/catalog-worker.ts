@@ -24,8 +24,8 @@ import {
 
 export interface BuildTask {
   jobId: string;
-  upload: ItemFile;
-  /** What it may unpack to. */
+  files: ItemFile[];
+  /** What they may unpack to, together. */
   maxBytes: number;
   /** Where the catalog version's file goes. */
   path: string;
@@ -62,7 +62,10 @@ const handlers = {
     const progress = (phase: string, fraction: number) =>
       tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
     progress('parsing', 0);
-    const version = await readItems(task.upload, task.schema, task.codebookSizes, progress, task.maxBytes);
+    const version = await readItems(task.files, task.schema, task.codebookSizes, {
+      onProgress: progress,
+      maxBytes: task.maxBytes,
+    });
     progress('writing', 0);
     writeCatalogFile(task.path, version);
     return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };

@@ -37,7 +37,7 @@ export class VersionBuilds {
    */
   start(
     record: CatalogRecord,
-    upload: ItemFile,
+    files: ItemFile[],
     activate?: (version: number) => Promise<unknown>,
   ): { job: Job; version: number } {
     const { store, runner, jobs } = this.#deps;
@@ -45,7 +45,7 @@ export class VersionBuilds {
     const version = store.reserveVersion(catalog);
     const job = runner.submit('catalog-build', async (jobId) => {
       try {
-        const counts = await this.#build(jobId, record, version, upload);
+        const counts = await this.#build(jobId, record, version, files);
         if (activate !== undefined) {
           jobs.progress(jobId, 'activating', 0);
           await activate(version);
@@ -53,7 +53,7 @@ export class VersionBuilds {
         return { catalog, version, ...counts, activated: activate !== undefined };
       } finally {
         this.#countBuilding(catalog, -1);
-        rmSync(upload.path, { force: true });
+        for (const { path } of files) rmSync(path, { force: true });
       }
     });
     this.#countBuilding(catalog, +1);
@@ -65,7 +65,7 @@ export class VersionBuilds {
     jobId: string,
     { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
     version: number,
-    upload: ItemFile,
+    files: ItemFile[],
   ): Promise<{ items: number; leaves: number }> {
     const { store, jobs } = this.#deps;
     const onEvent = (event: unknown) => {
@@ -76,7 +76,7 @@ export class VersionBuilds {
     try {
       const path = store.catalogFilePath(catalog, version);
       const { uploadLimitBytes: maxBytes } = this.#deps;
-      const counts = await builder.call('build', { jobId, upload, maxBytes, path, schema, codebookSizes });
+      const counts = await builder.call('build', { jobId, files, maxBytes, path, schema, codebookSizes });
       store.putVersion(catalog, { version, model, ...counts, createdAt: new Date().toISOString() });
       return counts;
     } catch (thrown) {

@@ -151,6 +151,7 @@ export const VersionChoice = Type.Object(
 );
 
 const ErrorDetail = Type.Object({
+  file: Type.Optional(Type.String()),
   line: Type.Optional(Type.Integer()),
   field: Type.Optional(Type.String()),
   position: Type.Optional(Type.Integer()),

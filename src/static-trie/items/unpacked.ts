@@ -15,14 +15,17 @@ const STEP = 1 / 256;
  */
 export async function* unpackedBytes(
   { path, isGzip }: ItemFile,
-  { maxBytes, onProgress }: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+  { budget, onProgress }: Pick<SourceOptions, 'budget' | 'onProgress'>,
 ): AsyncGenerator<Buffer> {
   const packed = Readable.from(counted(path, onProgress), { objectMode: false });
   if (!isGzip) {
-    yield* packed;
+    for await (const chunk of packed) {
+      budget.take((chunk as Buffer).length);
+      yield chunk as Buffer;
+    }
     return;
   }
-  const guard = new SizeGuard(maxBytes);
+  const guard = new SizeGuard(budget);
   const done = pipeline(packed, createGunzip(), guard);
   // Whoever reads the guard sees its error; the pipeline's promise repeats it.
   done.catch(() => {});
@@ -36,10 +39,11 @@ export async function* unpackedBytes(
 /** Calls `use` with a file that is not packed: formats that are read out of order need one. */
 export async function* withUnpackedFile<T>(
   file: ItemFile,
-  options: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+  options: Pick<SourceOptions, 'budget' | 'onProgress'>,
   use: (path: string) => AsyncGenerator<T>,
 ): AsyncGenerator<T> {
   if (!file.isGzip) {
+    options.budget.take(statSync(file.path).size);
     yield* use(file.path);
     return;
   }
@@ -69,22 +73,37 @@ async function* counted(path: string, onProgress: SourceOptions['onProgress']): 
   }
 }
 
-/** A few bytes of gzip may unpack to any number. */
-class SizeGuard extends Transform {
+/** Unpacked bytes that an upload's files may still take. A few bytes of gzip may unpack to any number. */
+export class ByteBudget {
   readonly #maxBytes: number;
-  #bytes = 0;
+  #taken = 0;
 
   constructor(maxBytes: number) {
-    super();
     this.#maxBytes = maxBytes;
   }
 
+  /** @throws EspalierError ESP_BODY_TOO_LARGE */
+  take(bytes: number): void {
+    this.#taken += bytes;
+    if (this.#taken <= this.#maxBytes) return;
+    throw new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`);
+  }
+}
+
+class SizeGuard extends Transform {
+  readonly #budget: ByteBudget;
+
+  constructor(budget: ByteBudget) {
+    super();
+    this.#budget = budget;
+  }
+
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes <= this.#maxBytes) done(null, chunk);
-    else
-      done(
-        new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`),
-      );
+    try {
+      this.#budget.take(chunk.length);
+      done(null, chunk);
+    } catch (thrown) {
+      done(thrown as Error);
+    }
   }
 }

@@ -3,9 +3,9 @@ import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { FastifyRequest } from 'fastify';
 import { EspalierError } from '../../errors.js';
-import { type ItemFile, syncFolder } from '../../static-trie/index.js';
+import { type ItemFile, syncFolder, writeFailure } from '../../static-trie/index.js';
 import { kindOfBody, kindOfPart, refusePackedForm } from './upload-kinds.js';
-import { MAX_UPLOAD_FILES, partsOf } from './upload-parts.js';
+import { asFormError, partsOf } from './upload-parts.js';
 
 export interface UploadLimits {
   /** Of all files together, as they come. */
@@ -18,7 +18,7 @@ export interface UploadLimits {
  * it throws, it has removed what it wrote.
  * @param newPath gives each file its place
  * @throws EspalierError ESP_MEDIA_TYPE, ESP_REQUEST_INVALID (a form without files, or with something else),
- *   ESP_BODY_TOO_LARGE, ESP_UPLOAD_STALLED, ESP_UPLOAD_ABORTED
+ *   ESP_BODY_TOO_LARGE, ESP_UPLOAD_STALLED, ESP_UPLOAD_ABORTED, ESP_WRITE_FAILED
  */
 export async function receiveUpload(
   request: FastifyRequest,
@@ -59,22 +59,16 @@ async function receiveForm(request: FastifyRequest, guard: UploadGuard, receive:
   refusePackedForm(request.headers);
   const { raw } = request;
   raw.on('data', guard.count);
-  let count = 0;
   try {
     for await (const { name, type, stream } of partsOf(request, guard.signal)) {
       await receive(stream, { ...kindOfPart(name, type), name });
-      count++;
     }
   } catch (thrown) {
     drain(request, guard.idleTimeoutMs);
-    throw thrown;
+    throw thrown instanceof EspalierError ? thrown : asFormError(thrown);
   } finally {
     raw.off('data', guard.count);
   }
-  if (count > 0) return;
-  throw new EspalierError('ESP_REQUEST_INVALID', 'the form has no file', {
-    details: [{ field: 'body', expected: `1 to ${MAX_UPLOAD_FILES} files`, found: 'none' }],
-  });
 }
 
 /**
@@ -92,7 +86,8 @@ function drain({ raw }: FastifyRequest, forMs: number): void {
 function asUploadError(thrown: unknown): unknown {
   const { code } = thrown as NodeJS.ErrnoException;
   const isGone = code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE';
-  return isGone ? new EspalierError('ESP_UPLOAD_ABORTED', 'the client went away', { cause: thrown }) : thrown;
+  if (isGone) return new EspalierError('ESP_UPLOAD_ABORTED', 'the client went away', { cause: thrown });
+  return writeFailure('the upload', thrown);
 }
 
 /** Ends the reception when there are too many bytes, or none come for too long. */

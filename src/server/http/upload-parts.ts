@@ -1,6 +1,7 @@
 import type { FastifyMultipartBaseOptions } from '@fastify/multipart';
 import type { FastifyRequest } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
+import { BoundaryCounter } from './boundary-counter.js';
 
 export const MAX_UPLOAD_FILES = 1_000;
 
@@ -34,16 +35,30 @@ export const formOptions = {
  *   too many files; ESP_UPLOAD_ABORTED
  */
 export async function* partsOf(request: FastifyRequest, signal: AbortSignal): AsyncGenerator<FilePart> {
+  const boundaries = new BoundaryCounter(request.headers['content-type']!);
+  request.raw.on('data', boundaries.take);
   const parts = request.parts();
   const aborted = rejectionOf(signal);
-  for (;;) {
-    const next = await Promise.race([parts.next(), aborted]).catch((thrown) => {
-      throw asFormError(thrown);
-    });
-    if (next.done === true) return;
-    const part = next.value;
-    if (part.type === 'field') throw notAFile(part.fieldname, part.value);
-    yield { name: part.filename ?? part.fieldname ?? 'file', type: part.mimetype, stream: part.file };
+  let count = 0;
+  try {
+    for (;;) {
+      const next = await Promise.race([parts.next(), aborted]);
+      if (next.done === true) break;
+      const part = next.value;
+      if (part.type === 'field') throw notAFile(part.fieldname, part.value);
+      yield { name: part.filename ?? part.fieldname ?? 'file', type: part.mimetype, stream: part.file };
+      count++;
+    }
+    checkCount(count, boundaries.partCount);
+  } finally {
+    request.raw.off('data', boundaries.take);
+  }
+}
+
+function checkCount(count: number, expected: number): void {
+  if (count === 0) throw badForm(`1 to ${MAX_UPLOAD_FILES} files`, 'none');
+  if (count < expected) {
+    throw badForm(`a content-disposition with a name in all ${expected} parts`, `${count} that have one`);
   }
 }
 
@@ -63,17 +78,25 @@ function notAFile(field: string, value: unknown): EspalierError {
   });
 }
 
-function asFormError(thrown: unknown): unknown {
-  if (thrown instanceof EspalierError) return thrown;
+/** What the parser throws, as an error for callers; anything else is returned as it is. */
+export function asFormError(thrown: unknown): unknown {
   const { code, message } = thrown as NodeJS.ErrnoException;
   if (code === 'FST_PARTS_LIMIT') {
     return new EspalierError('ESP_BODY_TOO_LARGE', `the form has more than ${MAX_UPLOAD_FILES} files`);
   }
-  if (code === 'FST_MP_PREMATURE_CLOSE' || code === 'ECONNRESET') {
+  if (code === 'FST_MP_PREMATURE_CLOSE') {
     return new EspalierError('ESP_UPLOAD_ABORTED', 'the client went away', { cause: thrown });
   }
-  return new EspalierError('ESP_REQUEST_INVALID', `the body is no multipart form: ${message}`, {
-    details: [{ field: 'body', expected: 'multipart/form-data', found: message }],
-    cause: thrown,
+  const isOfParser = code?.startsWith('FST_') === true || PARSER_MESSAGE.test(message);
+  return isOfParser ? badForm('multipart/form-data', message, thrown) : thrown;
+}
+
+/** The parser's errors have no codes. */
+const PARSER_MESSAGE = /multipart|needle|terminated early/i;
+
+function badForm(expected: string, found: string, cause?: unknown): EspalierError {
+  return new EspalierError('ESP_REQUEST_INVALID', `body: expected ${expected}, found ${found}`, {
+    details: [{ field: 'body', expected, found }],
+    cause,
   });
 }

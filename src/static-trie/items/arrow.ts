@@ -2,10 +2,11 @@ import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { DataType, type RecordBatch, RecordBatchReader, type Vector } from 'apache-arrow';
 import { EspalierError } from '../../errors.js';
+import { ByteBudget } from './byte-budget.js';
 import type { ItemFile, ItemSource, SourceOptions, SourceRow } from './item-source.js';
 import { plainValue } from './plain-value.js';
 import { checkTableColumns } from './table-columns.js';
-import { ByteBudget, unpackedBytes, withUnpackedFile } from './unpacked.js';
+import { unpackedBytes, withUnpackedFile } from './unpacked.js';
 import { unreadable } from './unreadable.js';
 
 /** Arrow IPC, stream or file: SIDs and lists are list columns. */

@@ -1,7 +1,7 @@
 import type { ErrorDetail } from '../../errors.js';
 import type { Progress } from '../progress.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { RowShape } from './table-columns.js';
-import type { ByteBudget } from './unpacked.js';
 
 export const itemFormats = ['ndjson', 'csv', 'parquet', 'arrow'] as const;
 export type ItemFormat = (typeof itemFormats)[number];

@@ -1,12 +1,12 @@
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { Progress } from '../progress.js';
 import { readArrow } from './arrow.js';
+import { ByteBudget } from './byte-budget.js';
 import { readCsv } from './csv.js';
 import type { ItemFile, ItemFormat, ItemSource, SourceRow } from './item-source.js';
 import { readNdjson } from './ndjson.js';
 import { readParquet } from './parquet.js';
 import type { RowShape } from './table-columns.js';
-import { ByteBudget } from './unpacked.js';
 import { UploadPlaces } from './upload-places.js';
 
 const MAX_BAD_LINES = 100;

@@ -3,6 +3,7 @@ import { Readable, Transform, type TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { EspalierError } from '../../errors.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { ItemFile, SourceOptions } from './item-source.js';
 import { unreadable } from './unreadable.js';
 
@@ -70,23 +71,6 @@ async function* counted(path: string, onProgress: SourceOptions['onProgress']): 
     if (read / size < told + STEP) continue;
     told = read / size;
     onProgress('parsing', told);
-  }
-}
-
-/** Unpacked bytes that an upload's files may still take. A few bytes of gzip may unpack to any number. */
-export class ByteBudget {
-  readonly #maxBytes: number;
-  #taken = 0;
-
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
-  }
-
-  /** @throws EspalierError ESP_BODY_TOO_LARGE */
-  take(bytes: number): void {
-    this.#taken += bytes;
-    if (this.#taken <= this.#maxBytes) return;
-    throw new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`);
   }
 }
 

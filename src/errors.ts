@@ -40,7 +40,7 @@ export const errorCatalogue = {
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },
   ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing came for too long in the middle of an upload.' },
-  ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items.' },
+  ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items, or a list no ids or SIDs.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
   ESP_RULE_NAME: {
     statusCode: 400,

@@ -29,6 +29,17 @@ export function itemShape(schema: AttributeSchema): RowShape {
   };
 }
 
+/** Ids, or SIDs: one column. */
+export const listShape: RowShape = {
+  jsonLine: 'an id or a SID',
+  typeOf: () => 'string',
+  columnFaults: ([first, ...others]) => {
+    if ((first === 'id' || first === 'sid') && others.length === 0) return [];
+    const expected = 'one column, either id or sid';
+    return [{ field: first ?? 'id', expected, found: [first, ...others].join(', ') || 'none' }];
+  },
+};
+
 /**
  * Checks the columns of a table.
  * @param line where a text format names them

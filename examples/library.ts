@@ -11,7 +11,7 @@ const retail = new URL('online-retail/', import.meta.url);
 const model = await openModel(new URL('models/retail-shared-context/1', retail).pathname, 1);
 const file = join(mkdtempSync(join(tmpdir(), 'espalier-')), 'items.ndjson');
 writeFileSync(file, gunzipSync(readFileSync(new URL('data/items.ndjson.gz', retail))));
-const catalog = await espalier.readItems(file, schema, model.manifest.sid.codebookSizes, () => {});
+const catalog = await espalier.readItems(file, schema, model.manifest.sid.codebookSizes);
 const { trie, leafItems, table, ids } = catalog;
 
 // The items that a rule allows.

@@ -57,7 +57,7 @@ export const errorCatalogue = {
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },
   ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing came for too long in the middle of an upload.' },
-  ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items.' },
+  ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items, or a list no ids or SIDs.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
   ESP_RULE_NAME: {
     statusCode: 400,
@@ -110,6 +110,8 @@ export type ErrorCode = keyof typeof errorCatalogue;
 
 /** One fault, with its place: a line of an upload, a field of a body, a position in a rule. */
 export interface ErrorDetail {
+  /** The file's name, where an upload has several. */
+  file?: string;
   /** 1-based line of an upload. */
   line?: number;
   /** Path of the field, e.g. `sid[2]` or `constraint.filter`. */

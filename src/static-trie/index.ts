@@ -37,7 +37,7 @@ export {
   setHasItem,
 } from './constraint-set.js';
 export { openConstraintSetFile, writeConstraintSetFile } from './constraint-set-file.js';
-export { isSystemError, syncFolder, writeDurably } from './durable-file.js';
+export { isSystemError, syncFolder, writeDurably, writeFailure } from './durable-file.js';
 export { inFile, readSidRows } from './exchange/sid-rows.js';
 export { type DenseLookupLayers, exportStatic } from './exchange/static-csr.js';
 export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js';
@@ -47,7 +47,10 @@ export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
 export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
 export { readItems } from './items/read-items.js';
+export type { ReadOptions } from './items/read-rows.js';
+export { type ListKind, readSetList, type SetList } from './items/read-set-list.js';
 export { findRepeatedName } from './items/repeated-name.js';
+export { type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
 export { LiveCatalog } from './live-catalog.js';
 export { OpenSets, type SetLease } from './open-sets.js';

@@ -424,6 +424,6 @@ async function writeCatalog(): Promise<string> {
   const path = join(folder, 'items.ndjson');
   writeFileSync(path, items.map((item) => `${JSON.stringify(item)}\n`).join(''));
   const schema = { price: { type: 'double' }, title: { type: 'string' } } as const;
-  writeCatalogFile(join(folder, 'catalog.bin'), await readItems(path, schema, [3, 4], () => {}));
+  writeCatalogFile(join(folder, 'catalog.bin'), await readItems(path, schema, [3, 4]));
   return join(folder, 'catalog.bin');
 }

@@ -36,7 +36,7 @@ export async function buildRetailCatalog(): Promise<{ version: CatalogVersion; p
   const upload = join(folder, 'items.ndjson');
   writeFileSync(upload, gunzipSync(readFileSync(new URL('data/items.ndjson.gz', example))));
   const manifest = JSON.parse(readFileSync(join(modelFolder('retail'), 'model.json'), 'utf8'));
-  const version = await readItems(upload, attributes, manifest.sid.codebookSizes, () => {});
+  const version = await readItems(upload, attributes, manifest.sid.codebookSizes);
   const path = join(folder, 'catalog.bin');
   writeCatalogFile(path, version);
   return { version, path };

@@ -10,6 +10,6 @@ export async function smallActivation(folder: string): Promise<CatalogActivation
   const lines = [0, 1].flatMap((a) => [0, 1, 2].map((b) => JSON.stringify({ id: `${a}-${b}`, sid: [a, b] })));
   writeFileSync(upload, lines.join('\n'));
   const path = `${upload}.bin`;
-  writeCatalogFile(path, await readItems(upload, {}, [2, 3], () => {}));
+  writeCatalogFile(path, await readItems(upload, {}, [2, 3]));
   return { catalog: 'small', version: 1, path, model: { name: 'small', version: 1, folder }, sets: [] };
 }

@@ -66,7 +66,7 @@ export async function writeItems(
   const upload = join(folder, 'items.ndjson');
   writeFileSync(upload, items.map((item) => JSON.stringify(item)).join('\n'));
   const path = join(folder, 'catalog.bin');
-  writeCatalogFile(path, await readItems(upload, smallSchema, codebookSizes, () => {}));
+  writeCatalogFile(path, await readItems(upload, smallSchema, codebookSizes));
   return { path, version: openCatalogFile(path) };
 }
 

@@ -61,7 +61,7 @@ function read(
 ): Promise<CatalogVersion> {
   const path = join(folder, 'items');
   writeFileSync(path, content);
-  return readItems({ path, format, isGzip }, everyType, CODEBOOKS, () => {}, maxBytes);
+  return readItems({ path, format, isGzip }, everyType, CODEBOOKS, { maxBytes });
 }
 
 const ndjson = items.map((item) => JSON.stringify(item)).join('\n');

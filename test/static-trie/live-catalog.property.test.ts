@@ -12,6 +12,7 @@ import {
   setHasItem,
   sidOf,
 } from '../../src/static-trie/index.js';
+import { listTruth } from '../helpers/list-truth.js';
 import { Random } from '../helpers/random.js';
 import { seeded } from '../helpers/seed.js';
 
@@ -45,11 +46,11 @@ const sets: Record<string, { truth: SetTruth; has: (item: Item) => boolean }> = 
     has: ({ tags, brand }) => tags?.includes('new') === true && brand !== undefined,
   },
   listed: {
-    truth: { kind: 'items', ids: ['i1', 'i5', 'i8', 'i13', 'nobody'] },
+    truth: listTruth(['i1', 'i5', 'i8', 'i13', 'nobody']),
     has: ({ id }) => ['i1', 'i5', 'i8', 'i13'].includes(id),
   },
   branch: {
-    truth: { kind: 'sids', sids: [[0, 0, 0], [1, 2, 1], [2, 2, 2], [0]] },
+    truth: listTruth([[0, 0, 0], [1, 2, 1], [2, 2, 2], [0]]),
     has: ({ sid }) => ['0,0,0', '1,2,1'].includes(sid.join()),
   },
 };

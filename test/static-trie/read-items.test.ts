@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type CatalogVersion, readItems, valueAt } from '../../src/static-trie/index.js';
+import { type CatalogVersion, type ItemFile, readItems, valueAt } from '../../src/static-trie/index.js';
 import { contentOf, idsOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
 
@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'espalier-read-items-'));
 function read(content: string | Buffer): Promise<CatalogVersion> {
   const path = join(folder, 'items.ndjson');
   writeFileSync(path, content);
-  return readItems(path, everyType, [4, 300], () => {});
+  return readItems(path, everyType, [4, 300]);
 }
 
 describe('reading items', () => {
@@ -84,6 +84,44 @@ describe('reading items', () => {
     expect((failure as { details: { line: number }[] }).details.map(({ line }) => line)).toEqual(
       Array.from({ length: 100 }, (_, index) => index + 1),
     );
+  });
+
+  it('reads files in their order into one version, and looks for duplicates in all of them', async () => {
+    const files = ['{"id":"a","sid":[0,1]}\n', '\n\n', '{"id":"b","sid":[0,1]}\n{"id":"a","sid":[2,2]}'].map(
+      (content, index): ItemFile => {
+        const path = join(folder, `part-${index}.ndjson`);
+        writeFileSync(path, content);
+        return { path, format: 'ndjson', isGzip: false };
+      },
+    );
+    expect(idsOf(await readItems(files.slice(0, 2), everyType, [4, 300]))).toEqual(['a']);
+    const fractions: number[] = [];
+    const onProgress = (phase: string, fraction: number) => {
+      if (phase === 'parsing') fractions.push(fraction);
+    };
+    await expect(readItems(files, everyType, [4, 300], { onProgress })).rejects.toMatchObject({
+      details: [{ file: 'file 3', line: 2, field: 'id', found: '"a", as on line 1 of file 1' }],
+    });
+    expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
+    expect(fractions.at(-1)).toBe(1);
+    const maxBytes = 60;
+    await expect(readItems(files, everyType, [4, 300], { maxBytes })).rejects.toMatchObject({
+      code: 'ESP_BODY_TOO_LARGE',
+    });
+  });
+
+  it('stops between batches of rows when it is cancelled', async () => {
+    const path = join(folder, 'long.ndjson');
+    writeFileSync(path, Array.from({ length: 50_000 }, (_, id) => `{"id":"${id}","sid":[1,2]}`).join('\n'));
+    const controller = new AbortController();
+    const fractions: number[] = [];
+    const onProgress = (_phase: string, fraction: number) => {
+      fractions.push(fraction);
+      controller.abort();
+    };
+    const reading = readItems(path, everyType, [4, 300], { onProgress, signal: controller.signal });
+    await expect(reading).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
+    expect(Math.max(...fractions)).toBeLessThan(1);
   });
 
   it('refuses nothing at all, bytes that are not UTF-8, and endless lines', async () => {

@@ -156,14 +156,14 @@ export class CatalogService {
   /** Starts the build of a new version from an upload that was received. */
   startBuild(
     catalog: string,
-    upload: ItemFile,
+    files: ItemFile[],
     activate: boolean,
     change: ChangeRequest,
   ): { job: Job; version: number } {
     const record = this.get(catalog);
     checkPrecondition(change, catalogEtag(record));
     const then = (version: number) => this.activate(catalog, version, { by: change.by });
-    return this.#builds.start(record, upload, change.by, activate ? then : undefined);
+    return this.#builds.start(record, files, change.by, activate ? then : undefined);
   }
 
   /**

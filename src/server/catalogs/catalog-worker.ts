@@ -9,13 +9,13 @@ import {
   compileRule,
   constraintSetFromItems,
   countLiveNodes,
-  evaluateRule,
   type ItemFile,
   jsonValueAt,
   openCatalogFile,
   type RuleParams,
   readItems,
-  selectListed,
+  type SetTruth,
+  selectItems,
   sidOf,
   verifyCatalogFile,
   writeCatalogFile,
@@ -25,8 +25,8 @@ import {
 
 export interface BuildTask {
   jobId: string;
-  upload: ItemFile;
-  /** What it may unpack to. */
+  files: ItemFile[];
+  /** What they may unpack to, together. */
   maxBytes: number;
   /** Where the catalog version's file goes. */
   path: string;
@@ -44,7 +44,7 @@ export interface SetTask {
   /** The catalog version's file. */
   path: string;
   schema: AttributeSchema;
-  select: { kind: 'rule'; rule: string; params: RuleParams } | { kind: 'list'; path: string };
+  truth: SetTruth;
   nowMs: number;
 }
 
@@ -69,7 +69,10 @@ const handlers = {
     const progress = (phase: string, fraction: number) =>
       tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
     progress('parsing', 0);
-    const version = await readItems(task.upload, task.schema, task.codebookSizes, progress, task.maxBytes);
+    const version = await readItems(task.files, task.schema, task.codebookSizes, {
+      onProgress: progress,
+      maxBytes: task.maxBytes,
+    });
     progress('writing', 0);
     writeCatalogFile(task.path, version);
     return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };
@@ -87,13 +90,13 @@ const handlers = {
 
   evaluate(task: SetTask): EvaluatedTask {
     const version = open(task.path);
-    const { bits, ...rest } = select(version, task);
+    const { bits, ...rest } = selectItems(task.truth, version, task.schema, task.nowMs);
     return { set: constraintSetFromItems(version.trie, version.leafItems, bits), ...rest };
   },
 
   preview(task: SetTask): RulePreview {
     const version = open(task.path);
-    const { bits: itemBits } = select(version, task);
+    const { bits: itemBits } = selectItems(task.truth, version, task.schema, task.nowMs);
     const { trie, leafItems } = version;
     const set = constraintSetFromItems(trie, leafItems, itemBits);
     return {
@@ -126,16 +129,6 @@ function open(path: string): CatalogVersion {
   opened.set(path, version);
   if (opened.size > MAX_OPENED) opened.delete(opened.keys().next().value!);
   return version;
-}
-
-/** One bit an item. */
-function select(
-  version: CatalogVersion,
-  { select, schema, nowMs }: SetTask,
-): { bits: Uint32Array; unknownCount: number; unknown: string[] } {
-  if (select.kind === 'list') return selectListed(select.path, version);
-  const bits = evaluateRule(compileRule(select.rule, schema, select.params), version.table, nowMs);
-  return { bits, unknownCount: 0, unknown: [] };
 }
 
 /** The first items of the set, in the order of their numbers. */

@@ -1,6 +1,6 @@
 import { canonicalJson, type SetSnapshot, ThreadClient } from '../../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
-import type { RuleParams } from '../../static-trie/index.js';
+import type { RuleParams, SetTruth } from '../../static-trie/index.js';
 import type { SetVersion } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
 import type { CatalogRecord, CatalogStore } from './catalog-store.js';
@@ -54,13 +54,13 @@ export class SetEvaluator {
   async evaluate(
     catalog: CatalogRecord,
     catalogVersion: number,
-    { name, version: { version, truth, refresh }, evaluatedAt }: SetInForce,
+    { name, version: { version, truth, refresh, hash }, evaluatedAt }: SetInForce,
   ): Promise<TimedSnapshot> {
-    const select =
+    const bound: SetTruth =
       truth.kind === 'rule'
         ? truth
-        : { kind: 'list' as const, path: this.#sets.listPath(catalog.name, name, version) };
-    const task = this.#task(catalog, catalogVersion, select, evaluatedAt);
+        : { kind: 'list', path: this.#sets.listPath(catalog.name, name, version), hash };
+    const task = this.#task(catalog, catalogVersion, bound, evaluatedAt);
     const found = await this.#thread.call('evaluate', task);
     const expiresAtMs =
       refresh?.whenStale === 'refuse' ? Date.parse(evaluatedAt) + refresh.maxAgeSeconds * 1_000 : null;
@@ -103,9 +103,9 @@ export class SetEvaluator {
     rule: string,
     params: RuleParams,
   ): Promise<RulePreview> {
-    const select = { kind: 'rule' as const, rule, params };
+    const truth = { kind: 'rule' as const, rule, params };
     const now = new Date().toISOString();
-    return this.#thread.call('preview', this.#task(catalog, catalogVersion, select, now));
+    return this.#thread.call('preview', this.#task(catalog, catalogVersion, truth, now));
   }
 
   close(): Promise<void> {
@@ -115,10 +115,10 @@ export class SetEvaluator {
   #task(
     { name, attributes: schema }: CatalogRecord,
     version: number,
-    select: SetTask['select'],
+    truth: SetTruth,
     evaluatedAt: string,
   ): SetTask {
     const path = this.#store.catalogFilePath(name, version);
-    return { path, schema, select, nowMs: Date.parse(evaluatedAt) };
+    return { path, schema, truth, nowMs: Date.parse(evaluatedAt) };
   }
 }

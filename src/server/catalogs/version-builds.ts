@@ -37,7 +37,7 @@ export class VersionBuilds {
    */
   start(
     record: CatalogRecord,
-    upload: ItemFile,
+    files: ItemFile[],
     by: string | null,
     activate?: (version: number) => Promise<unknown>,
   ): { job: Job; version: number } {
@@ -46,7 +46,7 @@ export class VersionBuilds {
     const version = store.reserveVersion(catalog);
     const job = runner.submit('catalog-build', async (jobId) => {
       try {
-        const counts = await this.#build(jobId, record, version, upload, by);
+        const counts = await this.#build(jobId, record, version, files, by);
         if (activate !== undefined) {
           jobs.progress(jobId, 'activating', 0);
           await activate(version);
@@ -54,7 +54,7 @@ export class VersionBuilds {
         return { catalog, version, ...counts, activated: activate !== undefined };
       } finally {
         this.#countBuilding(catalog, -1);
-        rmSync(upload.path, { force: true });
+        for (const { path } of files) rmSync(path, { force: true });
       }
     });
     this.#countBuilding(catalog, +1);
@@ -66,7 +66,7 @@ export class VersionBuilds {
     jobId: string,
     { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
     version: number,
-    upload: ItemFile,
+    files: ItemFile[],
     by: string | null,
   ): Promise<{ items: number; leaves: number }> {
     const { store, jobs } = this.#deps;
@@ -78,7 +78,7 @@ export class VersionBuilds {
     try {
       const path = store.catalogFilePath(catalog, version);
       const { uploadLimitBytes: maxBytes } = this.#deps;
-      const counts = await builder.call('build', { jobId, upload, maxBytes, path, schema, codebookSizes });
+      const counts = await builder.call('build', { jobId, files, maxBytes, path, schema, codebookSizes });
       store.putVersion(catalog, {
         version,
         model,

@@ -237,6 +237,7 @@ export const VersionBody = Type.Object(
 );
 
 const ErrorDetail = Type.Object({
+  file: Type.Optional(Type.String()),
   line: Type.Optional(Type.Integer()),
   field: Type.Optional(Type.String()),
   position: Type.Optional(Type.Integer()),

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { DataType, type RecordBatch, RecordBatchReader, type Vector } from 'apache-arrow';
 import { EspalierError } from '../../errors.js';
+import { ByteBudget } from './byte-budget.js';
 import type { ItemFile, ItemSource, SourceOptions, SourceRow } from './item-source.js';
 import { plainValue } from './plain-value.js';
 import { checkTableColumns } from './table-columns.js';
@@ -24,7 +25,7 @@ async function* batchesOf(file: ItemFile, options: SourceOptions): AsyncGenerato
 
 /** The file format, which names its batches at its end, begins with a magic; the stream format has none. */
 async function isFileFormat(file: ItemFile): Promise<boolean> {
-  const options = { maxBytes: Number.POSITIVE_INFINITY, onProgress: () => {} };
+  const options = { budget: new ByteBudget(Number.POSITIVE_INFINITY), onProgress: () => {} };
   for await (const bytes of unpackedBytes(file, options)) return bytes.toString('latin1', 0, 6) === 'ARROW1';
   return false;
 }
@@ -59,13 +60,13 @@ async function* fileBatches(path: string, options: SourceOptions): AsyncGenerato
 
 async function* batches(
   opening: Promise<RecordBatchReader> | RecordBatchReader,
-  { schema, onProgress }: SourceOptions,
+  { shape, onProgress }: SourceOptions,
 ): AsyncGenerator<RecordBatch> {
   try {
     const reader = await opening;
     await reader.open();
     const names = reader.schema.fields.map(({ name }) => name);
-    checkTableColumns(names, schema);
+    checkTableColumns(names, shape);
     const total = reader.isFile() ? reader.numRecordBatches : undefined;
     let read = 0;
     for await (const batch of reader) {

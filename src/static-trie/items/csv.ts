@@ -3,9 +3,9 @@ import { pipeline } from 'node:stream/promises';
 import { TextDecoder } from 'node:util';
 import { type CsvError, parse } from 'csv-parse';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
-import type { AttributeSchema, AttributeType } from '../columns.js';
+import type { AttributeType } from '../columns.js';
 import type { ItemSource, SourceRow } from './item-source.js';
-import { checkTableColumns } from './table-columns.js';
+import { checkTableColumns, type RowShape } from './table-columns.js';
 import { unpackedBytes } from './unpacked.js';
 
 const MAX_RECORD_CHARACTERS = 1 << 20;
@@ -22,7 +22,7 @@ interface CsvRecord {
  * field is missing.
  */
 export const readCsv: ItemSource = async function* (file, options) {
-  const { schema } = options;
+  const { shape } = options;
   const parser = parse({
     bom: true,
     info: true,
@@ -37,12 +37,12 @@ export const readCsv: ItemSource = async function* (file, options) {
   try {
     for await (const { record, info } of source) {
       if (names === undefined) {
-        checkTableColumns(record, schema, 1);
+        checkTableColumns(record, shape, 1);
         names = record;
         continue;
       }
       if (record.length === 1 && record[0] === '') continue;
-      rows.push(rowOf(record, names, schema, info.lines));
+      rows.push(rowOf(record, names, shape, info.lines));
       if (rows.length < ROWS_AT_A_TIME) continue;
       yield rows;
       rows = [];
@@ -55,7 +55,7 @@ export const readCsv: ItemSource = async function* (file, options) {
   yield rows;
 };
 
-function rowOf(record: string[], names: string[], schema: AttributeSchema, line: number): SourceRow {
+function rowOf(record: string[], names: string[], shape: RowShape, line: number): SourceRow {
   if (record.length !== names.length) {
     return { line, faults: [{ expected: `${names.length} fields`, found: `${record.length} fields` }] };
   }
@@ -64,7 +64,7 @@ function rowOf(record: string[], names: string[], schema: AttributeSchema, line:
     const text = record[index];
     if (name === 'id') item.id = text;
     else if (name === 'sid') item.sid = sidOf(text);
-    else if (text !== '') item[name] = typedValue(text, schema[name].type);
+    else if (text !== '') item[name] = typedValue(text, shape.typeOf(name));
   });
   return { line, item };
 }

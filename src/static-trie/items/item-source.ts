@@ -1,22 +1,25 @@
 import type { ErrorDetail } from '../../errors.js';
-import type { AttributeSchema } from '../columns.js';
 import type { Progress } from '../progress.js';
+import type { ByteBudget } from './byte-budget.js';
+import type { RowShape } from './table-columns.js';
 
 export const itemFormats = ['ndjson', 'csv', 'parquet', 'arrow'] as const;
 export type ItemFormat = (typeof itemFormats)[number];
 
-/** A file of items as it was uploaded. */
+/** A file of items, or of ids or SIDs, as it was uploaded. */
 export interface ItemFile {
   path: string;
   format: ItemFormat;
   isGzip: boolean;
+  /** What its sender called it; faults name it where an upload has several files. */
+  name?: string;
 }
 
 /** What a reader of one format is given. */
 export interface SourceOptions {
-  schema: AttributeSchema;
-  /** Unpacked bytes that are too many. */
-  maxBytes: number;
+  shape: RowShape;
+  /** Unpacked bytes that may still come. */
+  budget: ByteBudget;
   onProgress: Progress;
 }
 

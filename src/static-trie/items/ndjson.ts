@@ -2,17 +2,18 @@ import { TextDecoder } from 'node:util';
 import type { ItemSource, SourceRow } from './item-source.js';
 import { type Line, readLines } from './read-lines.js';
 import { findRepeatedName } from './repeated-name.js';
+import type { RowShape } from './table-columns.js';
 import { unpackedBytes } from './unpacked.js';
 
-/** One JSON object a line; blank lines are skipped. */
+/** One JSON value a line; blank lines are skipped. */
 export const readNdjson: ItemSource = async function* (file, options) {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   for await (const lines of readLines(unpackedBytes(file, options))) {
-    yield lines.flatMap((line) => rowOf(line, decoder));
+    yield lines.flatMap((line) => rowOf(line, decoder, options.shape));
   }
 };
 
-function rowOf({ number: line, bytes }: Line, decoder: TextDecoder): SourceRow[] {
+function rowOf({ number: line, bytes }: Line, decoder: TextDecoder, { jsonLine }: RowShape): SourceRow[] {
   let text: string;
   try {
     text = decoder.decode(bytes);
@@ -24,7 +25,7 @@ function rowOf({ number: line, bytes }: Line, decoder: TextDecoder): SourceRow[]
   try {
     item = JSON.parse(text);
   } catch (thrown) {
-    return [{ line, faults: [{ expected: 'one JSON object', found: (thrown as Error).message }] }];
+    return [{ line, faults: [{ expected: jsonLine, found: (thrown as Error).message }] }];
   }
   const repeated = findRepeatedName(text);
   if (repeated !== undefined) {

@@ -23,11 +23,11 @@ const PART_OF_GROUP = 1 / 8;
 /** Parquet: SIDs and lists are list columns. */
 export const readParquet: ItemSource = (file, options) =>
   withUnpackedFile(file, options, async function* (path) {
-    const { schema, onProgress } = options;
+    const { shape, onProgress } = options;
     const { buffer, metadata } = await open(path);
     // The first element is the root; its children are the columns, however deep these are.
     const columns = childNames(metadata);
-    checkTableColumns(columns, schema);
+    checkTableColumns(columns, shape);
     const rowCount = Number(metadata.num_rows);
     let line = 0;
     for (const [from, to] of rowRanges(metadata)) {

@@ -3,6 +3,7 @@ import { Readable, Transform, type TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { EspalierError } from '../../errors.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { ItemFile, SourceOptions } from './item-source.js';
 import { unreadable } from './unreadable.js';
 
@@ -15,14 +16,17 @@ const STEP = 1 / 256;
  */
 export async function* unpackedBytes(
   { path, isGzip }: ItemFile,
-  { maxBytes, onProgress }: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+  { budget, onProgress }: Pick<SourceOptions, 'budget' | 'onProgress'>,
 ): AsyncGenerator<Buffer> {
   const packed = Readable.from(counted(path, onProgress), { objectMode: false });
   if (!isGzip) {
-    yield* packed;
+    for await (const chunk of packed) {
+      budget.take((chunk as Buffer).length);
+      yield chunk as Buffer;
+    }
     return;
   }
-  const guard = new SizeGuard(maxBytes);
+  const guard = new SizeGuard(budget);
   const done = pipeline(packed, createGunzip(), guard);
   // Whoever reads the guard sees its error; the pipeline's promise repeats it.
   done.catch(() => {});
@@ -36,10 +40,11 @@ export async function* unpackedBytes(
 /** Calls `use` with a file that is not packed: formats that are read out of order need one. */
 export async function* withUnpackedFile<T>(
   file: ItemFile,
-  options: Pick<SourceOptions, 'maxBytes' | 'onProgress'>,
+  options: Pick<SourceOptions, 'budget' | 'onProgress'>,
   use: (path: string) => AsyncGenerator<T>,
 ): AsyncGenerator<T> {
   if (!file.isGzip) {
+    options.budget.take(statSync(file.path).size);
     yield* use(file.path);
     return;
   }
@@ -69,22 +74,20 @@ async function* counted(path: string, onProgress: SourceOptions['onProgress']): 
   }
 }
 
-/** A few bytes of gzip may unpack to any number. */
 class SizeGuard extends Transform {
-  readonly #maxBytes: number;
-  #bytes = 0;
+  readonly #budget: ByteBudget;
 
-  constructor(maxBytes: number) {
+  constructor(budget: ByteBudget) {
     super();
-    this.#maxBytes = maxBytes;
+    this.#budget = budget;
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes <= this.#maxBytes) done(null, chunk);
-    else
-      done(
-        new EspalierError('ESP_BODY_TOO_LARGE', `the upload unpacks to more than ${this.#maxBytes} bytes`),
-      );
+    try {
+      this.#budget.take(chunk.length);
+      done(null, chunk);
+    } catch (thrown) {
+      done(thrown as Error);
+    }
   }
 }

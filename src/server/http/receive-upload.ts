@@ -1,0 +1,133 @@
+import { createWriteStream, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { FastifyRequest } from 'fastify';
+import { EspalierError } from '../../errors.js';
+import { type ItemFile, syncFolder, writeFailure } from '../../static-trie/index.js';
+import { kindOfBody, kindOfPart, refusePackedForm } from './upload-kinds.js';
+import { asFormError, partsOf } from './upload-parts.js';
+
+export interface UploadLimits {
+  /** Of all files together, as they come. */
+  uploadLimitBytes: number;
+  uploadIdleTimeoutMs: number;
+}
+
+/**
+ * Writes an upload, one file as the body or several as a form, to files that survive a crash when this returns. Where
+ * it throws, it has removed what it wrote.
+ * @param newPath gives each file its place
+ * @throws EspalierError ESP_MEDIA_TYPE, ESP_REQUEST_INVALID (a form without files, or with something else),
+ *   ESP_BODY_TOO_LARGE, ESP_UPLOAD_STALLED, ESP_UPLOAD_ABORTED, ESP_WRITE_FAILED
+ */
+export async function receiveUpload(
+  request: FastifyRequest,
+  newPath: () => string,
+  limits: UploadLimits,
+): Promise<ItemFile[]> {
+  const guard = new UploadGuard(limits);
+  const files: ItemFile[] = [];
+  /** Each file is in the list before it exists, so that it is removed whatever happens. */
+  const receive = async (stream: NodeJS.ReadableStream, kind: Omit<ItemFile, 'path'>): Promise<void> => {
+    const file = { path: newPath(), ...kind };
+    files.push(file);
+    await pipeline(stream, createWriteStream(file.path, { flush: true }), { signal: guard.signal });
+  };
+  try {
+    if (request.isMultipart()) await receiveForm(request, guard, receive);
+    else await receiveBody(request, guard, receive);
+    for (const folder of new Set(files.map(({ path }) => dirname(path)))) syncFolder(folder);
+    return files;
+  } catch (thrown) {
+    for (const { path } of files) rmSync(path, { force: true });
+    throw guard.failure ?? asUploadError(thrown);
+  } finally {
+    guard.close();
+  }
+}
+
+type Receive = (stream: NodeJS.ReadableStream, kind: Omit<ItemFile, 'path'>) => Promise<void>;
+
+async function receiveBody(request: FastifyRequest, guard: UploadGuard, receive: Receive): Promise<void> {
+  const kind = kindOfBody(request.headers);
+  const body = request.body as NodeJS.ReadableStream;
+  body.on('data', guard.count);
+  await receive(body, kind);
+}
+
+async function receiveForm(request: FastifyRequest, guard: UploadGuard, receive: Receive): Promise<void> {
+  refusePackedForm(request.headers);
+  const { raw } = request;
+  raw.on('data', guard.count);
+  try {
+    for await (const { name, type, stream } of partsOf(request, guard.signal)) {
+      await receive(stream, { ...kindOfPart(name, type), name });
+    }
+  } catch (thrown) {
+    drain(request, guard.idleTimeoutMs);
+    throw thrown instanceof EspalierError ? thrown : asFormError(thrown);
+  } finally {
+    raw.off('data', guard.count);
+  }
+}
+
+/**
+ * Reads on without keeping anything, for a while: whoever closes a connection on which a client is still sending may
+ * take away the answer, too.
+ */
+function drain({ raw }: FastifyRequest, forMs: number): void {
+  if (raw.complete) return;
+  raw.unpipe();
+  raw.resume();
+  const end = setTimeout(() => raw.destroy(), forMs).unref();
+  raw.once('close', () => clearTimeout(end));
+}
+
+function asUploadError(thrown: unknown): unknown {
+  const { code } = thrown as NodeJS.ErrnoException;
+  const isGone = code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE';
+  if (isGone) return new EspalierError('ESP_UPLOAD_ABORTED', 'the client went away', { cause: thrown });
+  return writeFailure('the upload', thrown);
+}
+
+/** Ends the reception when there are too many bytes, or none come for too long. */
+class UploadGuard {
+  readonly idleTimeoutMs: number;
+  readonly #limitBytes: number;
+  readonly #idle: NodeJS.Timeout;
+  readonly #controller = new AbortController();
+  #receivedBytes = 0;
+
+  constructor({ uploadLimitBytes, uploadIdleTimeoutMs }: UploadLimits) {
+    this.#limitBytes = uploadLimitBytes;
+    this.idleTimeoutMs = uploadIdleTimeoutMs;
+    this.#idle = setTimeout(
+      () => this.#fail('ESP_UPLOAD_STALLED', `nothing came for ${uploadIdleTimeoutMs} ms`),
+      uploadIdleTimeoutMs,
+    );
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get failure(): EspalierError | undefined {
+    return this.signal.reason;
+  }
+
+  /** A listener for the chunks as they come. */
+  readonly count = (chunk: Buffer): void => {
+    this.#idle.refresh();
+    this.#receivedBytes += chunk.length;
+    if (this.#receivedBytes > this.#limitBytes)
+      this.#fail('ESP_BODY_TOO_LARGE', `the upload has more than ${this.#limitBytes} bytes`);
+  };
+
+  close(): void {
+    clearTimeout(this.#idle);
+  }
+
+  #fail(code: 'ESP_UPLOAD_STALLED' | 'ESP_BODY_TOO_LARGE', message: string): void {
+    if (!this.signal.aborted) this.#controller.abort(new EspalierError(code, message));
+  }
+}

@@ -1,0 +1,105 @@
+import { type ErrorDetail, EspalierError } from '../../errors.js';
+import type { Progress } from '../progress.js';
+import { readArrow } from './arrow.js';
+import { ByteBudget } from './byte-budget.js';
+import { readCsv } from './csv.js';
+import type { ItemFile, ItemFormat, ItemSource, SourceRow } from './item-source.js';
+import { readNdjson } from './ndjson.js';
+import { readParquet } from './parquet.js';
+import type { RowShape } from './table-columns.js';
+import { UploadPlaces } from './upload-places.js';
+
+const MAX_BAD_LINES = 100;
+
+const sources: Record<ItemFormat, ItemSource> = {
+  ndjson: readNdjson,
+  csv: readCsv,
+  parquet: readParquet,
+  arrow: readArrow,
+};
+
+export interface ReadOptions {
+  onProgress?: Progress;
+  /** What the files may become, together, when they are unpacked. */
+  maxBytes?: number;
+  /** Looked at between batches of rows. */
+  signal?: AbortSignal;
+}
+
+/** Takes one row's JSON value. @param place a number for the places of the upload @returns what is wrong with it */
+export type TakeRow = (value: unknown, place: number, places: UploadPlaces) => ErrorDetail[];
+
+/**
+ * Reads the rows of an upload's files, one file after the other.
+ * @throws EspalierError ESP_UPLOAD_INVALID with the faults of the first 100 bad lines; ESP_BODY_TOO_LARGE; ESP_CANCELLED
+ */
+export async function readRows(
+  files: readonly ItemFile[],
+  shape: RowShape,
+  { onProgress = () => {}, maxBytes = Number.POSITIVE_INFINITY, signal }: ReadOptions,
+  take: TakeRow,
+): Promise<void> {
+  const budget = new ByteBudget(maxBytes);
+  const places = new UploadPlaces(files);
+  const faults = new BadLines();
+  for (const [index, file] of files.entries()) {
+    if (faults.isFull) break;
+    places.begin(index);
+    const ofFile = { shape, budget, onProgress: places.progress(index, onProgress) };
+    try {
+      for await (const rows of sources[file.format](file, ofFile)) {
+        refuseCancelled(signal);
+        takeRows(rows, places, take, faults);
+        if (faults.isFull) break;
+      }
+    } catch (thrown) {
+      if (files.length === 1 || !isBadFile(thrown)) throw thrown;
+      // The others are still worth looking at: whoever mends the upload wants to know all.
+      faults.add(thrown.details!.map((fault) => ({ ...places.file(index), ...fault })));
+    }
+  }
+  faults.refuse();
+}
+
+function takeRows(rows: SourceRow[], places: UploadPlaces, take: TakeRow, faults: BadLines): void {
+  for (const row of rows) {
+    const place = places.at(row.line);
+    const found = 'faults' in row ? row.faults : take(row.item, place, places);
+    if (found.length > 0) faults.add(found.map((fault) => ({ ...places.detail(place), ...fault })));
+    if (faults.isFull) return;
+  }
+}
+
+function isBadFile(thrown: unknown): thrown is EspalierError {
+  return thrown instanceof EspalierError && thrown.code === 'ESP_UPLOAD_INVALID';
+}
+
+function refuseCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new EspalierError('ESP_CANCELLED', 'the upload was cancelled');
+}
+
+/** The faults of the first lines that have any. */
+class BadLines {
+  readonly #faults: ErrorDetail[] = [];
+  #count = 0;
+
+  get isFull(): boolean {
+    return this.#count === MAX_BAD_LINES;
+  }
+
+  add(faults: ErrorDetail[]): void {
+    this.#faults.push(...faults);
+    this.#count++;
+  }
+
+  /** @throws EspalierError ESP_UPLOAD_INVALID where there is any */
+  refuse(): void {
+    if (this.#count === 0) return;
+    const { file, line, field, expected, found } = this.#faults[0];
+    const place = [file, line && `line ${line}`, field && `field ${field}`].filter(Boolean).join(', ');
+    const count = this.isFull ? `at least ${this.#count}` : this.#count;
+    const lines = this.#count === 1 ? 'line' : 'lines';
+    const message = `${count} bad ${lines}; first: ${place}: expected ${expected}, found ${found}`;
+    throw new EspalierError('ESP_UPLOAD_INVALID', message, { details: this.#faults });
+  }
+}

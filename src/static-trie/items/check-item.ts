@@ -40,7 +40,7 @@ export function unknownAttribute(name: string, known: readonly string[]): ErrorD
   return { field: name, expected: `one of the attributes ${known.join(', ')}`, found: name };
 }
 
-function checkId(id: unknown, faults: ErrorDetail[]): void {
+export function checkId(id: unknown, faults: ErrorDetail[]): void {
   if (typeof id !== 'string' || id.length < 1 || id.length > MAX_ID_LENGTH || !id.isWellFormed()) {
     const expected = `a string of 1 to ${MAX_ID_LENGTH} characters`;
     faults.push({ field: 'id', expected, found: describe(id) });
@@ -62,7 +62,8 @@ function checkSid(sid: unknown, codebookSizes: readonly number[], faults: ErrorD
   });
 }
 
-function parseValue(
+/** @returns undefined, and a fault more, where the value does not fit the type */
+export function parseValue(
   type: AttributeType,
   value: unknown,
   field: string,
@@ -127,6 +128,6 @@ export function parseTimestamp(value: unknown): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -27,6 +27,10 @@ export const errorCatalogue = {
     statusCode: 409,
     summary: 'Constraint sets cannot bind to the version that is to be activated.',
   },
+  ESP_SET_STALE: {
+    statusCode: 503,
+    summary: 'The constraint set could not be refreshed for too long, and is set to refuse then.',
+  },
   ESP_JOB_NOT_FOUND: { statusCode: 404, summary: 'There is no job of that id.' },
   ESP_JOB_INTERRUPTED: { statusCode: 500, summary: 'The server stopped before the job ended.' },
   ESP_MODEL_NOT_FOUND: { statusCode: 404, summary: 'The models directory has no such model.' },

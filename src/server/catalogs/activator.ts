@@ -93,7 +93,7 @@ export class Activator {
       const sets = await evaluator.evaluateAll(record, version, store.listSets(name), evaluatedAt);
       const path = store.catalogFilePath(name, version);
       try {
-        const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets };
+        const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets, changes: null };
         await engine.prepareCatalog(activation);
         if (pin.info === undefined && isSameModel(pin, model)) {
           store.putVersion(name, { ...versionRecord, model: { ...pin, info } });

@@ -47,7 +47,9 @@ export class SetEvaluator {
   ): Promise<TimedSnapshot> {
     const task = this.#task(catalog, catalogVersion, record, evaluatedAt);
     const set = await this.#thread.call('evaluate', task);
-    return { name: record.name, version: record.version, catalogVersion, set, evaluatedAt };
+    const { name, version, params } = record;
+    const rule = { rule: record.rule, params, nowMs: task.nowMs };
+    return { name, version, catalogVersion, rule, changesUpTo: 0, set, expiresAtMs: null, evaluatedAt };
   }
 
   /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */

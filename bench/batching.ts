@@ -117,7 +117,7 @@ async function startClient(maxBatchRows: number): Promise<Running> {
   });
   const folder = join(modelsDir, values.model, '1');
   const model = { name: values.model, version: 1, folder };
-  await client.prepareCatalog({ catalog: 'retail', version: 1, path, model, sets: [] });
+  await client.prepareCatalog({ catalog: 'retail', version: 1, path, model, sets: [], changes: null });
   await client.commitCatalog('retail');
   return { client, batches, next: 0 };
 }

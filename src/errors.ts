@@ -44,6 +44,10 @@ export const errorCatalogue = {
     statusCode: 412,
     summary: 'The resource is not in the state that If-Match or If-None-Match names.',
   },
+  ESP_SET_STALE: {
+    statusCode: 503,
+    summary: 'The constraint set could not be refreshed for too long, and is set to refuse then.',
+  },
   ESP_JOB_NOT_FOUND: { statusCode: 404, summary: 'There is no job of that id.' },
   ESP_JOB_INTERRUPTED: { statusCode: 500, summary: 'The server stopped before the job ended.' },
   ESP_MODEL_NOT_FOUND: { statusCode: 404, summary: 'The models directory has no such model.' },

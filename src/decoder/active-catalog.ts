@@ -1,18 +1,18 @@
 import { EspalierError } from '../errors.js';
 import type { Constraint } from '../kernels/index.js';
 import {
-  type AttributeSchema,
+  CatalogSnapshot,
   type CatalogVersion,
+  ChangeReader,
   type CompiledRule,
   type ConstraintSet,
   combineSets,
   compileRule,
   constraintSetFromItems,
-  evaluateRule,
   type RuleParams,
   setByteLength,
 } from '../static-trie/index.js';
-import type { CatalogActivation, SetSnapshot } from './activation.js';
+import type { AppliedChanges, CatalogActivation, SetSnapshot } from './activation.js';
 import { canonicalJson } from './canonical-json.js';
 import { LruCache } from './lru-cache.js';
 import type { Model } from './model.js';
@@ -34,21 +34,25 @@ export interface NamedSet {
 /** What a request's set and filter come to. */
 export interface ResolvedSets {
   parts: readonly NamedSet[];
-  /** What all parts allow; null where there is none, and every item is allowed. */
+  /** What all parts allow, removed items among them; null where there is none, and every item is allowed. */
   set: ConstraintSet | null;
   /** The named set's version. */
   version: number | undefined;
 }
 
-/** A catalog version that serves, with its model and its sets. */
+/** Of a set, what its bitmaps do not say. */
+type SetTerms = Pick<SetSnapshot, 'version' | 'expiresAtMs'>;
+
+/** A catalog version that serves, with the changes that came since, its model and its sets. */
 export class ActiveCatalog {
   readonly name: string;
   readonly version: number;
   readonly modelVersion: number;
   readonly items: CatalogVersion;
   readonly model: Model;
-  readonly #schema: AttributeSchema;
-  readonly #sets = new Map<string, SetSnapshot>();
+  #snapshot: CatalogSnapshot;
+  #changes: ChangeReader | null;
+  readonly #sets = new Map<string, SetTerms>();
   readonly #rules = new LruCache<CompiledRule>(MAX_COMPILED_RULES);
   readonly #filters = new LruCache(KEPT_SET_BYTES, weightOf);
   readonly #intersections = new LruCache(KEPT_SET_BYTES, weightOf);
@@ -56,47 +60,80 @@ export class ActiveCatalog {
   readonly #constraints = new WeakMap<ConstraintSet, Constraint>();
   readonly #unconstrained: Constraint;
 
+  /**
+   * Changes are in force, and sets that do not know all of them are brought there.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log, ESP_RULE_…
+   */
   constructor(activation: CatalogActivation, items: CatalogVersion, model: Model) {
     this.name = activation.catalog;
     this.version = activation.version;
     this.modelVersion = activation.model.version;
     this.items = items;
     this.model = model;
-    this.#schema = Object.fromEntries([...items.table.columns].map(([name, { type }]) => [name, { type }]));
     this.#unconstrained = { trie: items.trie, live: null, dead: null };
-    for (const snapshot of activation.sets) this.putSet(snapshot);
+    const { changes, sets } = activation;
+    const schema = Object.fromEntries([...items.table.columns].map(([name, { type }]) => [name, { type }]));
+    this.#changes = changes && new ChangeReader(changes.path, changes.after);
+    this.#snapshot = CatalogSnapshot.of(items, schema, changes?.after);
+    if (changes !== null) this.applyChanges(changes.upTo);
+    this.#putSets(sets);
+  }
+
+  /** As it is now: a request keeps the one that it was prepared with. */
+  get snapshot(): CatalogSnapshot {
+    return this.#snapshot;
   }
 
   /** @throws EspalierError ESP_INTERNAL on a snapshot of another catalog version. */
   putSet(snapshot: SetSnapshot): void {
-    if (snapshot.catalogVersion !== this.version) {
-      const found = `set ${snapshot.name} of version ${snapshot.catalogVersion}`;
-      throw new EspalierError(
-        'ESP_INTERNAL',
-        `catalog ${this.name}: expected version ${this.version}, found ${found}`,
-      );
-    }
-    this.#sets.set(snapshot.name, snapshot);
-    // Some are of the set as it was.
+    this.#putSets([snapshot]);
+  }
+
+  deleteSet(name: string): void {
+    this.#snapshot = this.#snapshot.withoutSet(name);
+    this.#sets.delete(name);
     this.#intersections.clear();
   }
 
   /**
+   * Reads the log on, and puts in force what it says.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log; then nothing has changed
+   */
+  applyChanges(upTo: number): AppliedChanges {
+    if (this.#changes === null) {
+      throw new EspalierError('ESP_INTERNAL', `catalog ${this.name} was activated without a log of changes`);
+    }
+    const before = this.#snapshot;
+    const reader = this.#changes.copy();
+    const { snapshot } = before.withChanges(reader.catchUp(upTo));
+    // Only now: what was read and could not be applied is read again.
+    this.#changes = reader;
+    this.#snapshot = snapshot;
+    const sets = [...snapshot.sets].filter(([name, bound]) => before.sets.get(name) !== bound);
+    // Some are of sets as they were. Removals are taken out later, and leave them as they are.
+    if (sets.length > 0) this.#intersections.clear();
+    return {
+      sets: sets.map(([name, { set }]) => ({ name, items: set.itemCount, leaves: set.leafCount })),
+      removedItems: snapshot.removedCount,
+    };
+  }
+
+  /**
    * Set and filter of a request. Requests that ask for the same share what it comes to.
-   * @throws EspalierError ESP_SET_NOT_FOUND, ESP_RULE_…
+   * @throws EspalierError ESP_SET_NOT_FOUND, ESP_SET_STALE, ESP_RULE_…
    */
   resolve({ set: setName, filter, params }: QueryConstraint): ResolvedSets {
-    const snapshot = setName === undefined ? undefined : this.#set(setName);
+    const named = setName === undefined ? undefined : this.#set(setName);
     const parts: NamedSet[] = [];
-    if (snapshot !== undefined) parts.push({ name: `set ${snapshot.name}`, set: snapshot.set });
+    if (named !== undefined) parts.push({ name: `set ${setName}`, set: named.set });
     const { key, set: filtered } = filter === undefined ? {} : this.#filter(filter, params ?? {});
     if (filtered !== undefined) parts.push({ name: 'filter', set: filtered });
     let set = parts.at(0)?.set ?? null;
-    if (snapshot !== undefined && filtered !== undefined) {
-      const both = JSON.stringify([snapshot.name, key]);
-      set = this.#intersections.get(both, () => this.intersect(snapshot.set, filtered));
+    if (named !== undefined && filtered !== undefined) {
+      const both = JSON.stringify([setName, key]);
+      set = this.#intersections.get(both, () => this.intersect(named.set, filtered));
     }
-    return { parts, set, version: snapshot?.version };
+    return { parts, set, version: named?.version };
   }
 
   intersect(a: ConstraintSet, b: ConstraintSet): ConstraintSet {
@@ -125,23 +162,58 @@ export class ActiveCatalog {
     return numbers;
   }
 
-  #set(name: string): SetSnapshot {
-    const snapshot = this.#sets.get(name);
-    if (snapshot !== undefined) return snapshot;
-    throw new EspalierError('ESP_SET_NOT_FOUND', `catalog ${this.name} has no constraint set ${name}`, {
-      details: [{ field: 'constraint.set', expected: 'the name of a constraint set', found: name }],
-    });
+  #putSets(snapshots: readonly SetSnapshot[]): void {
+    for (const { name, catalogVersion } of snapshots) {
+      if (catalogVersion === this.version) continue;
+      const found = `set ${name} of version ${catalogVersion}`;
+      throw new EspalierError(
+        'ESP_INTERNAL',
+        `catalog ${this.name}: expected version ${this.version}, found ${found}`,
+      );
+    }
+    this.#snapshot = this.#snapshot.withBoundSets(snapshots.map((snapshot) => [snapshot.name, snapshot]));
+    for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
+    // Some are of the sets as they were.
+    this.#intersections.clear();
+  }
+
+  #set(name: string): { set: ConstraintSet; version: number } {
+    const terms = this.#sets.get(name);
+    const field = 'constraint.set';
+    if (terms === undefined) {
+      throw new EspalierError('ESP_SET_NOT_FOUND', `catalog ${this.name} has no constraint set ${name}`, {
+        details: [{ field, expected: 'the name of a constraint set', found: name }],
+      });
+    }
+    const { version, expiresAtMs } = terms;
+    if (expiresAtMs !== null && Date.now() > expiresAtMs) {
+      const since = new Date(expiresAtMs).toISOString();
+      throw new EspalierError(
+        'ESP_SET_STALE',
+        `set ${name} of catalog ${this.name} is refused since ${since}`,
+        {
+          details: [{ field, expected: 'a set that was refreshed in time', found: name }],
+        },
+      );
+    }
+    return { set: this.#snapshot.sets.get(name)!.set, version };
   }
 
   /** The items for which a rule that came with a request is true. */
   #filter(rule: string, params: RuleParams): { key: string; set: ConstraintSet } {
     const source = canonicalJson([rule, params]);
-    const compiled = this.#rules.get(source, () => compileRule(rule, this.#schema, params));
+    const snapshot = this.#snapshot;
+    const compiled = this.#rules.get(source, () => compileRule(rule, snapshot.schema, params));
     const nowMs = Math.floor(Date.now() / NOW_STEP_MS) * NOW_STEP_MS;
-    const key = compiled.usesNow ? `${nowMs} ${source}` : source;
-    const { trie, leafItems, table } = this.items;
+    // One that reads none of the attributes that got other values is found again.
+    const key = JSON.stringify([
+      snapshot.lastChangeOf(compiled.attributes),
+      compiled.usesNow ? nowMs : null,
+      source,
+    ]);
+    const { trie, leafItems } = this.items;
     const set = this.#filters.get(key, () =>
-      constraintSetFromItems(trie, leafItems, evaluateRule(compiled, table, nowMs)),
+      constraintSetFromItems(trie, leafItems, snapshot.evaluateCompiled(compiled, nowMs)),
     );
     return { key, set };
   }

@@ -1,13 +1,12 @@
 import { firstItemOf } from '../kernels/index.js';
 import {
   type AttributeValue,
+  type CatalogSnapshot,
   compareCodeUnits,
   isExcluded,
-  jsonValueAt,
   setHasItem,
   sidOf,
 } from '../static-trie/index.js';
-import type { ActiveCatalog } from './active-catalog.js';
 import type { SearchResult } from './batch-search.js';
 import { DiversityFilter } from './diversity.js';
 import { type Explainer, type FoundItem, shortScore } from './explain.js';
@@ -34,11 +33,11 @@ export function answerOf(
   times: { modelMs: number; constraintMs: number },
   explainer: Explainer | undefined,
 ): RecommendAnswer {
-  const { catalog, query, setVersion, startedAtMs, queueMs, unknownItems } = request;
+  const { catalog, snapshot, query, setVersion, startedAtMs, queueMs, unknownItems } = request;
   const { kept, foundCount, outcomes } = chooseItems(request, result, explainer);
   const shortfall = shortfallOf(request, foundCount, kept.length);
   return {
-    items: kept.map((one) => toAnswerItem(catalog, query.attributes, one)),
+    items: kept.map((one) => toAnswerItem(snapshot, query.attributes, one)),
     complete: shortfall === undefined,
     ...(shortfall && { shortfall }),
     unknownItems,
@@ -63,10 +62,10 @@ function chooseItems(
   result: SearchResult,
   explainer: Explainer | undefined,
 ): Choice {
-  const { catalog, query } = request;
+  const { snapshot, query } = request;
   const { k, diversity } = query;
   const filter =
-    diversity && new DiversityFilter(catalog.items.table.columns.get(diversity.attribute)!, diversity.max);
+    diversity && new DiversityFilter((item) => snapshot.valueOf(diversity.attribute, item), diversity.max);
   const kept: RankedItem[] = [];
   const outcomes = new Map<number, FoundItem>();
   let foundCount = 0;
@@ -138,24 +137,22 @@ function shortfallOf(
 }
 
 function toAnswerItem(
-  catalog: ActiveCatalog,
+  snapshot: CatalogSnapshot,
   attributes: readonly string[],
   { item, score }: RankedItem,
 ): AnswerItem {
   return {
-    id: catalog.items.ids.at(item),
+    id: snapshot.version.ids.at(item),
     score: shortScore(score),
-    sid: Array.from(sidOf(catalog.items, item)),
-    ...(attributes.length > 0 && { attributes: attributesOf(catalog, item, attributes) }),
+    sid: Array.from(sidOf(snapshot.version, item)),
+    ...(attributes.length > 0 && { attributes: attributesOf(snapshot, item, attributes) }),
   };
 }
 
 function attributesOf(
-  { items }: ActiveCatalog,
+  snapshot: CatalogSnapshot,
   item: number,
   names: readonly string[],
 ): Record<string, AttributeValue | null> {
-  return Object.fromEntries(
-    names.map((name) => [name, jsonValueAt(items.table.columns.get(name)!, item) ?? null]),
-  );
+  return Object.fromEntries(names.map((name) => [name, snapshot.jsonValueOf(name, item) ?? null]));
 }

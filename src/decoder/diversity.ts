@@ -1,22 +1,22 @@
-import { type AttributeValue, type Column, valueAt } from '../static-trie/index.js';
+import type { AttributeValue } from '../static-trie/index.js';
 
 /**
  * Lets an item through as long as fewer than `max` items before it share a value with it. Items without a value
  * share that; an item with a list of values needs room for each of them.
  */
 export class DiversityFilter {
-  readonly #column: Column;
+  readonly #valueOf: (item: number) => AttributeValue | undefined;
   readonly #max: number;
   readonly #counts = new Map<AttributeValue | undefined, number>();
 
-  constructor(column: Column, max: number) {
-    this.#column = column;
+  constructor(currentValue: (item: number) => AttributeValue | undefined, max: number) {
+    this.#valueOf = currentValue;
     this.#max = max;
   }
 
   /** Asked once for each item, the best first. */
   admit(item: number): boolean {
-    const value = valueAt(this.#column, item);
+    const value = this.#valueOf(item);
     // An empty list is no value.
     const values = !Array.isArray(value) ? [value] : value.length > 0 ? new Set(value) : [undefined];
     for (const one of values) if ((this.#counts.get(one) ?? 0) >= this.#max) return false;

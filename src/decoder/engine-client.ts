@@ -1,5 +1,5 @@
 import type { EspalierError } from '../errors.js';
-import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { Batcher, type BatcherOptions } from './batcher.js';
 import { EnginePool } from './engine-pool.js';
 import { type EngineIsolation, engineStarter, type StartEngine } from './engine-port.js';
@@ -117,6 +117,25 @@ export class EngineClient {
 
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void> {
     return this.#pool.putSet(catalog, snapshot);
+  }
+
+  deleteSet(catalog: string, name: string): Promise<void> {
+    return this.#pool.deleteSet(catalog, name);
+  }
+
+  /**
+   * Changes that the catalog's log has, up to this one, are in force for every batch that begins after this.
+   * @returns what they did, as one engine counts it; nothing where every engine is being replaced
+   */
+  applyChanges(catalog: string, upTo: number): Promise<AppliedChanges> {
+    return this.#pool.applyChanges(catalog, upTo);
+  }
+
+  /** The catalog serves no more; its model goes with `releaseModels`. */
+  removeCatalog(catalog: string): Promise<void> {
+    this.#models.delete(catalog);
+    this.#preparing.delete(catalog);
+    return this.#pool.removeCatalog(catalog);
   }
 
   /**

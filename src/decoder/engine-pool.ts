@@ -1,5 +1,5 @@
 import { EspalierError } from '../errors.js';
-import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
 import type { BatchReply } from './engine.js';
 import type { EnginePort, StartEngine } from './engine-port.js';
@@ -39,6 +39,8 @@ export class EnginePool {
   readonly #slots: Slot[] = [];
   /** What serves, so that an engine that starts later can be brought there. */
   readonly #serving = new Map<string, CatalogActivation>();
+  /** By catalog: the last change that was applied, whatever is serving, prepared or being prepared. */
+  readonly #changesUpTo = new Map<string, number>();
   /** By catalog: what is prepared, and on which engines. */
   readonly #prepared = new Map<string, { activation: CatalogActivation; slots: Set<Slot> }>();
   readonly #retries = new Set<NodeJS.Timeout>();
@@ -99,10 +101,11 @@ export class EnginePool {
       throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was not prepared`);
     }
     this.#prepared.delete(catalog);
+    const activation = this.#withLatestChanges(prepared.activation);
     // First of all: an engine that dies meanwhile is replaced by one with the new state.
-    this.#serving.set(catalog, prepared.activation);
+    this.#serving.set(catalog, activation);
     await this.#onEachThatLives(async (slot) => {
-      if (!prepared.slots.has(slot)) await slot.engine.prepareCatalog(prepared.activation);
+      if (!prepared.slots.has(slot)) await slot.engine.prepareCatalog(activation);
       await slot.engine.commitCatalog(catalog);
     });
   }
@@ -124,6 +127,38 @@ export class EnginePool {
       this.#serving.set(catalog, { ...serving, sets: [...others, snapshot] });
     }
     await this.#onEachThatLives(({ engine }) => engine.putSet(catalog, snapshot));
+  }
+
+  async deleteSet(catalog: string, name: string): Promise<void> {
+    const serving = this.#serving.get(catalog);
+    if (serving !== undefined) {
+      const others = serving.sets.filter((snapshot) => snapshot.name !== name);
+      this.#serving.set(catalog, { ...serving, sets: others });
+    }
+    await this.#onEachThatLives(({ engine }) => engine.deleteSet(catalog, name));
+  }
+
+  /**
+   * Puts changes in force, for what serves and for what is prepared.
+   * @returns what they did, as one engine counts it; nothing where every engine is being replaced: those that come
+   *   start with the changes
+   */
+  async applyChanges(catalog: string, upTo: number): Promise<AppliedChanges> {
+    const serving = this.#serving.get(catalog);
+    if (serving?.changes === null) {
+      throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was activated without a log of changes`);
+    }
+    this.#changesUpTo.set(catalog, Math.max(upTo, this.#changesUpTo.get(catalog) ?? 0));
+    if (serving !== undefined) this.#serving.set(catalog, this.#withLatestChanges(serving));
+    const applied = await this.#onEachThatLives(({ engine }) => engine.applyChanges(catalog, upTo));
+    return applied[0] ?? { sets: [], removedItems: 0 };
+  }
+
+  async removeCatalog(catalog: string): Promise<void> {
+    this.#serving.delete(catalog);
+    this.#prepared.delete(catalog);
+    this.#changesUpTo.delete(catalog);
+    await this.#onEachThatLives(({ engine }) => engine.removeCatalog(catalog));
   }
 
   /**
@@ -191,11 +226,8 @@ export class EnginePool {
     const done = new Map<string, CatalogActivation>();
     try {
       // What serves may change meanwhile.
-      for (let next = this.#behind(done); next !== undefined; next = this.#behind(done)) {
-        await slot.engine.prepareCatalog(next);
-        await slot.engine.commitCatalog(next.catalog);
-        done.set(next.catalog, next);
-      }
+      for (let next = this.#behind(done); next !== undefined; next = this.#behind(done))
+        await next(slot.engine);
       if (slot.isLost) throw failed('a decode engine ended while it started');
     } catch (thrown) {
       this.#replace(slot, EspalierError.from(thrown));
@@ -215,8 +247,34 @@ export class EnginePool {
     this.#options.onIdle();
   }
 
-  #behind(done: ReadonlyMap<string, CatalogActivation>): CatalogActivation | undefined {
-    return [...this.#serving.values()].find((activation) => done.get(activation.catalog) !== activation);
+  /** What brings an engine that has done some of it a step nearer to what serves. */
+  #behind(done: Map<string, CatalogActivation>): ((engine: EnginePort) => Promise<void>) | undefined {
+    for (const [catalog, activation] of this.#serving) {
+      const before = done.get(catalog);
+      if (before === activation) continue;
+      return async (engine) => {
+        if (before !== undefined && differInChangesOnly(before, activation)) {
+          await engine.applyChanges(catalog, activation.changes!.upTo);
+        } else {
+          await engine.prepareCatalog(activation);
+          await engine.commitCatalog(catalog);
+        }
+        done.set(catalog, activation);
+      };
+    }
+    const gone = [...done.keys()].find((catalog) => !this.#serving.has(catalog));
+    if (gone === undefined) return undefined;
+    return async (engine) => {
+      await engine.removeCatalog(gone);
+      done.delete(gone);
+    };
+  }
+
+  #withLatestChanges(activation: CatalogActivation): CatalogActivation {
+    const { catalog, changes } = activation;
+    if (changes === null) return activation;
+    const upTo = Math.max(changes.upTo, this.#changesUpTo.get(catalog) ?? 0);
+    return upTo === changes.upTo ? activation : { ...activation, changes: { ...changes, upTo } };
   }
 
   #first(): Slot {
@@ -230,18 +288,28 @@ export class EnginePool {
     return Promise.all(this.#slots.map(({ engine }) => call(engine)));
   }
 
-  /** An engine that cannot follow what serves is replaced by one that does. */
-  async #onEachThatLives(call: (slot: Slot) => Promise<void>): Promise<void> {
+  /**
+   * An engine that cannot follow what serves is replaced by one that does.
+   * @returns the results of those that can
+   */
+  async #onEachThatLives<Result>(call: (slot: Slot) => Promise<Result>): Promise<Result[]> {
+    const results: Result[] = [];
     await Promise.all(
       [...this.#slots].map(async (slot) => {
         try {
-          await call(slot);
+          results.push(await call(slot));
         } catch (thrown) {
           this.#replace(slot, EspalierError.from(thrown));
         }
       }),
     );
+    return results;
   }
+}
+
+/** A joining engine need not open anew what other changes came to while it opened. */
+function differInChangesOnly(a: CatalogActivation, b: CatalogActivation): boolean {
+  return a.path === b.path && a.version === b.version && a.sets === b.sets && a.model === b.model;
 }
 
 function failed(message: string, cause?: EspalierError): EspalierError {

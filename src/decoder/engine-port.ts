@@ -1,5 +1,5 @@
 import type { EspalierError } from '../errors.js';
-import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
 import type { BatchReply, EngineOptions } from './engine.js';
 import type { EngineHandlers } from './engine-worker.js';
@@ -21,6 +21,9 @@ export interface EnginePort {
   commitCatalog(catalog: string): Promise<void>;
   discardCatalog(catalog: string): Promise<void>;
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void>;
+  deleteSet(catalog: string, name: string): Promise<void>;
+  applyChanges(catalog: string, upTo: number): Promise<AppliedChanges>;
+  removeCatalog(catalog: string): Promise<void>;
   recommendBatch(queries: readonly RecommendQuery[]): Promise<BatchReply>;
   /** Takes a request out of the batch under way, between two steps. */
   cancel(requestId: string): void;
@@ -64,6 +67,9 @@ function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): E
     commitCatalog: (catalog) => client.call('commitCatalog', catalog),
     discardCatalog: (catalog) => client.call('discardCatalog', catalog),
     putSet: (catalog, snapshot) => client.call('putSet', catalog, snapshot),
+    deleteSet: (catalog, name) => client.call('deleteSet', catalog, name),
+    applyChanges: (catalog, upTo) => client.call('applyChanges', catalog, upTo),
+    removeCatalog: (catalog) => client.call('removeCatalog', catalog),
     recommendBatch: (queries) => client.call('recommendBatch', queries),
     // An engine that is gone has nothing to cancel.
     cancel: (requestId) => void client.call('cancel', requestId).catch(() => {}),

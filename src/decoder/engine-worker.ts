@@ -16,6 +16,9 @@ const handlers = {
   commitCatalog: engine.commitCatalog.bind(engine),
   discardCatalog: engine.discardCatalog.bind(engine),
   putSet: engine.putSet.bind(engine),
+  deleteSet: engine.deleteSet.bind(engine),
+  applyChanges: engine.applyChanges.bind(engine),
+  removeCatalog: engine.removeCatalog.bind(engine),
   recommendBatch: engine.recommendBatch.bind(engine),
   cancel: engine.cancel.bind(engine),
 };

@@ -1,7 +1,7 @@
 import { EspalierError, type PlainError } from '../errors.js';
 import { chooseKernel, type Kernel } from '../kernels/index.js';
 import { openCatalogFile } from '../static-trie/index.js';
-import type { CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
+import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { type Calibration, calibrate } from './calibrate.js';
 import type { Model } from './model.js';
@@ -87,7 +87,10 @@ export class DecodeEngine {
     return this.#models.folders();
   }
 
-  /** First half of an activation: does everything that can fail, and changes nothing that serves. */
+  /**
+   * First half of an activation: does everything that can fail, and changes nothing that serves. Changes to the
+   * catalog are in force in what is prepared.
+   */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path, model: ref, modelInfo } = activation;
     const model = await this.#models.get(ref);
@@ -113,6 +116,26 @@ export class DecodeEngine {
 
   putSet(catalog: string, snapshot: SetSnapshot): void {
     this.#active.get(catalog)?.putSet(snapshot);
+  }
+
+  deleteSet(catalog: string, name: string): void {
+    this.#active.get(catalog)?.deleteSet(name);
+  }
+
+  /**
+   * Puts in force what the catalog's log says up to a change, also for what is prepared.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log
+   */
+  applyChanges(catalog: string, upTo: number): AppliedChanges {
+    const applied = this.#active.get(catalog)?.applyChanges(upTo) ?? { sets: [], removedItems: 0 };
+    this.#prepared.get(catalog)?.applyChanges(upTo);
+    return applied;
+  }
+
+  /** The catalog serves no more; its model goes with `releaseModels`. */
+  removeCatalog(catalog: string): void {
+    this.#active.delete(catalog);
+    this.#prepared.delete(catalog);
   }
 
   /** Answers requests together, each under the catalog version that is active now. @throws what a model throws */

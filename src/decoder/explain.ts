@@ -131,9 +131,10 @@ export class Explainer {
 
   /** Every part of the request that keeps the item from being answered. */
   #excludersOf(item: number): string[] {
-    const { parts, included, exclusions, query, catalog } = this.#request;
-    const { leafItems, ids } = catalog.items;
+    const { parts, included, exclusions, query, snapshot } = this.#request;
+    const { leafItems, ids } = snapshot.version;
     const names = parts.filter(({ set }) => !setHasItem(leafItems, set, item)).map(({ name }) => name);
+    if (snapshot.isRemoved(item)) names.unshift('removed');
     if (included !== null && !included.has(item)) names.push('include');
     if (exclusions !== null && isExcluded(exclusions, item)) {
       const id = ids.at(item);

@@ -27,7 +27,7 @@ export interface ExplainedItem {
   score?: number | null;
   /** The lowest score that the step kept; null: it kept nothing. */
   cut?: number | null;
-  /** All that apply: `set <name>`, `filter`, `include`, `exclude`, `history`. */
+  /** All that apply: `removed`, `set <name>`, `filter`, `include`, `exclude`, `history`. */
   excludedBy?: string[];
 }
 

@@ -1,4 +1,10 @@
-export type { ModelRef, SetSnapshot } from './activation.js';
+export type {
+  ActivationChanges,
+  AppliedChanges,
+  CatalogActivation,
+  ModelRef,
+  SetSnapshot,
+} from './activation.js';
 export type { DecodedBatch } from './batcher.js';
 export { canonicalJson } from './canonical-json.js';
 export type { Prefill } from './contracts/contract.js';

@@ -1,6 +1,7 @@
 import { type ErrorDetail, EspalierError } from '../errors.js';
 import type { Constraint } from '../kernels/index.js';
 import {
+  type CatalogSnapshot,
   type ConstraintSet,
   constraintSetFromList,
   type Exclusions,
@@ -16,16 +17,19 @@ import type { RecommendQuery } from './recommend-query.js';
 export interface PreparedRequest {
   query: RecommendQuery;
   catalog: ActiveCatalog;
+  /** The catalog's items as they were when the request began. */
+  snapshot: CatalogSnapshot;
   /** What the model reads. */
   tokens: readonly number[];
   constraint: Constraint;
-  /** What set, filter and include allow together; null where every item is allowed. */
+  /** What set, filter and include allow together; null where every item is allowed. Removed items may be in it. */
   set: ConstraintSet | null;
-  /** The named set and the filter that are in `set`. */
+  /** The named set and the filter that are in `set`, removed items among theirs. */
   parts: readonly NamedSet[];
   /** The items of `include`; null where the request has none. */
   included: ReadonlySet<number> | null;
   setVersion: number | undefined;
+  /** Of the request's own, and of removed items that `set` has. */
   exclusions: Exclusions | null;
   /** Items that the request may get. */
   allowedCount: number;
@@ -41,8 +45,8 @@ export interface PreparedRequest {
 }
 
 /**
- * @throws EspalierError ESP_TIMEOUT, ESP_ATTRIBUTE_NOT_FOUND, ESP_SET_NOT_FOUND, ESP_RULE_…, ESP_BEAM_WIDTH,
- *   ESP_HISTORY_EMPTY, ESP_REQUEST_INVALID
+ * @throws EspalierError ESP_TIMEOUT, ESP_ATTRIBUTE_NOT_FOUND, ESP_SET_NOT_FOUND, ESP_SET_STALE, ESP_RULE_…,
+ *   ESP_BEAM_WIDTH, ESP_HISTORY_EMPTY, ESP_REQUEST_INVALID
  */
 export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): PreparedRequest {
   const startedAtMs = performance.now();
@@ -57,15 +61,18 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
   const tokens = tokensOf(catalog, query, history);
 
   const constraintStartMs = performance.now();
-  const { parts, included, set, version: setVersion } = resolveSets(catalog, query, unknown);
+  const { snapshot } = catalog;
+  const { parts, included, set, removed, version: setVersion } = resolveSets(catalog, query, unknown);
   const excluded = catalog.numbersOf(query.constraint.exclude ?? [], unknown);
   if (query.excludeHistory) excluded.push(...history);
+  excluded.push(...removed);
   const { leafItems } = catalog.items;
   const exclusions = excluded.length > 0 ? prepareExclusions(leafItems, set, excluded) : null;
   const constraint = catalog.constraintOf(set);
   return {
     query,
     catalog,
+    snapshot,
     tokens,
     constraint: exclusions === null ? constraint : { ...constraint, dead: exclusions.dead },
     set,
@@ -83,18 +90,30 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
   };
 }
 
-/** Set, filter and include intersect. */
+interface EffectiveSets extends ResolvedSets {
+  included: ReadonlySet<number> | null;
+  /** Removed items that are still in the set. */
+  removed: readonly number[];
+}
+
+/** Set, filter and include intersect, and removed items are taken out. */
 function resolveSets(
   catalog: ActiveCatalog,
   { constraint }: RecommendQuery,
   unknown: Set<string>,
-): ResolvedSets & { included: ReadonlySet<number> | null } {
+): EffectiveSets {
   const resolved = catalog.resolve(constraint);
-  if (constraint.include === undefined) return { ...resolved, included: null };
+  const { snapshot } = catalog;
+  if (constraint.include === undefined) {
+    const { set, excluded: removed } = snapshot.withoutRemoved(resolved.set);
+    return { ...resolved, set, removed, included: null };
+  }
   const { trie, leafItems } = catalog.items;
   const included = new Set(catalog.numbersOf(constraint.include, unknown));
-  const allowed = [...included].filter((item) => setHasItem(leafItems, resolved.set, item));
-  return { ...resolved, included, set: constraintSetFromList(trie, leafItems, allowed) };
+  const allowed = [...included].filter(
+    (item) => setHasItem(leafItems, resolved.set, item) && !snapshot.isRemoved(item),
+  );
+  return { ...resolved, included, set: constraintSetFromList(trie, leafItems, allowed), removed: [] };
 }
 
 function tokensOf(

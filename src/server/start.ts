@@ -10,6 +10,7 @@ import { Activator } from './catalogs/activator.js';
 import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
+import { ChangeLogs } from './catalogs/change-logs.js';
 import { SetEvaluator } from './catalogs/set-evaluator.js';
 import type { Config } from './config.js';
 import { Aliases } from './constraint-sets/aliases.js';
@@ -75,6 +76,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const records = new CatalogRecords(store);
   for (const { name } of records.list()) sets.clean(name);
   const aliases = new Aliases(config.dataDir);
+  const changes = new ChangeLogs(store);
   const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const models = new ModelStore(config.modelsDir);
   const metrics: Metrics = new Metrics(
@@ -102,7 +104,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
   const runner = new JobRunner(jobs, onJobEnd, logError);
-  const evaluator = new SetEvaluator(store, sets, onThreadFailure);
+  const evaluator = new SetEvaluator(store, sets, changes, onThreadFailure);
   started.push(() => evaluator.close());
   const registry: ModelRegistry = new ModelRegistry(
     models,
@@ -114,6 +116,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const activator: Activator = new Activator({
     store,
     sets,
+    changes,
     models,
     registry,
     engine,
@@ -141,6 +144,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     records,
     sets,
     aliases,
+    changes,
     activator,
     models,
     registry,

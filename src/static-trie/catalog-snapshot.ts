@@ -1,56 +1,41 @@
-import { allBits, clearBit, isBitSet, setBit, wordsFor } from '../kernels/index.js';
+import { describe, EspalierError } from '../errors.js';
+import { clearBit, setBit } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
-import { buildColumn } from './column-builder.js';
-import { type AttributeSchema, type AttributeValue, type ColumnTable, valueAt } from './columns.js';
-import { type ConstraintSet, combineSets, constraintSetFromItems, patchSet } from './constraint-set.js';
-import { compileRule, evaluateRule, type RuleParams } from './rules/index.js';
+import type { CatalogChange } from './change-lines.js';
+import { ChangedItems, type ItemUpdate, type ItemValues } from './changed-items.js';
+import { type AttributeSchema, type AttributeValue, jsonValueOf, valueAt } from './columns.js';
+import { type ConstraintSet, constraintSetFromItems, patchSet } from './constraint-set.js';
+import { type EffectiveSet, RemovedItems } from './removed-items.js';
+import { type CompiledRule, compileRule, evaluateRule, type RuleParams } from './rules/index.js';
 import { deriveSet, type SetTruth } from './set-truth.js';
 
-/** Removals that a request takes as exclusions; beyond them they are folded into the set that it asks for. */
-const MAX_PENDING_REMOVALS = 256;
-
-/** New values of one item's attributes; null is missing from now on. */
-export interface ItemUpdate {
-  id: string;
-  attributes: Readonly<Record<string, AttributeValue | null>>;
+/** A rule, and what `now` stands for in it. */
+export interface SetRule {
+  rule: string;
+  params: RuleParams;
+  nowMs: number;
 }
 
-/** A set's truth, and its bitmaps for the snapshot's version. */
-export interface BoundSet {
-  readonly truth: SetTruth;
-  /** The attributes that its rule reads; none for lists. */
-  readonly attributes: readonly string[];
-  /** What `now` stood for. */
-  readonly nowMs: number;
+/** A set's bitmaps for a catalog version, wherever they were evaluated. */
+export interface EvaluatedSet {
+  /** null where changes of attributes do not touch the set: it is a list of ids or SIDs. */
+  readonly rule: SetRule | null;
+  /** The bitmaps know the changes up to this one. */
+  readonly changesUpTo: number;
   /** Without regard to removed items. */
   readonly set: ConstraintSet;
 }
 
-/** What a request decodes under: a set, and items that it must not get beside its own exclusions. */
-export interface EffectiveSet {
-  /** null: all items. */
-  set: ConstraintSet | null;
-  /** Item numbers in any order. */
-  excluded: readonly number[];
-}
-
-/** The items whose attributes differ from the version's, with all their values as they are now. */
-interface ChangedItems {
-  /** item → its row in the table. */
-  rows: ReadonlyMap<number, number>;
-  table: ColumnTable;
-}
-
-/** Items removed since the version was built, in that order. Snapshots share it, each up to its own count. */
-class Removals {
-  readonly items: number[] = [];
-  readonly positions = new Map<number, number>();
+/** A set of a snapshot. */
+export interface BoundSet extends EvaluatedSet {
+  readonly compiled: CompiledRule | null;
 }
 
 interface Parts {
-  removals: Removals;
-  removedCount: number;
-  changed: ChangedItems | null;
+  changesUpTo: number;
+  removed: RemovedItems;
+  changed: ChangedItems;
+  touched: ReadonlyMap<string, number>;
   sets: ReadonlyMap<string, BoundSet>;
 }
 
@@ -61,39 +46,64 @@ interface Parts {
 export class CatalogSnapshot {
   readonly version: CatalogVersion;
   readonly schema: AttributeSchema;
+  /** The last change that is in force. */
+  readonly changesUpTo: number;
   readonly sets: ReadonlyMap<string, BoundSet>;
-  readonly #removals: Removals;
-  readonly #removedCount: number;
-  readonly #changed: ChangedItems | null;
+  readonly #removed: RemovedItems;
+  readonly #changed: ChangedItems;
+  /** Attribute → the last change that gave it a value. */
+  readonly #touched: ReadonlyMap<string, number>;
 
   private constructor(version: CatalogVersion, schema: AttributeSchema, parts: Parts) {
     this.version = version;
     this.schema = schema;
-    this.#removals = parts.removals;
-    this.#removedCount = parts.removedCount;
-    this.#changed = parts.changed;
+    this.changesUpTo = parts.changesUpTo;
     this.sets = parts.sets;
+    this.#removed = parts.removed;
+    this.#changed = parts.changed;
+    this.#touched = parts.touched;
   }
 
-  static of(version: CatalogVersion, schema: AttributeSchema): CatalogSnapshot {
-    const parts = { removals: new Removals(), removedCount: 0, changed: null, sets: new Map() };
-    return new CatalogSnapshot(version, schema, parts);
+  /** @param after the version has the changes up to this one in it */
+  static of(version: CatalogVersion, schema: AttributeSchema, after = 0): CatalogSnapshot {
+    return new CatalogSnapshot(version, schema, {
+      changesUpTo: after,
+      removed: RemovedItems.none(),
+      changed: new ChangedItems(schema),
+      touched: new Map(),
+      sets: new Map(),
+    });
   }
 
   get removedCount(): number {
-    return this.#removedCount;
+    return this.#removed.count;
   }
 
   isRemoved(item: number): boolean {
-    return (this.#removals.positions.get(item) ?? this.#removedCount) < this.#removedCount;
+    return this.#removed.has(item);
+  }
+
+  /** Clears the bits of removed items. @param itemBits one bit an item */
+  clearRemoved(itemBits: Uint32Array): void {
+    this.#removed.clearFrom(itemBits);
   }
 
   /** Item `item`'s value as it is now, or undefined where it is missing. */
   valueOf(name: string, item: number): AttributeValue | undefined {
-    const row = this.#changed?.rows.get(item);
-    const table = row === undefined ? this.version.table : this.#changed!.table;
-    const column = table.columns.get(name);
-    return column && valueAt(column, row ?? item);
+    const values = this.#changed.valuesOf(item);
+    if (values !== undefined) return values[Object.keys(this.schema).indexOf(name)];
+    const column = this.version.table.columns.get(name);
+    return column && valueAt(column, item);
+  }
+
+  /** Item `item`'s value as JSON answers carry it: timestamps in ISO 8601. */
+  jsonValueOf(name: string, item: number): AttributeValue | undefined {
+    return jsonValueOf(this.schema[name].type, this.valueOf(name, item));
+  }
+
+  /** The last change that gave one of the attributes a value; 0 where none did since the version was built. */
+  lastChangeOf(attributes: readonly string[]): number {
+    return attributes.reduce((last, name) => Math.max(last, this.#touched.get(name) ?? 0), 0);
   }
 
   /** What a request under a set gets, or, with null, one under none. */
@@ -102,34 +112,24 @@ export class CatalogSnapshot {
     return this.withoutRemoved(bound?.set ?? null);
   }
 
-  /**
-   * Takes removed items out of a set: the latest as exclusions; many at once by folding them in, which later
-   * requests find done.
-   */
+  /** Takes removed items out of a set; null is the set of all items. */
   withoutRemoved(set: ConstraintSet | null): EffectiveSet {
-    const key = set ?? this.#removals;
-    const fold = folds.get(key);
-    const isOurs = fold?.removals === this.#removals && fold.count <= this.#removedCount;
-    const foldedCount = isOurs ? fold.count : 0;
-    const base = isOurs ? fold.set : set;
-    const pending = this.#removedCount - foldedCount;
-    if (pending <= MAX_PENDING_REMOVALS) {
-      return { set: base, excluded: this.#removals.items.slice(foldedCount, this.#removedCount) };
-    }
-    const folded = this.#fold(set);
-    folds.set(key, { set: folded, removals: this.#removals, count: this.#removedCount });
-    return { set: folded, excluded: [] };
+    return this.#removed.takenOutOf(set, this.version);
   }
 
-  /** The items for which a rule is true, removed ones among them. */
+  /**
+   * The items for which a rule is true, removed ones among them.
+   * @throws EspalierError ESP_RULE_… where it does not fit the schema
+   */
   evaluate(rule: string, params: RuleParams, nowMs: number): Uint32Array {
-    const compiled = compileRule(rule, this.schema, params);
-    const bits = evaluateRule(compiled, this.version.table, nowMs);
-    if (this.#changed === null) return bits;
-    const { rows, table } = this.#changed;
-    const verdicts = evaluateRule(compiled, table, nowMs);
-    for (const [item, row] of rows) {
-      if (isBitSet(verdicts, row)) setBit(bits, item);
+    return this.evaluateCompiled(compileRule(rule, this.schema, params), nowMs);
+  }
+
+  evaluateCompiled(rule: CompiledRule, nowMs: number): Uint32Array {
+    const bits = evaluateRule(rule, this.version.table, nowMs);
+    if (this.lastChangeOf(rule.attributes) === 0) return bits;
+    for (const [item, isTrue] of this.#changed.verdictsOf(rule, nowMs)) {
+      if (isTrue) setBit(bits, item);
       else clearBit(bits, item);
     }
     return bits;
@@ -137,17 +137,31 @@ export class CatalogSnapshot {
 
   /** @throws EspalierError ESP_RULE_… where its rule does not fit the schema */
   withSet(name: string, truth: SetTruth, nowMs: number): CatalogSnapshot {
-    const { version, schema } = this;
-    const attributes = truth.kind === 'rule' ? compileRule(truth.rule, schema, truth.params).attributes : [];
-    const set =
-      truth.kind === 'rule'
-        ? constraintSetFromItems(
-            version.trie,
-            version.leafItems,
-            this.evaluate(truth.rule, truth.params, nowMs),
-          )
-        : deriveSet(truth, version, schema, nowMs).set;
-    return this.#with({ sets: new Map(this.sets).set(name, { truth, attributes, nowMs, set }) });
+    const { version, schema, changesUpTo } = this;
+    if (truth.kind !== 'rule') {
+      const { set } = deriveSet(truth, version, schema, nowMs);
+      return this.withBoundSet(name, { rule: null, changesUpTo, set });
+    }
+    const { rule, params } = truth;
+    const bits = this.evaluate(rule, params, nowMs);
+    const set = constraintSetFromItems(version.trie, version.leafItems, bits);
+    return this.withBoundSet(name, { rule: { rule, params, nowMs }, changesUpTo, set });
+  }
+
+  /** Takes a set's bitmaps as they are, but for changes that they do not know yet. @throws as `withSet` */
+  withBoundSet(name: string, set: EvaluatedSet): CatalogSnapshot {
+    return this.withBoundSets([[name, set]]);
+  }
+
+  withBoundSets(evaluated: Iterable<readonly [name: string, set: EvaluatedSet]>): CatalogSnapshot {
+    const sets = new Map(this.sets);
+    for (const [name, { rule, changesUpTo, set }] of evaluated) {
+      const compiled = rule && compileRule(rule.rule, this.schema, rule.params);
+      const bound = { rule, changesUpTo, set, compiled };
+      const isBehind = compiled !== null && this.lastChangeOf(compiled.attributes) > changesUpTo;
+      sets.set(name, isBehind ? this.#patched(bound, this.#changed) : bound);
+    }
+    return this.#with({ sets });
   }
 
   withoutSet(name: string): CatalogSnapshot {
@@ -156,114 +170,95 @@ export class CatalogSnapshot {
     return this.#with({ sets });
   }
 
-  /** Ids that the catalog does not have (any more) are given back in `unknown`. */
-  withRemoved(ids: readonly string[]): { snapshot: CatalogSnapshot; unknown: string[] } {
-    // Another snapshot may have gone on from here: then the list is its, and this one begins a copy.
-    const isLatest = this.#removals.items.length === this.#removedCount;
-    const removals = isLatest ? this.#removals : this.#copyRemovals();
-    const unknown: string[] = [];
-    for (const id of ids) {
-      const item = this.version.ids.find(id);
-      if (item < 0 || removals.positions.has(item)) unknown.push(id);
-      else removals.positions.set(item, removals.items.push(item) - 1);
-    }
-    return { snapshot: this.#with({ removals, removedCount: removals.items.length }), unknown };
-  }
-
   /**
-   * Changes attributes. Only the sets whose rule reads one of them are evaluated again, and only for the items
-   * that changed. Each name must be one of the schema's, and each value fit its type.
+   * Applies changes that come after those in force; earlier ones are passed over. Sets whose rule reads an attribute
+   * that got a value are evaluated again, for the items that got one. Each value must fit its attribute's type.
+   * @returns ids that the catalog does not have (any more) in `unknown`
+   * @throws EspalierError ESP_ATTRIBUTE_NOT_FOUND on a name that is not in the schema
    */
-  withUpdated(updates: readonly ItemUpdate[]): { snapshot: CatalogSnapshot; unknown: string[] } {
-    const values = this.#changedValues();
-    const touched = new Set<string>();
+  withChanges(changes: readonly CatalogChange[]): { snapshot: CatalogSnapshot; unknown: string[] } {
+    const removing = new Set<number>();
+    const updating = new Map<number, ItemValues>();
+    const touched = new Map(this.#touched);
     const unknown: string[] = [];
-    for (const { id, attributes } of updates) {
+    let { changesUpTo } = this;
+    const find = (id: string) => {
       const item = this.version.ids.find(id);
-      if (item < 0 || this.isRemoved(item)) {
-        unknown.push(id);
-        continue;
+      if (item >= 0 && !this.isRemoved(item) && !removing.has(item)) return item;
+      unknown.push(id);
+      return undefined;
+    };
+    for (const { seq, remove = [], update = [] } of changes) {
+      if (seq <= changesUpTo) continue;
+      changesUpTo = seq;
+      for (const id of remove) {
+        const item = find(id);
+        if (item !== undefined) removing.add(item);
       }
-      const now = values.get(item) ?? this.#valuesOf(item);
-      for (const [name, value] of Object.entries(attributes)) {
-        touched.add(name);
-        now.set(name, value ?? undefined);
+      for (const { id, attributes } of update) {
+        const item = find(id);
+        if (item === undefined) continue;
+        const values = updating.get(item) ?? this.#valuesOf(item);
+        this.#setValues(values, attributes);
+        updating.set(item, values);
+        for (const name of Object.keys(attributes)) touched.set(name, seq);
       }
-      values.set(item, now);
     }
-    const changed = this.#tableOf(values);
-    const next = this.#with({ changed });
-    return { snapshot: next.#with({ sets: next.#reevaluated(touched) }), unknown };
+    const updated = new ChangedItems(this.schema, updating);
+    const next = this.#with({
+      changesUpTo,
+      removed: removing.size === 0 ? this.#removed : this.#removed.with(removing),
+      changed: this.#changed.with(updated),
+      touched,
+    });
+    return { snapshot: updated.count === 0 ? next : next.#withPatchedSets(this, updated), unknown };
   }
 
   #with(change: Partial<Parts>): CatalogSnapshot {
     return new CatalogSnapshot(this.version, this.schema, {
-      removals: this.#removals,
-      removedCount: this.#removedCount,
+      changesUpTo: this.changesUpTo,
+      removed: this.#removed,
       changed: this.#changed,
+      touched: this.#touched,
       sets: this.sets,
       ...change,
     });
   }
 
-  #copyRemovals(): Removals {
-    const copy = new Removals();
-    for (const item of this.#removals.items.slice(0, this.#removedCount)) {
-      copy.positions.set(item, copy.items.push(item) - 1);
+  #valuesOf(item: number): ItemValues {
+    return Object.keys(this.schema).map((name) => this.valueOf(name, item));
+  }
+
+  #setValues(values: ItemValues, attributes: ItemUpdate['attributes']): void {
+    const names = Object.keys(this.schema);
+    for (const [name, value] of Object.entries(attributes)) {
+      const index = names.indexOf(name);
+      if (index < 0) {
+        const details = [{ field: name, expected: `one of ${names.join(', ')}`, found: name }];
+        const message = `the catalog has no attribute ${describe(name)}`;
+        throw new EspalierError('ESP_ATTRIBUTE_NOT_FOUND', message, { details });
+      }
+      // A log, being JSON, keeps no −0: nobody is to see one before it was written and none after.
+      values[index] = typeof value === 'number' ? value + 0 : (value ?? undefined);
     }
-    return copy;
   }
 
-  #fold(set: ConstraintSet | null): ConstraintSet {
-    const { trie, leafItems } = this.version;
-    const bits = new Uint32Array(wordsFor(leafItems.itemCount));
-    for (const item of this.#removals.items.slice(0, this.#removedCount)) setBit(bits, item);
-    const removed = constraintSetFromItems(trie, leafItems, bits);
-    const all = set ?? constraintSetFromItems(trie, leafItems, allBits(leafItems.itemCount));
-    return combineSets('andNot', trie, leafItems, all, removed);
-  }
-
-  #valuesOf(item: number): Map<string, AttributeValue | undefined> {
-    return new Map(Object.keys(this.schema).map((name) => [name, this.valueOf(name, item)]));
-  }
-
-  #changedValues(): Map<number, Map<string, AttributeValue | undefined>> {
-    return new Map([...(this.#changed?.rows.keys() ?? [])].map((item) => [item, this.#valuesOf(item)]));
-  }
-
-  #tableOf(values: ReadonlyMap<number, ReadonlyMap<string, AttributeValue | undefined>>): ChangedItems {
-    const items = [...values.keys()];
-    const columns = new Map(
-      Object.entries(this.schema).map(([name, { type }]) => [
-        name,
-        buildColumn(
-          type,
-          items.map((item) => values.get(item)!.get(name)),
-        ),
-      ]),
-    );
-    return {
-      rows: new Map(items.map((item, row) => [item, row])),
-      table: { itemCount: items.length, columns },
-    };
-  }
-
-  #reevaluated(touched: ReadonlySet<string>): ReadonlyMap<string, BoundSet> {
-    const { trie, leafItems } = this.version;
-    const { rows, table } = this.#changed!;
-    const sets = new Map(this.sets);
-    for (const [name, bound] of this.sets) {
-      if (bound.truth.kind !== 'rule' || !bound.attributes.some((attribute) => touched.has(attribute)))
-        continue;
-      const rule = compileRule(bound.truth.rule, this.schema, bound.truth.params);
-      const verdicts = evaluateRule(rule, table, bound.nowMs);
-      const members = new Map<number, boolean>();
-      for (const [item, row] of rows) members.set(item, isBitSet(verdicts, row));
-      sets.set(name, { ...bound, set: patchSet(trie, leafItems, bound.set, members) });
+  /** Sets that knew all changes before `updated`, with those. */
+  #withPatchedSets(before: CatalogSnapshot, updated: ChangedItems): CatalogSnapshot {
+    const sets = new Map(before.sets);
+    for (const [name, bound] of before.sets) {
+      // What was evaluated elsewhere may know more changes than this snapshot.
+      const known = Math.max(before.changesUpTo, bound.changesUpTo);
+      if (bound.compiled === null || this.lastChangeOf(bound.compiled.attributes) <= known) continue;
+      sets.set(name, this.#patched(bound, updated));
     }
-    return sets;
+    return this.#with({ sets });
+  }
+
+  /** A set evaluated again for some items; the same object where that changes nothing. */
+  #patched(bound: BoundSet, items: ChangedItems): BoundSet {
+    const { trie, leafItems } = this.version;
+    const set = patchSet(trie, leafItems, bound.set, items.verdictsOf(bound.compiled!, bound.rule!.nowMs));
+    return set === bound.set ? bound : { ...bound, set };
   }
 }
-
-/** For each set (or for a catalog's removals, where there is none) its last fold. */
-const folds = new WeakMap<object, { set: ConstraintSet; removals: Removals; count: number }>();

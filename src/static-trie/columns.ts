@@ -83,9 +83,15 @@ export function valueAt(column: Column, index: number): AttributeValue | undefin
 
 /** Item `index`'s value as JSON answers carry it: timestamps in ISO 8601. */
 export function jsonValueAt(column: Column, index: number): AttributeValue | undefined {
-  const value = valueAt(column, index);
-  if (value === undefined || column.type !== 'timestamp') return value;
-  return new Date(value as number).toISOString();
+  return jsonValueOf(column.type, valueAt(column, index));
+}
+
+/** A value as JSON answers carry it: timestamps in ISO 8601. */
+export function jsonValueOf(
+  type: AttributeType,
+  value: AttributeValue | undefined,
+): AttributeValue | undefined {
+  return type === 'timestamp' && value !== undefined ? new Date(value as number).toISOString() : value;
 }
 
 /** @throws EspalierError ESP_ARTIFACT_CORRUPT where the dictionary has no such code. */

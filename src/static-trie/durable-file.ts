@@ -53,7 +53,13 @@ export function syncFolder(path: string): void {
   }
 }
 
-/** One write may take only a part of the bytes. */
-function writeAll(file: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+/**
+ * One write may take only a part of the bytes.
+ * @param at where in the file; left out, where the last write ended
+ */
+export function writeAll(file: number, bytes: Uint8Array, at?: number): void {
+  for (let written = 0; written < bytes.length; ) {
+    const position = at === undefined ? null : at + written;
+    written += writeSync(file, bytes, written, bytes.length - written, position);
+  }
 }

@@ -8,7 +8,7 @@ export {
 } from './build.js';
 export { type BuildOptions, buildTrie } from './build-trie.js';
 export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
-export { type BoundSet, CatalogSnapshot, type EffectiveSet, type ItemUpdate } from './catalog-snapshot.js';
+export { type BoundSet, CatalogSnapshot, type EvaluatedSet, type SetRule } from './catalog-snapshot.js';
 export {
   type CatalogVersion,
   CatalogVersionBuilder,
@@ -16,6 +16,10 @@ export {
   itemsOfLeaf,
   sidOf,
 } from './catalog-version.js';
+export type { CatalogChange } from './change-lines.js';
+export { ChangeLog } from './change-log.js';
+export { ChangeReader } from './change-reader.js';
+export type { ItemUpdate } from './changed-items.js';
 export { buildColumn } from './column-builder.js';
 export {
   type AttributeSchema,
@@ -45,6 +49,8 @@ export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
 export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
+export type { ParsedItem } from './items/check-item.js';
+export { checkUpdate } from './items/check-update.js';
 export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
 export { readItems } from './items/read-items.js';
 export type { ReadOptions } from './items/read-rows.js';
@@ -52,9 +58,10 @@ export { type ListKind, readSetList, type SetList } from './items/read-set-list.
 export { findRepeatedName } from './items/repeated-name.js';
 export { type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
-export { LiveCatalog } from './live-catalog.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';
+export { rebuildVersion } from './rebuild-version.js';
+export type { EffectiveSet } from './removed-items.js';
 export {
   type CompiledRule,
   compileRule,

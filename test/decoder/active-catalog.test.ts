@@ -19,7 +19,14 @@ beforeEach(() => {
   const model = { name: 'any', version: 1, folder: '' };
   // Nothing here reads the model.
   catalog = new ActiveCatalog(
-    { catalog: 'small', version: 1, path, model, sets: [snapshotOf(version, 'some', ids.slice(0, 30))] },
+    {
+      catalog: 'small',
+      version: 1,
+      path,
+      model,
+      sets: [snapshotOf(version, 'some', ids.slice(0, 30))],
+      changes: null,
+    },
     version,
     {} as Model,
   );

@@ -19,6 +19,7 @@ describe.each(['retail', 'retail-logits', 'retail-shared-context'])('the beams o
       path,
       model: { name: model, version: 1, folder: modelFolder(model) },
       sets: [],
+      changes: null,
     });
     engine.commitCatalog('retail');
   });

@@ -29,7 +29,11 @@ beforeAll(async () => {
     vocabSize: 6,
   } as unknown as Model;
   const ref = { name: 'any', version: 1, folder: '' };
-  catalog = new ActiveCatalog({ catalog: 'ties', version: 1, path, model: ref, sets: [] }, version, model);
+  catalog = new ActiveCatalog(
+    { catalog: 'ties', version: 1, path, model: ref, sets: [], changes: null },
+    version,
+    model,
+  );
 });
 
 function answer(fields: Partial<RecommendQuery>, leaves: number[], scores: number[]): string[] {

@@ -232,7 +232,7 @@ it('lets go between two steps what is late or given up, and the others go on', a
   const model = await openModel(folder, 1);
   const ref = { name: 'retail-logits', version: 1, folder };
   const catalog = new ActiveCatalog(
-    { catalog: 'small', version: 1, path, model: ref, sets: [] },
+    { catalog: 'small', version: 1, path, model: ref, sets: [], changes: null },
     version,
     model,
   );
@@ -291,7 +291,7 @@ it('keeps damage that one request comes upon from the others', async () => {
   const folder = modelFolder('retail-logits');
   const model = await openModel(folder, 1);
   const ref = { name: 'retail-logits', version: 1, folder };
-  const activation = { catalog: 'small', version: 1, path, model: ref, sets: [] };
+  const activation = { catalog: 'small', version: 1, path, model: ref, sets: [], changes: null };
   const damaged = { ...version, table: { ...version.table, columns } };
   const catalog = new ActiveCatalog(activation, damaged, model);
   const queries = [{ attributes: ['genre'] }, {}, { diversity: { attribute: 'genre', max: 1 } }, {}];

@@ -54,6 +54,7 @@ describe.each(['retail', 'retail-shared-context'])('a warm decode of model %s', 
       path,
       model: { name: model, version: 1, folder },
       sets: [],
+      changes: null,
     });
     engine.commitCatalog('retail');
   });

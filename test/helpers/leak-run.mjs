@@ -17,6 +17,7 @@ for (let decode = 0, reload = 0; decode < decodes; decode += 4) {
       path,
       model: { name: 'retail', version: reload, folder },
       sets: [],
+      changes: null,
     });
     engine.commitCatalog('retail');
     // Nothing is pinned: what was active before is closed.

@@ -11,5 +11,6 @@ export async function smallActivation(folder: string): Promise<CatalogActivation
   writeFileSync(upload, lines.join('\n'));
   const path = `${upload}.bin`;
   writeCatalogFile(path, await readItems(upload, {}, [2, 3]));
-  return { catalog: 'small', version: 1, path, model: { name: 'small', version: 1, folder }, sets: [] };
+  const model = { name: 'small', version: 1, folder };
+  return { catalog: 'small', version: 1, path, model, sets: [], changes: null };
 }

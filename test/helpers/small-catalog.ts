@@ -1,7 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SetSnapshot } from '../../src/decoder/activation.js';
+import type { ActivationChanges, SetSnapshot } from '../../src/decoder/activation.js';
 import { DecodeEngine } from '../../src/decoder/engine.js';
 import { setBit, wordsFor } from '../../src/kernels/index.js';
 import {
@@ -78,7 +78,8 @@ export function snapshotOf(
 ): SetSnapshot {
   const bits = new Uint32Array(wordsFor(leafItems.itemCount));
   for (const id of members) setBit(bits, ids.find(id));
-  return { name, catalogVersion: 1, version, set: constraintSetFromItems(trie, leafItems, bits) };
+  const set = constraintSetFromItems(trie, leafItems, bits);
+  return { name, catalogVersion: 1, version, rule: null, changesUpTo: 0, set, expiresAtMs: null };
 }
 
 /** Lets an engine serve a catalog file. */
@@ -88,8 +89,9 @@ export async function activate(
   path: string,
   folder: string,
   sets: SetSnapshot[] = [],
+  changes: ActivationChanges | null = null,
 ): Promise<void> {
   const model = { name: folder.split('/').at(-2)!, version: 1, folder };
-  await engine.prepareCatalog({ catalog, version: 1, path, model, sets });
+  await engine.prepareCatalog({ catalog, version: 1, path, model, sets, changes });
   engine.commitCatalog(catalog);
 }

@@ -3,17 +3,20 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CatalogStore } from '../../dist/server/catalogs/catalog-store.js';
+import { ChangeLogs } from '../../dist/server/catalogs/change-logs.js';
 import { SetEvaluator } from '../../dist/server/catalogs/set-evaluator.js';
+import { SetStore } from '../../dist/server/constraint-sets/set-store.js';
 import { attributes } from '../../examples/online-retail/retail.js';
 import { buildRetailCatalog } from '../helpers/retail.js';
 
-const store = new CatalogStore(mkdtempSync(join(tmpdir(), 'espalier-sets-')));
+const dataDir = mkdtempSync(join(tmpdir(), 'espalier-sets-'));
+const store = new CatalogStore(dataDir);
 let evaluator: SetEvaluator;
 beforeAll(async () => {
   const path = store.catalogFilePath('retail', 1);
   mkdirSync(dirname(path), { recursive: true });
   copyFileSync((await buildRetailCatalog()).path, path);
-  evaluator = new SetEvaluator(store, (error) => {
+  evaluator = new SetEvaluator(store, new SetStore(dataDir), new ChangeLogs(store), (error) => {
     throw error;
   });
 });
@@ -22,15 +25,21 @@ afterAll(() => evaluator.close());
 describe('evaluating the sets of a catalog', () => {
   it('evaluates each rule once, whatever its sets are called', async () => {
     const record = { name: 'retail', attributes } as unknown as Parameters<SetEvaluator['evaluateAll']>[0];
-    const set = (name: string, max: number) => ({
+    const version = { version: 1 } as Parameters<SetEvaluator['evaluateAll']>[1];
+    const set = (name: string, max: number, evaluatedAt = '2026-01-01T00:00:00Z') => ({
       name,
-      version: name.length,
-      rule: 'price < params.max',
-      params: { max },
-      updatedAt: '2026-01-01T00:00:00Z',
+      evaluatedAt,
+      version: {
+        version: name.length,
+        truth: { kind: 'rule' as const, rule: 'price < params.max', params: { max } },
+        refresh: null,
+        hash: '',
+        createdAt: evaluatedAt,
+        createdBy: null,
+      },
     });
     const sets = [set('a', 2), set('bb', 3), set('ccc', 2)];
-    const found = await evaluator.evaluateAll(record, 1, sets, ({ updatedAt }) => updatedAt);
+    const found = await evaluator.evaluateAll(record, version, sets);
     expect(found.map(({ name, version }) => [name, version])).toEqual([
       ['a', 1],
       ['bb', 2],
@@ -40,13 +49,10 @@ describe('evaluating the sets of a catalog', () => {
     expect(alsoTwo).toBe(two);
     expect(three.itemCount).toBeGreaterThan(two.itemCount);
     // At another time a rule may allow other items.
-    const times = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
-    const later = await evaluator.evaluateAll(
-      record,
-      1,
-      [sets[0], sets[2]],
-      ({ name }) => times[name.length >> 1],
-    );
+    const later = await evaluator.evaluateAll(record, version, [
+      set('a', 2),
+      set('ccc', 2, '2026-01-02T00:00:00Z'),
+    ]);
     expect(later[1].set).not.toBe(later[0].set);
     expect(later[1].set).toEqual(later[0].set);
   });

@@ -5,12 +5,14 @@ import type { SetStore } from '../constraint-sets/set-store.js';
 import type { ModelStore } from '../model-store.js';
 import { checkFingerprint, type ModelRegistry } from '../models/model-registry.js';
 import type { CatalogRecord, CatalogStore, ModelName, ServingPair, VersionRecord } from './catalog-store.js';
+import type { ChangeLogs } from './change-logs.js';
 import { isSameModel } from './serving-pairs.js';
 import type { SetEvaluator, TimedSnapshot } from './set-evaluator.js';
 
 export interface ActivatorDeps {
   store: CatalogStore;
   sets: SetStore;
+  changes: ChangeLogs;
   models: ModelStore;
   registry: ModelRegistry;
   engine: EngineClient;
@@ -108,24 +110,25 @@ export class Activator {
     evaluatedAt: (set: SetRecord) => string,
     save: () => void,
   ): Promise<void> {
-    const { store, sets: setStore, registry, evaluator, engine } = this.#deps;
+    const { store, sets: setStore, changes: logs, registry, evaluator, engine } = this.#deps;
     const { name } = record;
     const versionRecord = findVersion(store.listVersions(record), name, version);
     const pin = versionRecord.model;
     const ref = this.#refOf(model, `version ${version} of catalog ${name}`);
     return registry.use(ref, async (info) => {
       checkFingerprint(pin, model, info, `version ${version} of catalog ${name}`);
-      await evaluator.verify(record, version);
+      await evaluator.verify(record, versionRecord);
       const inForce = setStore.list(name).flatMap((set) => {
         const setVersion = activeVersionOf(set);
         return setVersion === undefined
           ? []
           : [{ name: set.name, version: setVersion, evaluatedAt: evaluatedAt(set) }];
       });
-      const sets = await evaluator.evaluateAll(record, version, inForce);
+      const sets = await evaluator.evaluateAll(record, versionRecord, inForce);
       const path = store.catalogFilePath(name, version);
       try {
-        const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets };
+        const changes = logs.after(name, versionRecord);
+        const activation = { catalog: name, version, path, model: ref, modelInfo: info, sets, changes };
         await engine.prepareCatalog(activation);
         if (pin.info === undefined && isSameModel(pin, model)) {
           store.putVersion(name, { ...versionRecord, model: { ...pin, info } });

@@ -17,6 +17,7 @@ import type { ModelRegistry } from '../models/model-registry.js';
 import { type Activator, findVersion } from './activator.js';
 import type { CatalogRecords } from './catalog-records.js';
 import type { CatalogRecord, CatalogStore, ModelName, ModelPin, VersionRecord } from './catalog-store.js';
+import type { ChangeLogs } from './change-logs.js';
 import { pinOldRecords } from './old-records.js';
 import { isSameModel, outdatedVersions, rolledBack, withActive, withoutVersions } from './serving-pairs.js';
 import { VersionBuilds } from './version-builds.js';
@@ -32,6 +33,7 @@ export interface CatalogServiceDeps {
   records: CatalogRecords;
   sets: SetStore;
   aliases: Aliases;
+  changes: ChangeLogs;
   activator: Activator;
   models: ModelStore;
   registry: ModelRegistry;
@@ -200,11 +202,12 @@ export class CatalogService {
    * @throws EspalierError ESP_CATALOG_NOT_FOUND, ESP_SET_IN_USE where aliases name its sets
    */
   delete(catalog: string, change: ChangeRequest): Promise<void> {
-    const { records, sets, aliases, activator, engine, registry } = this.#deps;
+    const { records, sets, aliases, changes, activator, engine, registry } = this.#deps;
     return this.#change(catalog, change, async () => {
       refuseAliased(aliases.namesOf(catalog), `catalog ${catalog}`);
       records.delete(catalog);
       sets.forget(catalog);
+      changes.forget(catalog);
       this.#unrestored.delete(catalog);
       activator.forget(catalog);
       await engine.removeCatalog(catalog);
@@ -241,7 +244,7 @@ export class CatalogService {
 
   /** Deletes the versions that are not kept. What fails here fails nothing: they go the next time. */
   #retain(record: CatalogRecord): CatalogRecord {
-    const { store, records, keepVersions, onError } = this.#deps;
+    const { store, records, changes, keepVersions, onError } = this.#deps;
     const { name } = record;
     try {
       const versions = records.versions(name).map(({ version }) => version);
@@ -250,6 +253,7 @@ export class CatalogService {
       const kept = withoutVersions(record, outdated);
       records.save(kept);
       for (const version of outdated) store.deleteVersion(name, version);
+      changes.prune(name, records.versions(name));
       return kept;
     } catch (thrown) {
       onError(EspalierError.from(thrown), `old versions of catalog ${name} could not be deleted`);

@@ -49,6 +49,8 @@ export interface VersionRecord {
   leaves: number;
   /** SHA-256 of its file; absent in records of earlier servers, as what follows. */
   hash?: string;
+  /** The last of the catalog's small changes that is in it, or that it takes the place of. */
+  changesAfter?: number;
   createdAt: string;
   createdBy?: string | null;
 }
@@ -57,6 +59,7 @@ export interface VersionRecord {
  * The data directory:
  *   catalogs/<name>/catalog.json
  *   catalogs/<name>/versions/<n>/version.json, catalog.bin
+ *   catalogs/<name>/changes.log
  *   catalogs/<name>/constraint-sets/
  *   uploads/  (what is being received; emptied at start)
  *   trash/    (what is being deleted; emptied at start)
@@ -79,6 +82,11 @@ export class CatalogStore {
 
   uploadPath(id: string): string {
     return join(this.#uploads, id);
+  }
+
+  /** The log of a catalog's small changes. */
+  changesPath(catalog: string): string {
+    return join(this.#root, catalog, 'changes.log');
   }
 
   catalogFilePath(catalog: string, version: number): string {

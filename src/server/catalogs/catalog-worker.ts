@@ -1,25 +1,24 @@
 import { parentPort } from 'node:worker_threads';
-import { serveThread, tellParent } from '../../decoder/index.js';
+import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
 import { nextSetBit } from '../../kernels/index.js';
 import {
   type AttributeSchema,
   type AttributeValue,
-  type CatalogVersion,
-  type ConstraintSet,
+  type CatalogSnapshot,
   compileRule,
   constraintSetFromItems,
   countLiveNodes,
+  type EvaluatedSet,
   type ItemFile,
-  jsonValueAt,
-  openCatalogFile,
+  type ListedItems,
   type RuleParams,
   readItems,
   type SetTruth,
-  selectItems,
+  selectListed,
   sidOf,
-  verifyCatalogFile,
   writeCatalogFile,
 } from '../../static-trie/index.js';
+import { OpenedSnapshots } from './opened-snapshots.js';
 
 /** The catalog worker: parses uploads, builds tries and evaluates rules, off the HTTP thread. */
 
@@ -44,13 +43,14 @@ export interface SetTask {
   /** The catalog version's file. */
   path: string;
   schema: AttributeSchema;
+  /** The small changes under which it is evaluated. */
+  changes: ActivationChanges;
   truth: SetTruth;
   nowMs: number;
 }
 
 /** A set's bitmaps, and what of a list the version does not have. */
-export interface EvaluatedTask {
-  set: ConstraintSet;
+export interface EvaluatedTask extends EvaluatedSet {
   unknownCount: number;
   unknown: string[];
 }
@@ -85,62 +85,58 @@ const handlers = {
 
   /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
   verify(path: string): void {
-    verify(path);
+    snapshots.verify(path);
   },
 
   evaluate(task: SetTask): EvaluatedTask {
-    const version = open(task.path);
-    const { bits, ...rest } = selectItems(task.truth, version, task.schema, task.nowMs);
-    return { set: constraintSetFromItems(version.trie, version.leafItems, bits), ...rest };
+    const snapshot = open(task);
+    const { bits, unknownCount, unknown } = select(snapshot, task);
+    const { trie, leafItems } = snapshot.version;
+    const set = constraintSetFromItems(trie, leafItems, bits);
+    const { truth, nowMs } = task;
+    const rule = truth.kind === 'rule' ? { rule: truth.rule, params: truth.params, nowMs } : null;
+    return { rule, changesUpTo: snapshot.changesUpTo, set, unknownCount, unknown };
   },
 
   preview(task: SetTask): RulePreview {
-    const version = open(task.path);
-    const { bits: itemBits } = selectItems(task.truth, version, task.schema, task.nowMs);
-    const { trie, leafItems } = version;
+    const snapshot = open(task);
+    const { bits: itemBits } = select(snapshot, task);
+    snapshot.clearRemoved(itemBits);
+    const { trie, leafItems } = snapshot.version;
     const set = constraintSetFromItems(trie, leafItems, itemBits);
     return {
       items: set.itemCount,
       leaves: set.leafCount,
       liveChildrenPerLevel: countLiveNodes(trie, set),
-      sample: sampleOf(version, itemBits),
+      sample: sampleOf(snapshot, itemBits),
     };
   },
 };
 export type CatalogHandlers = typeof handlers;
 
-/** The versions in use, the latest last: the active one, and the one that is to follow it. */
-const opened = new Map<string, CatalogVersion>();
-const MAX_OPENED = 2;
+const snapshots = new OpenedSnapshots();
 
-/** Files that were sound when they were read; they never change, so that once is enough for rules. */
-const verified = new Set<string>();
-
-function verify(path: string): void {
-  verified.delete(path);
-  verifyCatalogFile(path);
-  verified.add(path);
+function open({ path, schema, changes }: SetTask): CatalogSnapshot {
+  return snapshots.open(path, schema, changes);
 }
 
-function open(path: string): CatalogVersion {
-  if (!verified.has(path)) verify(path);
-  const version = opened.get(path) ?? openCatalogFile(path);
-  opened.delete(path);
-  opened.set(path, version);
-  if (opened.size > MAX_OPENED) opened.delete(opened.keys().next().value!);
-  return version;
+/** One bit an item, removed ones among them. */
+function select(snapshot: CatalogSnapshot, { truth, nowMs }: SetTask): ListedItems {
+  if (truth.kind === 'list') return selectListed(truth, snapshot.version);
+  return { bits: snapshot.evaluate(truth.rule, truth.params, nowMs), unknownCount: 0, unknown: [] };
 }
 
 /** The first items of the set, in the order of their numbers. */
-function sampleOf(version: CatalogVersion, itemBits: Uint32Array): RulePreview['sample'] {
-  const { ids, table } = version;
+function sampleOf(snapshot: CatalogSnapshot, itemBits: Uint32Array): RulePreview['sample'] {
+  const { version, schema } = snapshot;
+  const { ids } = version;
   const sample: RulePreview['sample'] = [];
   for (let item = -1; sample.length < SAMPLE_SIZE; ) {
     item = nextSetBit(itemBits, item + 1, ids.length);
     if (item === ids.length) break;
     const attributes: Record<string, AttributeValue> = {};
-    for (const [name, column] of table.columns) {
-      const value = jsonValueAt(column, item);
+    for (const name of Object.keys(schema)) {
+      const value = snapshot.jsonValueOf(name, item);
       if (value !== undefined) attributes[name] = value;
     }
     sample.push({ id: ids.at(item), sid: Array.from(sidOf(version, item)), attributes });
@@ -148,4 +144,4 @@ function sampleOf(version: CatalogVersion, itemBits: Uint32Array): RulePreview['
   return sample;
 }
 
-serveThread(parentPort!, handlers, async () => opened.clear());
+serveThread(parentPort!, handlers, async () => snapshots.close());

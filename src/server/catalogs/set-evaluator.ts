@@ -3,8 +3,9 @@ import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { RuleParams, SetTruth } from '../../static-trie/index.js';
 import type { SetVersion } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
-import type { CatalogRecord, CatalogStore } from './catalog-store.js';
+import type { CatalogRecord, CatalogStore, VersionRecord } from './catalog-store.js';
 import type { CatalogHandlers, RulePreview, SetTask } from './catalog-worker.js';
+import type { ChangeLogs } from './change-logs.js';
 
 /** A set's bitmaps for one catalog version, and the time that `now` stood for. */
 export interface TimedSnapshot extends SetSnapshot {
@@ -25,11 +26,18 @@ export interface SetInForce {
 export class SetEvaluator {
   readonly #store: CatalogStore;
   readonly #sets: SetStore;
+  readonly #changes: ChangeLogs;
   readonly #thread: ThreadClient<CatalogHandlers>;
 
-  constructor(store: CatalogStore, sets: SetStore, onThreadFailure: (error: EspalierError) => void) {
+  constructor(
+    store: CatalogStore,
+    sets: SetStore,
+    changes: ChangeLogs,
+    onThreadFailure: (error: EspalierError) => void,
+  ) {
     this.#store = store;
     this.#sets = sets;
+    this.#changes = changes;
     this.#thread = new ThreadClient(
       new URL('./catalog-worker.js', import.meta.url),
       undefined,
@@ -46,14 +54,14 @@ export class SetEvaluator {
    * Reads a catalog version's file as a whole, before the decode engine opens it without reading it.
    * @throws EspalierError ESP_ARTIFACT_CORRUPT
    */
-  async verify({ name }: CatalogRecord, catalogVersion: number): Promise<void> {
+  async verify({ name }: CatalogRecord, { version: catalogVersion }: VersionRecord): Promise<void> {
     await this.#thread.call('verify', this.#store.catalogFilePath(name, catalogVersion));
   }
 
   /** @throws EspalierError ESP_RULE_…; ESP_ARTIFACT_CORRUPT where its list is damaged or gone */
   async evaluate(
     catalog: CatalogRecord,
-    catalogVersion: number,
+    catalogVersion: VersionRecord,
     { name, version: { version, truth, refresh, hash }, evaluatedAt }: SetInForce,
   ): Promise<TimedSnapshot> {
     const bound: SetTruth =
@@ -64,13 +72,13 @@ export class SetEvaluator {
     const found = await this.#thread.call('evaluate', task);
     const expiresAtMs =
       refresh?.whenStale === 'refuse' ? Date.parse(evaluatedAt) + refresh.maxAgeSeconds * 1_000 : null;
-    return { name, version, catalogVersion, evaluatedAt, expiresAtMs, ...found };
+    return { name, version, catalogVersion: catalogVersion.version, evaluatedAt, expiresAtMs, ...found };
   }
 
   /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
   async evaluateAll(
     catalog: CatalogRecord,
-    catalogVersion: number,
+    catalogVersion: VersionRecord,
     sets: readonly SetInForce[],
   ): Promise<TimedSnapshot[]> {
     const faults: ErrorDetail[] = [];
@@ -93,13 +101,13 @@ export class SetEvaluator {
     }
     if (faults.length === 0) return snapshots;
     const names = faults.map(({ field }) => field).join(', ');
-    const message = `version ${catalogVersion} of catalog ${catalog.name} stays inactive: these sets cannot bind: ${names}`;
+    const message = `version ${catalogVersion.version} of catalog ${catalog.name} stays inactive: these sets cannot bind: ${names}`;
     throw new EspalierError('ESP_SET_UNBOUND', message, { details: faults });
   }
 
   preview(
     catalog: CatalogRecord,
-    catalogVersion: number,
+    catalogVersion: VersionRecord,
     rule: string,
     params: RuleParams,
   ): Promise<RulePreview> {
@@ -114,11 +122,12 @@ export class SetEvaluator {
 
   #task(
     { name, attributes: schema }: CatalogRecord,
-    version: number,
+    version: VersionRecord,
     truth: SetTruth,
     evaluatedAt: string,
   ): SetTask {
-    const path = this.#store.catalogFilePath(name, version);
-    return { path, schema, truth, nowMs: Date.parse(evaluatedAt) };
+    const path = this.#store.catalogFilePath(name, version.version);
+    const changes = this.#changes.after(name, version);
+    return { path, schema, changes, truth, nowMs: Date.parse(evaluatedAt) };
   }
 }

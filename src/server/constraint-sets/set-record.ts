@@ -45,6 +45,9 @@ export interface SetRecord {
   createdAt: string;
 }
 
+/** What rollbacks can reach. */
+const MAX_EARLIER = 32;
+
 /** SHA-256 of a rule with its parameters. */
 export function hashOfRule(rule: string, params: RuleParams): string {
   return createHash('sha256').update(canonicalJson({ rule, params })).digest('hex');
@@ -81,7 +84,8 @@ export function findSetVersion({ name, versions }: SetRecord, version: number): 
 export function withActiveVersion(record: SetRecord, version: number, activatedAt: string): SetRecord {
   const { active, earlier } = record;
   const isSame = active === null || active === version;
-  return { ...record, active: version, activatedAt, earlier: isSame ? earlier : [...earlier, active] };
+  const before = isSame ? earlier : [...earlier, active].slice(-MAX_EARLIER);
+  return { ...record, active: version, activatedAt, earlier: before };
 }
 
 /**

@@ -155,11 +155,13 @@ export class SetService {
 
   /** What a rule would allow, without changing anything. */
   async preview(catalog: string, rule: string, params: RuleParams): Promise<RulePreview> {
-    const record = this.#deps.records.get(catalog);
-    if (record.active === null) {
+    const { records, evaluator } = this.#deps;
+    const record = records.get(catalog);
+    const version = records.activeVersion(record);
+    if (version === undefined) {
       throw new EspalierError('ESP_CATALOG_INACTIVE', `catalog ${catalog} has no active version`);
     }
-    return this.#deps.evaluator.preview(record, record.active.version, rule, params);
+    return evaluator.preview(record, version, rule, params);
   }
 
   /** Applies all actions or none. @throws EspalierError ESP_ALIAS_NOT_FOUND, ESP_ALIAS_CONFLICT, ESP_SET_NOT_FOUND */
@@ -245,7 +247,7 @@ export class SetService {
       if (catalogRecord.active === null || version === undefined || !activator.isServing(catalog)) return;
       const at = new Date().toISOString();
       const set = { name, version, evaluatedAt: at };
-      const snapshot = await evaluator.evaluate(catalogRecord, catalogRecord.active.version, set);
+      const snapshot = await evaluator.evaluate(catalogRecord, records.activeVersion(catalogRecord)!, set);
       await engine.putSet(catalog, snapshot);
       activator.remember(catalog, snapshot);
     });
@@ -266,14 +268,15 @@ export class SetService {
 
   /** Evaluates what a record has in force, writes the record, and has the engine follow. */
   async #putInForce(catalog: CatalogRecord, record: SetRecord): Promise<EvaluatedSet> {
-    const { activator, evaluator, engine } = this.#deps;
+    const { records, activator, evaluator, engine } = this.#deps;
     const version = activeVersionOf(record)!;
-    if (catalog.active === null) {
+    const activeVersion = records.activeVersion(catalog);
+    if (activeVersion === undefined) {
       // Nothing to evaluate it on yet; the first activation does.
       return this.#withEvaluation(catalog.name, this.#save(catalog.name, record));
     }
     const set = { name: record.name, version, evaluatedAt: record.activatedAt! };
-    const snapshot = await evaluator.evaluate(catalog, catalog.active.version, set);
+    const snapshot = await evaluator.evaluate(catalog, activeVersion, set);
     const saved = this.#save(catalog.name, record);
     if (activator.isServing(catalog.name)) await engine.putSet(catalog.name, snapshot);
     activator.remember(catalog.name, snapshot);

@@ -150,9 +150,8 @@ export const RuleBody = Type.Object(
     ),
     whenStale: Type.Optional(
       Type.Enum(['refuse', 'serve'], {
-        default: 'refuse',
         description:
-          'What requests under a stale set get: ESP_SET_STALE, or answers under the last evaluation.',
+          'What requests under a stale set get: ESP_SET_STALE (the default), or answers under the last evaluation.',
       }),
     ),
   },

@@ -62,7 +62,8 @@ export function checkSid(sid: unknown, codebookSizes: readonly number[], faults:
   });
 }
 
-function parseValue(
+/** @returns undefined, and a fault more, where the value does not fit the type */
+export function parseValue(
   type: AttributeType,
   value: unknown,
   field: string,

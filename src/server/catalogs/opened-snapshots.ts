@@ -1,0 +1,53 @@
+import type { ActivationChanges } from '../../decoder/index.js';
+import {
+  type AttributeSchema,
+  CatalogSnapshot,
+  ChangeReader,
+  openCatalogFile,
+  verifyCatalogFile,
+} from '../../static-trie/index.js';
+
+/** The active version, and the one that is to follow it. */
+const MAX_OPENED = 2;
+
+interface Opened {
+  snapshot: CatalogSnapshot;
+  reader: ChangeReader;
+}
+
+/** Catalog versions with their small changes, for rules to be evaluated over; the latest are kept open. */
+export class OpenedSnapshots {
+  /** By path, the latest last. */
+  readonly #opened = new Map<string, Opened>();
+  /** Files that were sound when they were read; they never change, so that once is enough for rules. */
+  readonly #verified = new Set<string>();
+
+  /**
+   * Reads a file as a whole. One of its name that was open before may have been another.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   */
+  verify(path: string): void {
+    this.#verified.delete(path);
+    this.#opened.delete(path);
+    verifyCatalogFile(path);
+    this.#verified.add(path);
+  }
+
+  /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
+  open(path: string, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
+    if (!this.#verified.has(path)) this.verify(path);
+    const { snapshot, reader } = this.#opened.get(path) ?? {
+      snapshot: CatalogSnapshot.of(openCatalogFile(path), schema, changes.after),
+      reader: new ChangeReader(changes.path, changes.after),
+    };
+    const next = snapshot.withChanges(reader.catchUp(changes.upTo)).snapshot;
+    this.#opened.delete(path);
+    this.#opened.set(path, { snapshot: next, reader });
+    if (this.#opened.size > MAX_OPENED) this.#opened.delete(this.#opened.keys().next().value!);
+    return next;
+  }
+
+  close(): void {
+    this.#opened.clear();
+  }
+}

@@ -1,0 +1,63 @@
+import { isBitSet } from '../kernels/index.js';
+import { buildColumn } from './column-builder.js';
+import type { AttributeSchema, AttributeValue, ColumnTable } from './columns.js';
+import { type CompiledRule, evaluateRule } from './rules/index.js';
+
+/** New values of one item's attributes; null is missing from now on. */
+export interface ItemUpdate {
+  id: string;
+  attributes: Readonly<Record<string, AttributeValue | null>>;
+}
+
+/** All values of one item, in the order of the schema's names. */
+export type ItemValues = (AttributeValue | undefined)[];
+
+/** Items whose attributes differ from the version's, with all their values as they are now; immutable. */
+export class ChangedItems {
+  readonly #schema: AttributeSchema;
+  readonly #values: ReadonlyMap<number, Readonly<ItemValues>>;
+  #table: ColumnTable | undefined;
+
+  /** @param values by item number; kept, not copied */
+  constructor(schema: AttributeSchema, values: ReadonlyMap<number, Readonly<ItemValues>> = new Map()) {
+    this.#schema = schema;
+    this.#values = values;
+  }
+
+  get count(): number {
+    return this.#values.size;
+  }
+
+  /** undefined where the item is as the version has it. */
+  valuesOf(item: number): Readonly<ItemValues> | undefined {
+    return this.#values.get(item);
+  }
+
+  /** Values of `others` replace those of the same item here. */
+  with(others: ChangedItems): ChangedItems {
+    if (others.count === 0) return this;
+    if (this.count === 0) return others;
+    return new ChangedItems(this.#schema, new Map([...this.#values, ...others.#values]));
+  }
+
+  /** For which of the items a rule is true. */
+  verdictsOf(rule: CompiledRule, nowMs: number): Map<number, boolean> {
+    this.#table ??= this.#buildTable();
+    const bits = evaluateRule(rule, this.#table, nowMs);
+    const verdicts = new Map<number, boolean>();
+    for (const item of this.#values.keys()) verdicts.set(item, isBitSet(bits, verdicts.size));
+    return verdicts;
+  }
+
+  #buildTable(): ColumnTable {
+    const rows = [...this.#values.values()];
+    const columns = Object.entries(this.#schema).map(([name, { type }], index) => {
+      const column = buildColumn(
+        type,
+        rows.map((values) => values[index]),
+      );
+      return [name, column] as const;
+    });
+    return { itemCount: rows.length, columns: new Map(columns) };
+  }
+}

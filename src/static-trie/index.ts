@@ -59,10 +59,14 @@ export {
   type CompiledRule,
   compileRule,
   evaluateRule,
+  explainRule,
   isAttributeName,
   MAX_RULE_LENGTH,
   type ParamValue,
+  type PartVerdict,
   type RuleParams,
+  type RuleVerdict,
+  type Verdict,
 } from './rules/index.js';
 export {
   type DerivedSet,

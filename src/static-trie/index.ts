@@ -68,6 +68,7 @@ export {
   type RuleVerdict,
   type Verdict,
 } from './rules/index.js';
+export { sampleItems } from './sample-items.js';
 export {
   type DerivedSet,
   deriveSet,

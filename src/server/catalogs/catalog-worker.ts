@@ -1,6 +1,5 @@
 import { parentPort } from 'node:worker_threads';
 import { serveThread, tellParent } from '../../decoder/index.js';
-import { nextSetBit } from '../../kernels/index.js';
 import {
   type AttributeSchema,
   type AttributeValue,
@@ -15,6 +14,7 @@ import {
   openCatalogFile,
   type RuleParams,
   readItems,
+  sampleItems,
   sidOf,
   verifyCatalogFile,
   writeCatalogFile,
@@ -52,7 +52,9 @@ export interface RulePreview {
   items: number;
   leaves: number;
   liveChildrenPerLevel: number[];
+  /** Spread over the set, in the order of the items' numbers. */
   sample: { id: string; sid: number[]; attributes: Record<string, AttributeValue> }[];
+  warnings: string[];
 }
 
 const SAMPLE_SIZE = 10;
@@ -94,7 +96,8 @@ const handlers = {
       items: set.itemCount,
       leaves: set.leafCount,
       liveChildrenPerLevel: countLiveNodes(trie, set),
-      sample: sampleOf(version, itemBits),
+      sample: sampleItems(itemBits, set.itemCount, SAMPLE_SIZE).map((item) => shown(version, item)),
+      warnings: set.itemCount === 0 ? ['the rule allows no item'] : [],
     };
   },
 };
@@ -130,21 +133,13 @@ function evaluate(version: CatalogVersion, task: RuleTask): ConstraintSet {
   return constraintSetFromItems(version.trie, version.leafItems, evaluateBits(version, task));
 }
 
-/** The first items of the set, in the order of their numbers. */
-function sampleOf(version: CatalogVersion, itemBits: Uint32Array): RulePreview['sample'] {
-  const { ids, table } = version;
-  const sample: RulePreview['sample'] = [];
-  for (let item = -1; sample.length < SAMPLE_SIZE; ) {
-    item = nextSetBit(itemBits, item + 1, ids.length);
-    if (item === ids.length) break;
-    const attributes: Record<string, AttributeValue> = {};
-    for (const [name, column] of table.columns) {
-      const value = jsonValueAt(column, item);
-      if (value !== undefined) attributes[name] = value;
-    }
-    sample.push({ id: ids.at(item), sid: Array.from(sidOf(version, item)), attributes });
+function shown(version: CatalogVersion, item: number): RulePreview['sample'][number] {
+  const attributes: Record<string, AttributeValue> = {};
+  for (const [name, column] of version.table.columns) {
+    const value = jsonValueAt(column, item);
+    if (value !== undefined) attributes[name] = value;
   }
-  return sample;
+  return { id: version.ids.at(item), sid: Array.from(sidOf(version, item)), attributes };
 }
 
 serveThread(parentPort!, handlers, async () => opened.clear());

@@ -66,11 +66,16 @@ export {
   type CompiledRule,
   compileRule,
   evaluateRule,
+  explainRule,
   isAttributeName,
   MAX_RULE_LENGTH,
   type ParamValue,
+  type PartVerdict,
   type RuleParams,
+  type RuleVerdict,
+  type Verdict,
 } from './rules/index.js';
+export { sampleItems } from './sample-items.js';
 export {
   type DerivedSet,
   deriveSet,

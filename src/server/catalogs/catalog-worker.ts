@@ -1,6 +1,5 @@
 import { parentPort } from 'node:worker_threads';
 import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
-import { nextSetBit } from '../../kernels/index.js';
 import {
   type AttributeSchema,
   type AttributeValue,
@@ -14,6 +13,7 @@ import {
   type RuleParams,
   readItems,
   type SetTruth,
+  sampleItems,
   selectListed,
   sidOf,
   writeCatalogFile,
@@ -55,11 +55,19 @@ export interface EvaluatedTask extends EvaluatedSet {
   unknown: string[];
 }
 
+export interface ShownItem {
+  id: string;
+  sid: number[];
+  attributes: Record<string, AttributeValue>;
+}
+
 export interface RulePreview {
   items: number;
   leaves: number;
   liveChildrenPerLevel: number[];
-  sample: { id: string; sid: number[]; attributes: Record<string, AttributeValue> }[];
+  /** Spread over the set, in the order of the items' numbers. */
+  sample: ShownItem[];
+  warnings: string[];
 }
 
 const SAMPLE_SIZE = 10;
@@ -108,7 +116,8 @@ const handlers = {
       items: set.itemCount,
       leaves: set.leafCount,
       liveChildrenPerLevel: countLiveNodes(trie, set),
-      sample: sampleOf(snapshot, itemBits),
+      sample: sampleItems(itemBits, set.itemCount, SAMPLE_SIZE).map((item) => shown(snapshot, item)),
+      warnings: set.itemCount === 0 ? ['the rule allows no item'] : [],
     };
   },
 };
@@ -126,22 +135,15 @@ function select(snapshot: CatalogSnapshot, { truth, nowMs }: SetTask): ListedIte
   return { bits: snapshot.evaluate(truth.rule, truth.params, nowMs), unknownCount: 0, unknown: [] };
 }
 
-/** The first items of the set, in the order of their numbers. */
-function sampleOf(snapshot: CatalogSnapshot, itemBits: Uint32Array): RulePreview['sample'] {
+/** An item as it is now. */
+function shown(snapshot: CatalogSnapshot, item: number): ShownItem {
   const { version, schema } = snapshot;
-  const { ids } = version;
-  const sample: RulePreview['sample'] = [];
-  for (let item = -1; sample.length < SAMPLE_SIZE; ) {
-    item = nextSetBit(itemBits, item + 1, ids.length);
-    if (item === ids.length) break;
-    const attributes: Record<string, AttributeValue> = {};
-    for (const name of Object.keys(schema)) {
-      const value = snapshot.jsonValueOf(name, item);
-      if (value !== undefined) attributes[name] = value;
-    }
-    sample.push({ id: ids.at(item), sid: Array.from(sidOf(version, item)), attributes });
+  const attributes: Record<string, AttributeValue> = {};
+  for (const name of Object.keys(schema)) {
+    const value = snapshot.jsonValueOf(name, item);
+    if (value !== undefined) attributes[name] = value;
   }
-  return sample;
+  return { id: version.ids.at(item), sid: Array.from(sidOf(version, item)), attributes };
 }
 
 serveThread(parentPort!, handlers, async () => snapshots.close());

@@ -220,7 +220,8 @@ export const PreviewAnswer = Type.Object({
   items: Type.Integer(),
   leaves: Type.Integer(),
   liveChildrenPerLevel: Type.Array(Type.Integer()),
-  sample: Type.Array(SampleItem),
+  sample: Type.Array(SampleItem, { description: 'Spread over the set; always the same for the same set.' }),
+  warnings: Type.Array(Type.String()),
 });
 
 /** `{}` is the newest model version, or the pair that was active before. */

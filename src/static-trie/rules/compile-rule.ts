@@ -16,7 +16,7 @@ export interface CompiledRule {
   attributes: string[];
   /** Its answer changes with time. */
   usesNow: boolean;
-  /** The tree; only evaluateRule looks inside. */
+  /** The tree, for those who evaluate it. */
   root: BoolNode;
 }
 
@@ -27,18 +27,33 @@ export interface CompiledRule {
  * @see docs/rules.md
  */
 export function compileRule(source: string, schema: AttributeSchema, params: RuleParams): CompiledRule {
+  const { rule, readParams } = compile(source, schema, params);
+  // A misspelt parameter would go unnoticed where the rule asks has(params.x).
+  const unread = Object.keys(params).find((name) => !readParams.has(name));
+  if (unread !== undefined) {
+    const expected = expectedName('only parameters that the rule reads', unread, [...readParams]);
+    throw fault('ESP_RULE_NAME', 0, expected, `params.${unread}`);
+  }
+  return rule;
+}
+
+/** Compiles a part of a rule, whose other parts may read the other parameters. @throws what `compileRule` does */
+export function compileRulePart(source: string, schema: AttributeSchema, params: RuleParams): CompiledRule {
+  return compile(source, schema, params).rule;
+}
+
+function compile(
+  source: string,
+  schema: AttributeSchema,
+  params: RuleParams,
+): { rule: CompiledRule; readParams: ReadonlySet<string> } {
   const syntax = parseRule(source);
   const attributes = new Set<string>();
   const reads = { now: false, params: new Set<string>() };
   const scope: Scope = { syntax, schema, params, attributes, reads, compile: compileExpression };
   const root = wantBool(compileExpression(syntax.expr, scope), 'the rule');
-  // A misspelt parameter would go unnoticed where the rule asks has(params.x).
-  const unread = Object.keys(params).find((name) => !reads.params.has(name));
-  if (unread !== undefined) {
-    const expected = expectedName('only parameters that the rule reads', unread, [...reads.params]);
-    throw fault('ESP_RULE_NAME', 0, expected, `params.${unread}`);
-  }
-  return { source, attributes: [...attributes], usesNow: reads.now, root };
+  const rule = { source, attributes: [...attributes], usesNow: reads.now, root };
+  return { rule, readParams: reads.params };
 }
 
 /**

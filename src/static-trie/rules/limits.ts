@@ -4,9 +4,14 @@ export const MAX_RULE_LENGTH = 8192;
 export const MAX_RULE_NESTING = 64;
 export const MAX_LIST_LENGTH = 10_000;
 
-/** String literals (which may hold anything) and comments: what the count of brackets must skip. */
+/** String literals (which may hold anything) and comments: what whoever looks for brackets must skip. */
 const SKIPPED =
   /\/\/[^\n]*|(?<![A-Za-z0-9_])[bB]?[rR][bB]?(?:"""[\s\S]*?"""|'''[\s\S]*?'''|"[^"\n]*"|'[^'\n]*')|"""(?:\\[\s\S]|[^\\])*?"""|'''(?:\\[\s\S]|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'/g;
+
+/** The source with spaces in place of its strings and comments: every other character stays where it was. */
+export function withoutTexts(source: string): string {
+  return source.replace(SKIPPED, (text) => ' '.repeat(text.length));
+}
 
 /**
  * Refuses what is too long or too deep before the parser sees it: the parser recurses, and a deep rule
@@ -17,7 +22,7 @@ export function checkSize(source: string): void {
   if (source.length > MAX_RULE_LENGTH) {
     throw tooLarge(MAX_RULE_LENGTH, `at most ${MAX_RULE_LENGTH} characters`, `${source.length}`);
   }
-  const code = source.replace(SKIPPED, (text) => ' '.repeat(text.length));
+  const code = withoutTexts(source);
   let depth = 0;
   // A ternary recurses at its `:`, and only the end of its bracket ends it.
   const conditionals: number[] = [0];

@@ -2,7 +2,6 @@ import { parentPort } from 'node:worker_threads';
 import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
 import {
   type AttributeSchema,
-  type AttributeValue,
   type CatalogSnapshot,
   compileRule,
   constraintSetFromItems,
@@ -15,9 +14,9 @@ import {
   type SetTruth,
   sampleItems,
   selectListed,
-  sidOf,
   writeCatalogFile,
 } from '../../static-trie/index.js';
+import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
 import { OpenedSnapshots } from './opened-snapshots.js';
 
 /** The catalog worker: parses uploads, builds tries and evaluates rules, off the HTTP thread. */
@@ -39,12 +38,15 @@ export interface BuildEvent {
   fraction: number;
 }
 
-export interface SetTask {
+/** A catalog version with its small changes. */
+export interface VersionTask {
   /** The catalog version's file. */
   path: string;
   schema: AttributeSchema;
-  /** The small changes under which it is evaluated. */
   changes: ActivationChanges;
+}
+
+export interface SetTask extends VersionTask {
   truth: SetTruth;
   nowMs: number;
 }
@@ -53,12 +55,6 @@ export interface SetTask {
 export interface EvaluatedTask extends EvaluatedSet {
   unknownCount: number;
   unknown: string[];
-}
-
-export interface ShownItem {
-  id: string;
-  sid: number[];
-  attributes: Record<string, AttributeValue>;
 }
 
 export interface RulePreview {
@@ -106,6 +102,19 @@ const handlers = {
     return { rule, changesUpTo: snapshot.changesUpTo, set, unknownCount, unknown };
   },
 
+  /** @returns for each id whether the version has it, removed items not among them. */
+  hasItems(task: VersionTask, ids: readonly string[]): boolean[] {
+    const snapshot = open(task);
+    return ids.map((id) => {
+      const item = snapshot.version.ids.find(id);
+      return item >= 0 && !snapshot.isRemoved(item);
+    });
+  },
+
+  viewItem(task: VersionTask, id: string, sets: readonly SetToExplain[]): ItemView | undefined {
+    return viewItem(open(task), id, sets);
+  },
+
   preview(task: SetTask): RulePreview {
     const snapshot = open(task);
     const { bits: itemBits } = select(snapshot, task);
@@ -116,7 +125,7 @@ const handlers = {
       items: set.itemCount,
       leaves: set.leafCount,
       liveChildrenPerLevel: countLiveNodes(trie, set),
-      sample: sampleItems(itemBits, set.itemCount, SAMPLE_SIZE).map((item) => shown(snapshot, item)),
+      sample: sampleItems(itemBits, set.itemCount, SAMPLE_SIZE).map((item) => showItem(snapshot, item)),
       warnings: set.itemCount === 0 ? ['the rule allows no item'] : [],
     };
   },
@@ -125,7 +134,7 @@ export type CatalogHandlers = typeof handlers;
 
 const snapshots = new OpenedSnapshots();
 
-function open({ path, schema, changes }: SetTask): CatalogSnapshot {
+function open({ path, schema, changes }: VersionTask): CatalogSnapshot {
   return snapshots.open(path, schema, changes);
 }
 
@@ -133,17 +142,6 @@ function open({ path, schema, changes }: SetTask): CatalogSnapshot {
 function select(snapshot: CatalogSnapshot, { truth, nowMs }: SetTask): ListedItems {
   if (truth.kind === 'list') return selectListed(truth, snapshot.version);
   return { bits: snapshot.evaluate(truth.rule, truth.params, nowMs), unknownCount: 0, unknown: [] };
-}
-
-/** An item as it is now. */
-function shown(snapshot: CatalogSnapshot, item: number): ShownItem {
-  const { version, schema } = snapshot;
-  const attributes: Record<string, AttributeValue> = {};
-  for (const name of Object.keys(schema)) {
-    const value = snapshot.jsonValueOf(name, item);
-    if (value !== undefined) attributes[name] = value;
-  }
-  return { id: version.ids.at(item), sid: Array.from(sidOf(version, item)), attributes };
 }
 
 serveThread(parentPort!, handlers, async () => snapshots.close());

@@ -4,8 +4,9 @@ import type { RuleParams, SetTruth } from '../../static-trie/index.js';
 import type { SetVersion } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
 import type { CatalogRecord, CatalogStore, VersionRecord } from './catalog-store.js';
-import type { CatalogHandlers, RulePreview, SetTask } from './catalog-worker.js';
+import type { CatalogHandlers, RulePreview, SetTask, VersionTask } from './catalog-worker.js';
 import type { ChangeLogs } from './change-logs.js';
+import type { ItemView } from './item-view.js';
 
 /** A set's bitmaps for one catalog version, and the time that `now` stood for. */
 export interface TimedSnapshot extends SetSnapshot {
@@ -62,13 +63,11 @@ export class SetEvaluator {
   async evaluate(
     catalog: CatalogRecord,
     catalogVersion: VersionRecord,
-    { name, version: { version, truth, refresh, hash }, evaluatedAt }: SetInForce,
+    set: SetInForce,
   ): Promise<TimedSnapshot> {
-    const bound: SetTruth =
-      truth.kind === 'rule'
-        ? truth
-        : { kind: 'list', path: this.#sets.listPath(catalog.name, name, version), hash };
-    const task = this.#task(catalog, catalogVersion, bound, evaluatedAt);
+    const { name, evaluatedAt } = set;
+    const { version, refresh } = set.version;
+    const task = this.#task(catalog, catalogVersion, this.#truthOf(catalog, set), evaluatedAt);
     const found = await this.#thread.call('evaluate', task);
     const expiresAtMs =
       refresh?.whenStale === 'refuse' ? Date.parse(evaluatedAt) + refresh.maxAgeSeconds * 1_000 : null;
@@ -116,18 +115,45 @@ export class SetEvaluator {
     return this.#thread.call('preview', this.#task(catalog, catalogVersion, truth, now));
   }
 
+  /** @returns for each id whether the version has it, removed items not among them. */
+  hasItems(catalog: CatalogRecord, version: VersionRecord, ids: readonly string[]): Promise<boolean[]> {
+    return this.#thread.call('hasItems', this.#versionTask(catalog, version), ids);
+  }
+
+  /** An item, and what sets in force say of it; undefined where the version does not have it. */
+  viewItem(
+    catalog: CatalogRecord,
+    version: VersionRecord,
+    id: string,
+    sets: readonly SetInForce[],
+  ): Promise<ItemView | undefined> {
+    const toExplain = sets.map((set) => ({
+      name: set.name,
+      version: set.version.version,
+      truth: this.#truthOf(catalog, set),
+      nowMs: Date.parse(set.evaluatedAt),
+    }));
+    return this.#thread.call('viewItem', this.#versionTask(catalog, version), id, toExplain);
+  }
+
   close(): Promise<void> {
     return this.#thread.close();
   }
 
-  #task(
-    { name, attributes: schema }: CatalogRecord,
-    version: VersionRecord,
-    truth: SetTruth,
-    evaluatedAt: string,
-  ): SetTask {
+  #truthOf(
+    { name: catalog }: CatalogRecord,
+    { name, version: { version, truth, hash } }: SetInForce,
+  ): SetTruth {
+    if (truth.kind === 'rule') return truth;
+    return { kind: 'list', path: this.#sets.listPath(catalog, name, version), hash };
+  }
+
+  #task(catalog: CatalogRecord, version: VersionRecord, truth: SetTruth, evaluatedAt: string): SetTask {
+    return { ...this.#versionTask(catalog, version), truth, nowMs: Date.parse(evaluatedAt) };
+  }
+
+  #versionTask({ name, attributes: schema }: CatalogRecord, version: VersionRecord): VersionTask {
     const path = this.#store.catalogFilePath(name, version.version);
-    const changes = this.#changes.after(name, version);
-    return { path, schema, changes, truth, nowMs: Date.parse(evaluatedAt) };
+    return { path, schema, changes: this.#changes.after(name, version) };
   }
 }

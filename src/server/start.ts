@@ -11,8 +11,10 @@ import { CatalogStore } from './catalogs/catalog-store.js';
 import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
-import { JobRunner } from './jobs/job-runner.js';
+import { IdempotencyKeys } from './jobs/idempotency.js';
 import { type Job, JobStore } from './jobs/job-store.js';
+import { Jobs } from './jobs/jobs.js';
+import { startQueue } from './jobs/start-queue.js';
 import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
 import { ModelService } from './models/model-service.js';
@@ -20,7 +22,7 @@ import { ModelService } from './models/model-service.js';
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
   url: string;
-  /** Stops taking requests, finishes those in flight and the job that runs, and ends the threads. */
+  /** Stops taking requests, finishes those in flight, and ends the threads; jobs go on at the next start. */
   close(): Promise<void>;
 }
 
@@ -63,7 +65,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
 
   started.push(lockDataDir(config.dataDir));
   const store = new CatalogStore(config.dataDir);
-  const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
+  const jobStore = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const models = new ModelStore(config.modelsDir);
   const metrics: Metrics = new Metrics(kernel, () => ({
     queueLength: engine.queueLength,
@@ -88,26 +90,32 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   started.push(() => engine.close());
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
-  const runner = new JobRunner(jobs, onJobEnd, logError);
+  const { dataDir } = config;
+  const { queue, close: closeQueue } = startQueue(config, logger);
+  started.push(closeQueue);
+  const jobs = new Jobs({ dataDir, store: jobStore, queue, onEnd: onJobEnd, log: logError });
+  store.clean(jobStore.unfinished());
   const catalogs = new CatalogService({
     store,
     models,
     engine,
     jobs,
-    runner,
     uploadLimitBytes: config.uploadLimitBytes,
     onThreadFailure,
     onError: logError,
   });
   started.push(() => catalogs.close());
-  started.push(() => runner.close());
+  started.push(() => jobs.close());
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);
   });
+  jobs.resume();
 
   const notReadyReasons = () => {
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const reasons = [...failures, ...engines, ...catalogs.notServing().map(notServedReason)];
+    const redis = queue.unavailable();
+    const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
+    const reasons = [...failures, ...engines, ...waiting, ...catalogs.notServing().map(notServedReason)];
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
@@ -118,6 +126,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     models: modelService,
     store,
     jobs,
+    idempotencyKeys: new IdempotencyKeys(jobs),
     engine,
     metrics,
     kernel,

@@ -7,8 +7,8 @@ import {
 } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { AttributeSchema, ItemFile, RuleParams } from '../../static-trie/index.js';
-import type { JobRunner } from '../jobs/job-runner.js';
-import type { Job, JobStore } from '../jobs/job-store.js';
+import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
+import type { Jobs } from '../jobs/jobs.js';
 import type { ModelStore } from '../model-store.js';
 import { ModelRegistry } from '../models/model-registry.js';
 import { Activator, findVersion, type SetEvaluation } from './activator.js';
@@ -42,8 +42,7 @@ export interface CatalogServiceDeps {
   store: CatalogStore;
   models: ModelStore;
   engine: EngineClient;
-  jobs: JobStore;
-  runner: JobRunner;
+  jobs: Jobs;
   /** What an upload may unpack to. */
   uploadLimitBytes: number;
   onThreadFailure: (error: EspalierError) => void;
@@ -80,8 +79,7 @@ export class CatalogService {
     );
     const { registry } = this;
     this.#activator = new Activator({ store, models, registry, engine, evaluator: this.#evaluator });
-    this.#builds = new VersionBuilds(deps);
-    store.clean();
+    this.#builds = new VersionBuilds({ ...deps, activate: (...args) => this.#activateBuilt(...args) });
     const records = store.listCatalogs((catalog, error) => this.#damaged.set(catalog, error));
     for (const record of records) this.#catalogs.set(record.name, record);
   }
@@ -190,11 +188,14 @@ export class CatalogService {
     );
   }
 
-  /** Starts the build of a new version from an upload that was received. */
-  startBuild(catalog: string, upload: ItemFile, activate: boolean): { job: Job; version: number } {
-    const record = this.get(catalog);
-    const then = (version: number) => this.activate(catalog, version);
-    return this.#builds.start(record, upload, activate ? then : undefined);
+  /** Starts the build of a new version from an upload that was received; the upload is the job's from then on. */
+  startBuild(
+    catalog: string,
+    upload: ItemFile,
+    activate: boolean,
+    idempotency: Idempotency,
+  ): Promise<StartedJob> {
+    return this.#builds.start(this.get(catalog), upload, activate, idempotency);
   }
 
   /**
@@ -288,6 +289,13 @@ export class CatalogService {
   async close(): Promise<void> {
     this.registry.close();
     await this.#evaluator.close();
+  }
+
+  /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
+  async #activateBuilt(catalog: string, version: number): Promise<void> {
+    const { active, earlier } = this.get(catalog);
+    const wasActive = [active, ...earlier].some((pair) => pair?.version === version);
+    if (!wasActive) await this.activate(catalog, version);
   }
 
   async #activate(

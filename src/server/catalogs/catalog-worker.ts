@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { serveThread, tellParent } from '../../decoder/index.js';
+import { serveThread } from '../../decoder/index.js';
 import { nextSetBit } from '../../kernels/index.js';
 import {
   type AttributeSchema,
@@ -10,34 +10,14 @@ import {
   constraintSetFromItems,
   countLiveNodes,
   evaluateRule,
-  type ItemFile,
   jsonValueAt,
   openCatalogFile,
   type RuleParams,
-  readItems,
   sidOf,
   verifyCatalogFile,
-  writeCatalogFile,
 } from '../../static-trie/index.js';
 
-/** The catalog worker: parses uploads, builds tries and evaluates rules, off the HTTP thread. */
-
-export interface BuildTask {
-  jobId: string;
-  upload: ItemFile;
-  /** What it may unpack to. */
-  maxBytes: number;
-  /** Where the catalog version's file goes. */
-  path: string;
-  schema: AttributeSchema;
-  codebookSizes: number[];
-}
-
-export interface BuildEvent {
-  jobId: string;
-  phase: string;
-  fraction: number;
-}
+/** The catalog worker: evaluates rules and verifies files, off the HTTP thread. */
 
 export interface RuleTask {
   /** The catalog version's file. */
@@ -58,16 +38,6 @@ export interface RulePreview {
 const SAMPLE_SIZE = 10;
 
 const handlers = {
-  async build(task: BuildTask): Promise<{ items: number; leaves: number }> {
-    const progress = (phase: string, fraction: number) =>
-      tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
-    progress('parsing', 0);
-    const version = await readItems(task.upload, task.schema, task.codebookSizes, progress, task.maxBytes);
-    progress('writing', 0);
-    writeCatalogFile(task.path, version);
-    return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };
-  },
-
   /** Checks a rule against a catalog's attributes, without evaluating it. */
   checkRule(rule: string, schema: AttributeSchema, params: RuleParams): void {
     compileRule(rule, schema, params);

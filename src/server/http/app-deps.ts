@@ -3,7 +3,8 @@ import type { Kernel } from '../../kernels/index.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
 import type { Config } from '../config.js';
-import type { JobStore } from '../jobs/job-store.js';
+import type { IdempotencyKeys } from '../jobs/idempotency.js';
+import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
 
@@ -13,7 +14,8 @@ export interface AppDeps {
   catalogs: CatalogService;
   store: CatalogStore;
   models: ModelService;
-  jobs: JobStore;
+  jobs: Jobs;
+  idempotencyKeys: IdempotencyKeys;
   engine: EngineClient;
   metrics: Metrics;
   kernel: Pick<Kernel, 'name' | 'stepName'>;

@@ -187,6 +187,16 @@ export const ModelResource = Type.Object({
   versions: Type.Array(ModelVersionResource),
 });
 
+/** Documentation: the key is checked where it is used, since Node joins a header that comes twice. */
+export const UploadHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description:
+        'A retried upload with the same key is the same job. 1 to 255 visible ASCII characters, such as a UUID.',
+    }),
+  ),
+});
+
 const JobState = Type.Enum(['queued', 'running', 'succeeded', 'failed', 'cancelled']);
 const JobResource = Type.Object({
   id: Type.String(),
@@ -195,6 +205,8 @@ const JobResource = Type.Object({
   phase: Type.String(),
   fraction: Type.Number(),
   createdAt: Type.String(),
+  catalog: Type.Optional(Type.String()),
+  version: Type.Optional(Type.Integer()),
   error: Type.Optional(ErrorBody),
   result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 });

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, type ErrorDetail, EspalierError } from '../../errors.js';
 import { type CatalogVersion, CatalogVersionBuilder } from '../catalog-version.js';
 import type { AttributeSchema } from '../columns.js';
@@ -23,7 +24,7 @@ const sources: Record<ItemFormat, ItemSource> = {
  * @param file its path alone: NDJSON, not packed
  * @param maxBytes how large the file may become when it is unpacked
  * @throws EspalierError ESP_UPLOAD_INVALID with the faults of the first 100 bad lines; ESP_UPLOAD_EMPTY;
- *   ESP_BODY_TOO_LARGE
+ *   ESP_BODY_TOO_LARGE; ESP_CANCELLED once the signal is aborted
  * @see docs/uploads.md
  */
 export async function readItems(
@@ -32,12 +33,14 @@ export async function readItems(
   codebookSizes: readonly number[],
   onProgress: Progress,
   maxBytes = Number.POSITIVE_INFINITY,
+  signal?: AbortSignal,
 ): Promise<CatalogVersion> {
   const builder = new CatalogVersionBuilder(schema, codebookSizes);
   const upload = typeof file === 'string' ? plainFile(file) : file;
   const faults: ErrorDetail[] = [];
   let badLines = 0;
   reading: for await (const rows of sources[upload.format](upload, { schema, maxBytes, onProgress })) {
+    if (signal !== undefined) await checkCancelled(signal);
     for (const row of rows) {
       const rowFaults = addRow(builder, row, schema, codebookSizes);
       if (rowFaults.length === 0) continue;
@@ -47,7 +50,13 @@ export async function readItems(
   }
   if (badLines > 0) throw badUpload(faults, badLines);
   if (builder.itemCount === 0) throw new EspalierError('ESP_UPLOAD_EMPTY', 'the upload has no items');
-  return builder.build({ onProgress });
+  return builder.build({ onProgress, signal });
+}
+
+/** Whoever aborts the signal does so in a turn of the event loop, which a source that has all rows never yields. */
+async function checkCancelled(signal: AbortSignal): Promise<void> {
+  await nextTurn();
+  if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the build was cancelled');
 }
 
 function plainFile(path: string): ItemFile {

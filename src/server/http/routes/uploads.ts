@@ -8,7 +8,7 @@ import { Type } from 'typebox';
 import { EspalierError } from '../../../errors.js';
 import type { ItemFile, ItemFormat } from '../../../static-trie/index.js';
 import type { AppDeps } from '../app-deps.js';
-import { BuildAnswer, CatalogPath, closed } from '../schemas.js';
+import { BuildAnswer, CatalogPath, closed, UploadHeaders } from '../schemas.js';
 
 /** The content types of uploads. Arrow's two formats tell themselves apart. */
 const formats: Record<string, ItemFormat> = {
@@ -28,7 +28,10 @@ const descriptions: Record<ItemFormat, string> = {
 };
 
 /** Uploads of items. A plugin of its own, so that only this route takes their content type. */
-export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs, store, config }) => {
+export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (
+  app,
+  { catalogs, store, jobs, idempotencyKeys, config },
+) => {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(Object.keys(formats), (_request, payload, done) => done(null, payload));
   const content = Object.fromEntries(
@@ -47,22 +50,26 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { ca
           'Upload items as NDJSON, CSV, Parquet or Arrow IPC, packed with gzip or not; builds a new version',
         body: { content },
         params: CatalogPath,
+        headers: UploadHeaders,
         querystring: Type.Object({ activate: Type.Optional(Type.Enum(['true', 'false'])) }, closed),
         response: { 202: BuildAnswer },
       },
     },
     async (request, reply) => {
       const { catalog } = request.params;
-      catalogs.get(catalog);
-      const upload: ItemFile = { path: store.uploadPath(randomUUID()), ...kindOf(request.headers) };
-      try {
-        await receive(request.body as NodeJS.ReadableStream, upload.path, config);
-        const started = catalogs.startBuild(catalog, upload, request.query.activate === 'true');
-        return reply.code(202).send(started);
-      } catch (thrown) {
-        rmSync(upload.path, { force: true });
-        throw thrown;
-      }
+      const started = await idempotencyKeys.once(request, async (idempotency) => {
+        catalogs.get(catalog);
+        jobs.checkAvailable();
+        const upload: ItemFile = { path: store.uploadPath(randomUUID()), ...kindOf(request.headers) };
+        try {
+          await receive(request.body as NodeJS.ReadableStream, upload.path, config);
+          return await catalogs.startBuild(catalog, upload, request.query.activate === 'true', idempotency);
+        } catch (thrown) {
+          rmSync(upload.path, { force: true });
+          throw thrown;
+        }
+      });
+      return reply.code(202).send(started);
     },
   );
 };

@@ -35,13 +35,17 @@ export async function startWorker({
 }: WorkerConfig): Promise<RunningWorker> {
   if (!existsSync(dataDir)) throw new EspalierError('ESP_DATA_DIR', `there is no folder ${dataDir}`);
   const identity = readIdentity(dataDir);
-  const link = new RedisLink(redisUrl, () => {});
+  const logger = pino({ level: logLevel });
+  const link = new RedisLink(redisUrl, (isThere) => {
+    if (isThere) logger.info('Redis answers');
+    else logger.warn('Redis does not answer; the worker waits for it');
+  });
   try {
     await link.waitUntilThere(REDIS_TIMEOUT_MS);
-  } finally {
+  } catch (thrown) {
     link.close();
+    throw thrown;
   }
-  const logger = pino({ level: logLevel });
   const processor = new BullMqProcessor({
     redisUrl,
     identity,
@@ -51,5 +55,10 @@ export async function startWorker({
     isWanted: (id) => isWanted(dataDir, id),
     onError: (error) => logger.warn({ err: error }, 'the worker goes on after an error'),
   });
-  return processor;
+  return {
+    async close() {
+      link.close();
+      await processor.close();
+    },
+  };
 }

@@ -1,11 +1,10 @@
-import { type Job, WaitingError, Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
+import { isNotConnectionError, type Job, WaitingError, Worker } from 'bullmq';
 import { EspalierError } from '../../../errors.js';
 import { workOf } from '../embedded-queue.js';
 import type { Payload, WorkKinds, WorkResult } from '../work-queue.js';
 import { toBullMq } from './job-errors.js';
 import { cancelKey, QUEUE, queuePrefix } from './naming.js';
-import { waitingConnection } from './redis-link.js';
+import { WaitingConnection } from './redis-link.js';
 
 export interface ProcessorOptions {
   redisUrl: string;
@@ -36,7 +35,7 @@ const PROGRESS_INTERVAL_MS = 200;
 export class BullMqProcessor {
   readonly #options: ProcessorOptions;
   readonly #prefix: string;
-  readonly #connection: Redis;
+  readonly #connection: WaitingConnection;
   readonly #worker: Worker<Payload, WorkResult>;
   readonly #active = new Set<string>();
   readonly #lookingForCancels: NodeJS.Timeout;
@@ -46,7 +45,7 @@ export class BullMqProcessor {
     this.#options = options;
     const { redisUrl, identity, concurrency, onError } = options;
     this.#prefix = queuePrefix(identity);
-    this.#connection = waitingConnection(redisUrl);
+    this.#connection = new WaitingConnection(redisUrl);
     this.#worker = new Worker<Payload, WorkResult>(
       QUEUE,
       (job, token, signal) => this.#process(job, token!, signal!),
@@ -61,7 +60,8 @@ export class BullMqProcessor {
       },
     );
     this.#worker.on('error', (error) => {
-      if (!this.#isClosing) onError(error);
+      // Whether Redis is there is told elsewhere, once.
+      if (!this.#isClosing && isNotConnectionError(error)) onError(error);
     });
     // Somebody else has it by now.
     this.#worker.on('lockRenewalFailed', (ids) => {
@@ -81,7 +81,8 @@ export class BullMqProcessor {
     const late = new Promise((resolve) => {
       timer = setTimeout(resolve, CLOSE_GRACE_MS);
     });
-    await Promise.race([this.#worker.close(), late]);
+    const mustForce = this.#connection.status !== 'ready';
+    await Promise.race([this.#worker.close(mustForce), late]);
     clearTimeout(timer);
     // Where Redis is gone the worker still waits for it; its lock runs out, and others take over.
     this.#connection.disconnect();

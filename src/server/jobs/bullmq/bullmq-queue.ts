@@ -1,11 +1,10 @@
 import { type Job, Queue, QueueEvents } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { EspalierError } from '../../../errors.js';
 import { shuttingDown, withResolvers } from '../embedded-queue.js';
 import type { WorkFollower, WorkQueue, WorkResult, WorkTask } from '../work-queue.js';
 import { fromBullMq } from './job-errors.js';
 import { cancelKey, QUEUE, queuePrefix } from './naming.js';
-import { RedisLink, waitingConnection } from './redis-link.js';
+import { RedisLink, WaitingConnection } from './redis-link.js';
 
 export interface BullMqOptions {
   redisUrl: string;
@@ -43,7 +42,7 @@ export class BullMqQueue implements WorkQueue {
   readonly #prefix: string;
   readonly #backoffMs: number;
   readonly #link: RedisLink;
-  readonly #eventsConnection: Redis;
+  readonly #eventsConnection: WaitingConnection;
   readonly #events: QueueEvents;
   readonly #following = new Map<string, Following>();
   readonly #looking: NodeJS.Timeout;
@@ -54,7 +53,7 @@ export class BullMqQueue implements WorkQueue {
     this.#prefix = queuePrefix(identity);
     this.#backoffMs = backoffMs;
     this.#link = new RedisLink(redisUrl, onRedisChange);
-    this.#eventsConnection = waitingConnection(redisUrl);
+    this.#eventsConnection = new WaitingConnection(redisUrl);
     this.#events = new QueueEvents(QUEUE, { connection: this.#eventsConnection, prefix: this.#prefix });
     this.#events.on('error', () => {});
     for (const name of ['active', 'progress', 'completed', 'failed'] as const) {

@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import { EspalierError } from '../../../errors.js';
 import { redactUrl } from '../../config.js';
 
@@ -76,11 +76,28 @@ export class RedisLink {
   }
 }
 
-/** A connection on which BullMQ waits for work and events: it waits for Redis to come back, too. */
-export function waitingConnection(url: string): Redis {
-  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: reconnectDelayMs });
-  redis.on('error', () => {});
-  return redis;
+/**
+ * A connection on which BullMQ waits for work and events: it waits for Redis to come back, too. BullMQ makes further ones
+ * of it, and its own `close` would wait for Redis as well; `disconnect` here ends all of them.
+ */
+export class WaitingConnection extends Redis {
+  readonly #duplicates: Redis[] = [];
+
+  constructor(url: string) {
+    super(url, { maxRetriesPerRequest: null, retryStrategy: reconnectDelayMs });
+    this.on('error', () => {});
+  }
+
+  override duplicate(override?: Partial<RedisOptions>): Redis {
+    const duplicate = super.duplicate(override);
+    this.#duplicates.push(duplicate);
+    return duplicate;
+  }
+
+  override disconnect(reconnect?: boolean): void {
+    for (const duplicate of this.#duplicates) duplicate.disconnect();
+    super.disconnect(reconnect);
+  }
 }
 
 function reconnectDelayMs(attempt: number): number {

@@ -19,6 +19,7 @@ class LongFilesFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: './test/helpers/install-redis.ts',
     reporters: ['default', './test/helpers/closing-line-reporter.ts'],
     testTimeout: timeoutMs,
     hookTimeout: 120_000,

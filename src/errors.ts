@@ -49,7 +49,22 @@ export const errorCatalogue = {
     summary: 'The constraint set could not be refreshed for too long, and is set to refuse then.',
   },
   ESP_JOB_NOT_FOUND: { statusCode: 404, summary: 'There is no job of that id.' },
-  ESP_JOB_INTERRUPTED: { statusCode: 500, summary: 'The server stopped before the job ended.' },
+  ESP_JOB_INTERRUPTED: {
+    statusCode: 500,
+    summary: 'The job was interrupted, and cannot go on by itself; send it again.',
+  },
+  ESP_JOB_ENDED: {
+    statusCode: 409,
+    summary: 'The job has ended, or its result is being put in place; it cannot be cancelled any more.',
+  },
+  ESP_IDEMPOTENCY_KEY: {
+    statusCode: 409,
+    summary: 'The Idempotency-Key belongs to another request, or to one that is still being received.',
+  },
+  ESP_REDIS_UNAVAILABLE: {
+    statusCode: 503,
+    summary: 'Redis does not answer, and what was asked for needs it; try again after Retry-After.',
+  },
   ESP_MODEL_NOT_FOUND: { statusCode: 404, summary: 'The models directory has no such model.' },
   ESP_MODEL_MANIFEST: { statusCode: 422, summary: "The model's manifest (model.json) is not valid." },
   ESP_MODEL_MISFIT: {

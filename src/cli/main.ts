@@ -11,6 +11,8 @@ async function main([command, ...args]: string[]): Promise<number> {
   switch (command) {
     case 'serve':
       return (await import('./serve.js')).serve(args);
+    case 'worker':
+      return (await import('./worker.js')).worker(args);
     case 'index':
       return (await import('./index-command.js')).indexCommand(args);
     case '--version':

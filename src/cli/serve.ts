@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { configKeys, flagName, loadConfig, startServer } from '../server/index.js';
+import { configKeys, flagName, loadConfig, redactConfig, startServer } from '../server/index.js';
 import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
 
@@ -12,7 +12,7 @@ export async function serve(args: string[]): Promise<number> {
   }
   const config = loadConfig(flags, process.env, configFile);
   if (checkOnly) {
-    console.log(JSON.stringify(config, null, 2));
+    console.log(JSON.stringify(redactConfig(config), null, 2));
     return 0;
   }
   const server = await startServer(config);

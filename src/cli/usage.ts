@@ -6,7 +6,8 @@ export function usage(): string {
       description: string;
       default?: unknown;
     };
-    const fallback = value === undefined ? '(required)' : `(default: ${value})`;
+    const whenAbsent = ConfigSchema.required.includes(key as never) ? '(required)' : '(optional)';
+    const fallback = value === undefined ? whenAbsent : `(default: ${value})`;
     return [`--${flagName(key)}`, `${description} ${fallback} [${environmentName(key)}]`];
   });
   rows.push(['--config', 'JSON file with any of these options; flags and the environment win over it.']);
@@ -15,6 +16,7 @@ export function usage(): string {
   return [
     'Usage:',
     '  espalier serve --data-dir D --models-dir M [options]',
+    '  espalier worker --data-dir D --redis-url URL [options]       (espalier worker --help says more)',
     '  espalier index build | inspect | verify | export | import    (espalier index --help says more)',
     '  espalier --help | --version',
     '',

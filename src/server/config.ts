@@ -4,6 +4,9 @@ import { Errors } from 'typebox/value';
 import { engineIsolations } from '../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 
+export const REDIS_URL = /^rediss?:\/\/[^/\s]/;
+export const MAX_BUILD_CONCURRENCY = 8;
+
 /**
  * The server's configuration: one schema gives types, defaults, validation and docs. An option `dataDir` is
  * `ESPALIER_DATA_DIR` in the environment and `--data-dir` on the command line; flags win over the
@@ -116,11 +119,36 @@ export const ConfigSchema = Type.Object(
       description:
         'Versions of a catalog and of a constraint set that are kept, beside the active one and the one before it.',
     }),
+    redisUrl: Type.Optional(
+      Type.String({
+        pattern: REDIS_URL.source,
+        description: 'Redis that shares builds with espalier worker processes, as redis://host:6379.',
+      }),
+    ),
+    buildConcurrency: Type.Integer({
+      minimum: 0,
+      maximum: MAX_BUILD_CONCURRENCY,
+      default: 1,
+      description: 'Builds that this server runs at a time; 0: only espalier worker processes build.',
+    }),
   },
   { additionalProperties: false },
 );
 export type Config = Readonly<Static<typeof ConfigSchema>>;
 export type ConfigKey = keyof Config;
+
+/** The configuration as it may be printed and logged: without passwords. */
+export function redactConfig(config: Config): Config {
+  const { redisUrl } = config;
+  return redisUrl === undefined ? config : { ...config, redisUrl: redactUrl(redisUrl) };
+}
+
+/** A URL without its user and password; what is not a URL might be a password as a whole. */
+export function redactUrl(url: string): string {
+  if (!URL.canParse(url)) return '(not a URL)';
+  const { protocol, host, pathname } = new URL(url);
+  return url.includes('@') ? `${protocol}//***@${host}${pathname}` : url;
+}
 
 export const configKeys = Object.keys(ConfigSchema.properties) as ConfigKey[];
 
@@ -194,9 +222,13 @@ export function loadConfig(
       faults.push({
         field: `${sources[key]}: ${key}`,
         expected: expectedText(key, error.message),
-        found: JSON.stringify(values[key]),
+        found: foundText(key, values[key]),
       });
     }
+  }
+  if (values.buildConcurrency === 0 && values.redisUrl === undefined) {
+    const field = `${sources.buildConcurrency}: buildConcurrency`;
+    faults.push({ field, expected: 'at least 1 where there is no redisUrl, or nobody builds', found: '0' });
   }
   if (faults.length > 0) {
     const lines = faults.map(
@@ -225,6 +257,7 @@ function fromText(key: string, text: string): unknown {
 }
 
 function expectedText(key: string, message: string): string {
+  if (key === 'redisUrl') return 'a URL such as redis://host:6379';
   const schema = ConfigSchema.properties[key as ConfigKey] as {
     type?: string;
     enum?: string[];
@@ -237,4 +270,8 @@ function expectedText(key: string, message: string): string {
     return `${kind} from ${schema.minimum} to ${schema.maximum}`;
   }
   return message;
+}
+
+function foundText(key: string, value: unknown): string {
+  return JSON.stringify(key === 'redisUrl' && typeof value === 'string' ? redactUrl(value) : value);
 }

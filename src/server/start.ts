@@ -10,16 +10,21 @@ import { Activator } from './catalogs/activator.js';
 import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
+import { ChangeBuilds } from './catalogs/change-builds.js';
 import { ChangeLogs } from './catalogs/change-logs.js';
+import { ItemService } from './catalogs/item-service.js';
 import { SetEvaluator } from './catalogs/set-evaluator.js';
 import type { Config } from './config.js';
 import { Aliases } from './constraint-sets/aliases.js';
+import { SetBuilds, unfinishedLists } from './constraint-sets/set-builds.js';
 import { SetService } from './constraint-sets/set-service.js';
 import { SetStore } from './constraint-sets/set-store.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
-import { JobRunner } from './jobs/job-runner.js';
+import { IdempotencyKeys } from './jobs/idempotency.js';
 import { type Job, JobStore } from './jobs/job-store.js';
+import { Jobs } from './jobs/jobs.js';
+import { startQueue } from './jobs/start-queue.js';
 import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
 import { ModelRegistry } from './models/model-registry.js';
@@ -28,7 +33,7 @@ import { ModelService } from './models/model-service.js';
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
   url: string;
-  /** Stops taking requests, finishes those in flight and the job that runs, and ends the threads. */
+  /** Stops taking requests, finishes those in flight, and ends the threads; jobs go on at the next start. */
   close(): Promise<void>;
 }
 
@@ -71,13 +76,13 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
 
   started.push(lockDataDir(config.dataDir));
   const store = new CatalogStore(config.dataDir);
-  store.clean();
+  const jobStore = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const sets = new SetStore(config.dataDir);
   const records = new CatalogRecords(store);
-  for (const { name } of records.list()) sets.clean(name);
+  store.clean(jobStore.unfinished());
+  for (const { name } of records.list()) sets.clean(name, unfinishedLists(name, jobStore.unfinished()));
   const aliases = new Aliases(config.dataDir);
   const changes = new ChangeLogs(store);
-  const jobs = new JobStore(config.dataDir, (error) => logError(error, 'a job is forgotten'));
   const models = new ModelStore(config.modelsDir);
   const metrics: Metrics = new Metrics(
     kernel,
@@ -103,7 +108,10 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   started.push(() => engine.close());
   const onJobEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
-  const runner = new JobRunner(jobs, onJobEnd, logError);
+  const { dataDir, keepVersions } = config;
+  const { queue, close: closeQueue } = startQueue(config, logger);
+  started.push(closeQueue);
+  const jobs = new Jobs({ dataDir, store: jobStore, queue, onEnd: onJobEnd, log: logError });
   const evaluator = new SetEvaluator(store, sets, changes, onThreadFailure);
   started.push(() => evaluator.close());
   const registry: ModelRegistry = new ModelRegistry(
@@ -123,7 +131,6 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     evaluator,
     onEvaluated: (catalog, set) => setService.scheduleRefresh(catalog, set),
   });
-  const { keepVersions } = config;
   const setService: SetService = new SetService({
     sets,
     aliases,
@@ -150,19 +157,31 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     registry,
     engine,
     jobs,
-    runner,
     uploadLimitBytes: config.uploadLimitBytes,
     keepVersions,
     onError: logError,
   });
-  started.push(() => runner.close());
+  const { uploadLimitBytes } = config;
+  const setBuilds = new SetBuilds({ store, sets, service: setService, records, jobs, uploadLimitBytes });
+  const builds = new ChangeBuilds({
+    store,
+    records,
+    changes,
+    jobs,
+    activate: (...args) => catalogs.activateOver(...args),
+  });
+  const items = new ItemService({ records, sets, changes, builds, activator, evaluator, engine });
+  started.push(() => jobs.close());
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);
   });
+  jobs.resume();
 
   const notReadyReasons = () => {
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const reasons = [...failures, ...engines, ...catalogs.notServing().map(notServedReason)];
+    const redis = queue.unavailable();
+    const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
+    const reasons = [...failures, ...engines, ...waiting, ...catalogs.notServing().map(notServedReason)];
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
@@ -171,9 +190,12 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     config,
     catalogs,
     sets: setService,
+    setBuilds,
+    items,
     models: modelService,
     store,
     jobs,
+    idempotencyKeys: new IdempotencyKeys(jobs),
     engine,
     metrics,
     kernel,

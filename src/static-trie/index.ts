@@ -49,7 +49,7 @@ export { importStatic } from './exchange/static-import.js';
 export { type Exclusions, isExcluded, prepareExclusions } from './exclusions.js';
 export { findLeaf } from './find-leaf.js';
 export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js';
-export type { ParsedItem } from './items/check-item.js';
+export { checkItem, type ParsedItem } from './items/check-item.js';
 export { checkUpdate } from './items/check-update.js';
 export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
 export { readItems } from './items/read-items.js';

@@ -5,12 +5,13 @@ import {
   readFileSync,
   renameSync,
   rmdirSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
-import { makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
 
 const models = makeModelsDir();
 const sid = { codebookSizes: [2, 3] };
@@ -77,27 +78,32 @@ describe('state in the data directory', () => {
     await second.stop();
   });
 
-  it('fails a job that kill -9 interrupted, and serves on', async () => {
+  it('goes on with a job that kill -9 interrupted, or fails it where its upload is gone', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, [], models);
     await makeCatalog(first);
     const many = Array.from({ length: 200_000 }, (_, index) =>
       JSON.stringify({ id: `item-${index}`, sid: [index % 2, index % 3], price: index }),
     ).join('\n');
-    const { body } = await send(
-      first,
-      'POST',
-      '/v1/catalogs/small/versions?activate=true',
-      many,
-      'application/x-ndjson',
+    const path = '/v1/catalogs/small/versions?activate=true';
+    const started = await Promise.all(
+      [many, JSON.stringify(items[0])].map((lines) =>
+        send(first, 'POST', path, lines, 'application/x-ndjson'),
+      ),
     );
-    expect(body).toMatchObject({ version: 2, job: { state: 'queued' } });
+    const [large, lost] = started.map(({ body }) => body).sort((a, b) => a.version - b.version);
+    expect([large, lost]).toMatchObject([{ version: 2, job: { state: 'queued' } }, { version: 3 }]);
     await kill(first);
+    const record = JSON.parse(readFileSync(join(dataDir, 'jobs', `${lost.job.id}.json`), 'utf8'));
+    rmSync(join(dataDir, record.files[0]));
+    writeFileSync(join(dataDir, 'uploads/of-nobody'), '');
 
     const second = await startTestServer(dataDir, [], models);
-    const { job } = (await send(second, 'GET', `/v1/jobs/${body.job.id}`)).body;
+    const { job } = (await send(second, 'GET', `/v1/jobs/${lost.job.id}`)).body;
     expect(job).toMatchObject({ state: 'failed', error: { code: 'ESP_JOB_INTERRUPTED' } });
     expect(await ids(second)).toHaveLength(6);
+    expect(await endOf(second, large.job.id)).toMatchObject({ state: 'succeeded', result: { version: 2 } });
+    expect((await send(second, 'GET', '/v1/catalogs/small')).body).toMatchObject({ activeVersion: 2 });
     expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
     await second.stop();
   });

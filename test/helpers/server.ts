@@ -82,8 +82,13 @@ export async function upload(
   const lines = items.map((item) => (typeof item === 'string' ? item : JSON.stringify(item))).join('\n');
   const path = `/v1/catalogs/${catalog}/versions?activate=${activate}`;
   const { body } = await send(server, 'POST', path, lines, 'application/x-ndjson');
+  return endOf(server, body.job.id);
+}
+
+/** The job, when it has ended. */
+export async function endOf(server: ServerProcess, id: string): Promise<Reply['body']> {
   for (;;) {
-    const { job } = (await send(server, 'GET', `/v1/jobs/${body.job.id}`)).body;
+    const { job } = (await send(server, 'GET', `/v1/jobs/${id}`)).body;
     if (job.state !== 'queued' && job.state !== 'running') return job;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -9,6 +9,7 @@ const packages: Record<string, string> = {
   'g++': 'g++',
   'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu',
   'qemu-aarch64': 'qemu-user',
+  'redis-server': 'redis-server',
 };
 
 /**

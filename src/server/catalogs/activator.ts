@@ -64,6 +64,15 @@ export class Activator {
     this.#deps.onEvaluated(catalog, name);
   }
 
+  /** Notes what small changes have made of sets. */
+  recount(catalog: string, counts: readonly { name: string; items: number; leaves: number }[]): void {
+    const evaluations = this.#evaluations.get(catalog);
+    for (const { name, items, leaves } of counts) {
+      const before = evaluations?.get(name);
+      if (before !== undefined) evaluations?.set(name, { ...before, items, leaves });
+    }
+  }
+
   /** Forgets a set, or a catalog with all of its, that is not there any more. */
   forget(catalog: string, set?: string): void {
     if (set !== undefined) {

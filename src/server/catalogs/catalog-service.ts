@@ -10,8 +10,8 @@ import type { AttributeSchema, ItemFile } from '../../static-trie/index.js';
 import { type ChangeRequest, checkPrecondition, etagOf } from '../change-request.js';
 import { type Aliases, refuseAliased } from '../constraint-sets/aliases.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
-import type { JobRunner } from '../jobs/job-runner.js';
-import type { Job, JobStore } from '../jobs/job-store.js';
+import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
+import type { Jobs } from '../jobs/jobs.js';
 import type { ModelStore } from '../model-store.js';
 import type { ModelRegistry } from '../models/model-registry.js';
 import { type Activator, findVersion } from './activator.js';
@@ -38,8 +38,7 @@ export interface CatalogServiceDeps {
   models: ModelStore;
   registry: ModelRegistry;
   engine: EngineClient;
-  jobs: JobStore;
-  runner: JobRunner;
+  jobs: Jobs;
   /** What an upload may unpack to. */
   uploadLimitBytes: number;
   /** Versions of a catalog that are kept. */
@@ -55,12 +54,14 @@ export interface CatalogServiceDeps {
 export class CatalogService {
   readonly #deps: CatalogServiceDeps;
   readonly #builds: VersionBuilds;
+  /** What is being received. */
+  readonly #uploads = new Set<{ catalog: string; changesAfter: number }>();
   /** Why catalogs could not be restored. */
   readonly #unrestored = new Map<string, EspalierError>();
 
   constructor(deps: CatalogServiceDeps) {
     this.#deps = deps;
-    this.#builds = new VersionBuilds(deps);
+    this.#builds = new VersionBuilds({ ...deps, activate: (...args) => this.#activateBuilt(...args) });
   }
 
   /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
@@ -155,17 +156,36 @@ export class CatalogService {
     );
   }
 
-  /** Starts the build of a new version from an upload that was received. */
+  /**
+   * Receives an upload. Small changes that come from now on apply to what it brings, too: they stay in the log.
+   * @param receive gets the number of the last change before.
+   */
+  async receiveUpload<Result>(
+    catalog: string,
+    receive: (changesAfter: number) => Promise<Result>,
+  ): Promise<Result> {
+    this.get(catalog);
+    const upload = { catalog, changesAfter: this.#deps.changes.of(catalog).lastSeq };
+    this.#uploads.add(upload);
+    try {
+      return await receive(upload.changesAfter);
+    } finally {
+      this.#uploads.delete(upload);
+    }
+  }
+
+  /** Starts the build of a new version from an upload that was received; the upload is the job's from then on. */
   startBuild(
     catalog: string,
     files: ItemFile[],
     activate: boolean,
     change: ChangeRequest,
-  ): { job: Job; version: number } {
+    changesAfter: number,
+    idempotency: Idempotency,
+  ): Promise<StartedJob> {
     const record = this.get(catalog);
     checkPrecondition(change, catalogEtag(record));
-    const then = (version: number) => this.activate(catalog, version, { by: change.by });
-    return this.#builds.start(record, files, change.by, activate ? then : undefined);
+    return this.#builds.start(record, files, activate, change.by, changesAfter, idempotency);
   }
 
   /**
@@ -178,6 +198,16 @@ export class CatalogService {
     return this.#change(catalog, change, (record) => {
       const { model } = findVersion(this.versions(catalog), catalog, version);
       return this.#activate(record, version, model, change);
+    });
+  }
+
+  /** As `activate`, unless another version than `base` is active by now. @returns whether it was done */
+  activateOver(catalog: string, version: number, base: number, by: string | null): Promise<boolean> {
+    return this.#change(catalog, { by }, async (record) => {
+      if (record.active?.version !== base) return false;
+      const { model } = record.active;
+      await this.#activate(record, version, model, { by });
+      return true;
     });
   }
 
@@ -202,9 +232,10 @@ export class CatalogService {
    * @throws EspalierError ESP_CATALOG_NOT_FOUND, ESP_SET_IN_USE where aliases name its sets
    */
   delete(catalog: string, change: ChangeRequest): Promise<void> {
-    const { records, sets, aliases, changes, activator, engine, registry } = this.#deps;
+    const { records, sets, aliases, changes, activator, engine, registry, jobs } = this.#deps;
     return this.#change(catalog, change, async () => {
       refuseAliased(aliases.namesOf(catalog), `catalog ${catalog}`);
+      for (const { id } of jobs.unfinishedOf(catalog)) jobs.cancelIfPossible(id);
       records.delete(catalog);
       sets.forget(catalog);
       changes.forget(catalog);
@@ -228,6 +259,13 @@ export class CatalogService {
     });
   }
 
+  /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
+  async #activateBuilt(catalog: string, version: number, by: string | null): Promise<void> {
+    const { active, earlier } = this.get(catalog);
+    const wasActive = [active, ...earlier].some((pair) => pair?.version === version);
+    if (!wasActive) await this.activate(catalog, version, { by });
+  }
+
   async #activate(
     record: CatalogRecord,
     version: number,
@@ -242,6 +280,10 @@ export class CatalogService {
     return this.#retain(activated);
   }
 
+  #uploadsOf(name: string): { changesAfter: number }[] {
+    return [...this.#uploads].filter(({ catalog }) => catalog === name);
+  }
+
   /** Deletes the versions that are not kept. What fails here fails nothing: they go the next time. */
   #retain(record: CatalogRecord): CatalogRecord {
     const { store, records, changes, keepVersions, onError } = this.#deps;
@@ -253,7 +295,11 @@ export class CatalogService {
       const kept = withoutVersions(record, outdated);
       records.save(kept);
       for (const version of outdated) store.deleteVersion(name, version);
-      changes.prune(name, records.versions(name));
+      changes.prune(name, [
+        ...records.versions(name),
+        ...this.#builds.unfinished(name),
+        ...this.#uploadsOf(name),
+      ]);
       return kept;
     } catch (thrown) {
       onError(EspalierError.from(thrown), `old versions of catalog ${name} could not be deleted`);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import { type AttributeSchema, syncFolder } from '../../static-trie/index.js';
@@ -61,21 +61,22 @@ export interface VersionRecord {
  *   catalogs/<name>/versions/<n>/version.json, catalog.bin
  *   catalogs/<name>/changes.log
  *   catalogs/<name>/constraint-sets/
- *   uploads/  (what is being received; emptied at start)
+ *   uploads/  (what was received and is not built yet)
  *   trash/    (what is being deleted; emptied at start)
  * Every write is durable when it returns.
  */
 export class CatalogStore {
+  readonly #dataDir: string;
   readonly #root: string;
   readonly #uploads: string;
   readonly #trash: string;
 
   constructor(dataDir: string) {
+    this.#dataDir = dataDir;
     this.#root = join(dataDir, 'catalogs');
     this.#uploads = join(dataDir, 'uploads');
     this.#trash = join(dataDir, 'trash');
     rmSync(this.#trash, { recursive: true, force: true });
-    rmSync(this.#uploads, { recursive: true, force: true });
     mkdirSync(this.#root, { recursive: true });
     mkdirSync(this.#uploads, { recursive: true });
   }
@@ -108,14 +109,29 @@ export class CatalogStore {
     return records;
   }
 
-  /** Removes what interrupted uploads and writes have left behind. */
-  clean(): void {
+  /** What the other processes that share the data directory, perhaps mounted elsewhere, call a file of it. */
+  relativePath(path: string): string {
+    return relative(this.#dataDir, path);
+  }
+
+  /**
+   * Removes what interrupted uploads and writes have left behind.
+   * @param unfinished jobs that go on: their uploads and the folders of their versions stay as they are.
+   */
+  clean(unfinished: readonly { files?: string[]; catalog?: string; version?: number }[]): void {
+    const needed = new Set(unfinished.flatMap(({ files = [] }) => files));
+    for (const name of readdirSync(this.#uploads)) {
+      const path = join(this.#uploads, name);
+      if (!needed.has(this.relativePath(path))) rmSync(path, { recursive: true, force: true });
+    }
+    const isUnderWay = (catalog: string, version: number) =>
+      unfinished.some((job) => job.catalog === catalog && job.version === version);
     for (const catalog of readdirSync(this.#root)) {
       removeTemporaryFiles(join(this.#root, catalog));
       for (const version of this.#versionNumbers(catalog)) {
-        const folder = this.#versionFolder(catalog, version);
-        if (existsSync(join(folder, 'version.json'))) removeTemporaryFiles(folder);
-        else this.clearVersion(catalog, version);
+        if (isUnderWay(catalog, version)) continue;
+        if (this.findVersion(catalog, version) === undefined) this.clearVersion(catalog, version);
+        else removeTemporaryFiles(this.#versionFolder(catalog, version));
       }
     }
   }
@@ -145,7 +161,21 @@ export class CatalogStore {
   /** Empties the folder of a version that came to nothing; the number stays taken. */
   clearVersion(catalog: string, version: number): void {
     const folder = this.#versionFolder(catalog, version);
+    if (!existsSync(folder)) return;
+    // First of all: a version with a record has its file.
+    rmSync(join(folder, 'version.json'), { force: true });
     for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+
+  findVersion(catalog: string, version: number): Omit<VersionRecord, 'model'> | undefined {
+    const path = join(this.#versionFolder(catalog, version), 'version.json');
+    return existsSync(path) ? readState(path) : undefined;
+  }
+
+  /** Gives a version a file that was built elsewhere in the data directory. @param path relative to that */
+  takeCatalogFile(path: string, catalog: string, version: number): void {
+    renameSync(join(this.#dataDir, path), this.catalogFilePath(catalog, version));
+    syncFolder(this.#versionFolder(catalog, version));
   }
 
   /** Written after the version's file: a version without its record does not exist. */

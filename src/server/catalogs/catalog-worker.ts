@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
+import { type ActivationChanges, serveThread } from '../../decoder/index.js';
 import {
   type AttributeSchema,
   type CatalogSnapshot,
@@ -7,36 +7,16 @@ import {
   constraintSetFromItems,
   countLiveNodes,
   type EvaluatedSet,
-  type ItemFile,
   type ListedItems,
   type RuleParams,
-  readItems,
   type SetTruth,
   sampleItems,
   selectListed,
-  writeCatalogFile,
 } from '../../static-trie/index.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
 import { OpenedSnapshots } from './opened-snapshots.js';
 
-/** The catalog worker: parses uploads, builds tries and evaluates rules, off the HTTP thread. */
-
-export interface BuildTask {
-  jobId: string;
-  files: ItemFile[];
-  /** What they may unpack to, together. */
-  maxBytes: number;
-  /** Where the catalog version's file goes. */
-  path: string;
-  schema: AttributeSchema;
-  codebookSizes: number[];
-}
-
-export interface BuildEvent {
-  jobId: string;
-  phase: string;
-  fraction: number;
-}
+/** The catalog worker: evaluates rules and verifies files, off the HTTP thread. */
 
 /** A catalog version with its small changes. */
 export interface VersionTask {
@@ -69,19 +49,6 @@ export interface RulePreview {
 const SAMPLE_SIZE = 10;
 
 const handlers = {
-  async build(task: BuildTask): Promise<{ items: number; leaves: number }> {
-    const progress = (phase: string, fraction: number) =>
-      tellParent(parentPort!, { jobId: task.jobId, phase, fraction } satisfies BuildEvent);
-    progress('parsing', 0);
-    const version = await readItems(task.files, task.schema, task.codebookSizes, {
-      onProgress: progress,
-      maxBytes: task.maxBytes,
-    });
-    progress('writing', 0);
-    writeCatalogFile(task.path, version);
-    return { items: version.leafItems.itemCount, leaves: version.trie.leafCount };
-  },
-
   /** Checks a rule against a catalog's attributes, without evaluating it. */
   checkRule(rule: string, schema: AttributeSchema, params: RuleParams): void {
     compileRule(rule, schema, params);

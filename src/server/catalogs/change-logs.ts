@@ -27,8 +27,11 @@ export class ChangeLogs {
     return { path, after: changesAfter ?? 0, upTo: this.of(catalog).lastSeq };
   }
 
-  /** Leaves out what none of a catalog's versions needs any more. */
-  prune(catalog: string, versions: readonly VersionRecord[]): void {
+  /**
+   * Leaves out what nothing needs any more.
+   * @param versions all that there are, and those to come
+   */
+  prune(catalog: string, versions: readonly Pick<VersionRecord, 'changesAfter'>[]): void {
     const needed = Math.min(...versions.map(({ changesAfter }) => changesAfter ?? 0));
     if (versions.length > 0) this.of(catalog).prune(needed);
   }

@@ -1,103 +1,128 @@
-import { rmSync } from 'node:fs';
-import { ThreadClient } from '../../decoder/index.js';
 import type { ItemFile } from '../../static-trie/index.js';
-import type { JobRunner } from '../jobs/job-runner.js';
-import type { Job, JobStore } from '../jobs/job-store.js';
-import type { CatalogRecord, CatalogStore } from './catalog-store.js';
-import type { BuildEvent, CatalogHandlers } from './catalog-worker.js';
+import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
+import type { JobRecord } from '../jobs/job-store.js';
+import type { Jobs } from '../jobs/jobs.js';
+import type { WorkResult } from '../jobs/work-queue.js';
+import type { BuildCounts, BuildInput } from './build-worker.js';
+import type { CatalogRecord, CatalogStore, ModelPin } from './catalog-store.js';
 
 export interface VersionBuildsDeps {
   store: CatalogStore;
-  jobs: JobStore;
-  runner: JobRunner;
+  jobs: Jobs;
   /** What an upload may unpack to. */
   uploadLimitBytes: number;
+  activate: (catalog: string, version: number, by: string | null) => Promise<void>;
 }
 
-const WORKER = new URL('./catalog-worker.js', import.meta.url);
+/** A `catalog-build` job's payload: what its work needs, and what its last part does. */
+interface BuildPayload extends BuildInput {
+  catalog: string;
+  version: number;
+  model: ModelPin;
+  by: string | null;
+  /** The last of the catalog's small changes before the upload; those after it apply to the version, too. */
+  changesAfter: number;
+  /** Whether the version becomes active when it is built. */
+  activate: boolean;
+}
 
-/** Builds catalog versions from uploads, one after the other. */
+/** Catalog versions from uploads: the `catalog-build` jobs. */
 export class VersionBuilds {
   readonly #deps: VersionBuildsDeps;
-  readonly #building = new Map<string, number>();
+  /** Catalogs whose job is not there yet, though its version is. */
+  readonly #starting: string[] = [];
 
   constructor(deps: VersionBuildsDeps) {
     this.#deps = deps;
+    deps.jobs.define('catalog-build', {
+      findResult: (job) => this.#findCounts(payloadOf(job)),
+      finish: (job, result, onProgress) => this.#finish(payloadOf(job), result, onProgress),
+      discard: (job) => this.#discard(payloadOf(job)),
+    });
   }
 
   /** Whether builds are under way; their versions depend on the catalog's attributes as they are. */
   isBuilding(catalog: string): boolean {
-    return this.#building.has(catalog);
+    return this.#starting.includes(catalog) || this.#deps.jobs.unfinishedOf(catalog).length > 0;
   }
 
-  /**
-   * Starts the build of a new version from an upload that was received, for the catalog's model as it
-   * is now.
-   * @param activate called when the version is built; where it is absent the version stays inactive.
-   */
-  start(
-    record: CatalogRecord,
-    files: ItemFile[],
-    by: string | null,
-    activate?: (version: number) => Promise<unknown>,
-  ): { job: Job; version: number } {
-    const { store, runner, jobs } = this.#deps;
-    const catalog = record.name;
-    const version = store.reserveVersion(catalog);
-    const job = runner.submit('catalog-build', async (jobId) => {
-      try {
-        const counts = await this.#build(jobId, record, version, files, by);
-        if (activate !== undefined) {
-          jobs.progress(jobId, 'activating', 0);
-          await activate(version);
-        }
-        return { catalog, version, ...counts, activated: activate !== undefined };
-      } finally {
-        this.#countBuilding(catalog, -1);
-        for (const { path } of files) rmSync(path, { force: true });
-      }
-    });
-    this.#countBuilding(catalog, +1);
-    return { job, version };
+  /** What versions that are to come need of the small changes. */
+  unfinished(catalog: string): { changesAfter: number }[] {
+    const builds = this.#deps.jobs.unfinishedOf(catalog).filter(({ kind }) => kind === 'catalog-build');
+    return builds.map((job) => ({ changesAfter: payloadOf(job).changesAfter }));
   }
 
-  /** Builds on a thread of its own: the memory that parsing takes is given back when it ends. */
-  async #build(
-    jobId: string,
+  /** Starts the build of a new version from an upload that was received, for the catalog's model as it is now. */
+  async start(
     { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
-    version: number,
     files: ItemFile[],
+    activate: boolean,
     by: string | null,
-  ): Promise<{ items: number; leaves: number }> {
-    const { store, jobs } = this.#deps;
-    const onEvent = (event: unknown) => {
-      const { phase, fraction } = event as BuildEvent;
-      jobs.progress(jobId, phase, fraction);
-    };
-    const builder = new ThreadClient<CatalogHandlers>(WORKER, undefined, () => {}, onEvent);
+    changesAfter: number,
+    idempotency: Idempotency,
+  ): Promise<StartedJob> {
+    const { store, jobs, uploadLimitBytes: maxBytes } = this.#deps;
+    this.#starting.push(catalog);
     try {
-      const path = store.catalogFilePath(catalog, version);
-      const { uploadLimitBytes: maxBytes } = this.#deps;
-      const counts = await builder.call('build', { jobId, files, maxBytes, path, schema, codebookSizes });
-      store.putVersion(catalog, {
+      const version = store.reserveVersion(catalog);
+      const uploads = files.map((file) => ({ ...file, path: store.relativePath(file.path) }));
+      const payload: BuildPayload = {
+        catalog,
         version,
         model,
-        ...counts,
-        createdAt: new Date().toISOString(),
-        createdBy: by,
+        activate,
+        by,
+        changesAfter,
+        files: uploads,
+        maxBytes,
+        path: store.relativePath(store.catalogFilePath(catalog, version)),
+        schema,
+        codebookSizes,
+      };
+      const job = await jobs.submit({
+        kind: 'catalog-build',
+        payload: { ...payload },
+        files: uploads.map(({ path }) => path),
+        catalog,
+        version,
+        ...(idempotency && { idempotency }),
       });
-      return counts;
-    } catch (thrown) {
-      store.clearVersion(catalog, version);
-      throw thrown;
+      return { job, version };
     } finally {
-      await builder.close();
+      this.#starting.splice(this.#starting.indexOf(catalog), 1);
     }
   }
 
-  #countBuilding(catalog: string, change: number): void {
-    const count = (this.#building.get(catalog) ?? 0) + change;
-    if (count === 0) this.#building.delete(catalog);
-    else this.#building.set(catalog, count);
+  #findCounts({ catalog, version }: BuildPayload): BuildCounts | undefined {
+    const record = this.#deps.store.findVersion(catalog, version);
+    return record && { items: record.items, leaves: record.leaves, hash: record.hash! };
   }
+
+  async #finish(
+    { catalog, version, model, by, changesAfter, activate }: BuildPayload,
+    result: WorkResult,
+    onProgress: (phase: string, fraction: number) => void,
+  ): Promise<Record<string, unknown>> {
+    const { store } = this.#deps;
+    const { items, leaves, hash } = result as BuildCounts;
+    if (store.findVersion(catalog, version) === undefined) {
+      const created = { createdAt: new Date().toISOString(), createdBy: by };
+      store.putVersion(catalog, { version, model, items, leaves, hash, changesAfter, ...created });
+    }
+    if (activate) {
+      onProgress('activating', 0);
+      await this.#deps.activate(catalog, version, by);
+    }
+    return { catalog, version, items, leaves, activated: activate };
+  }
+
+  /** A version that was built stays, even where it could not be activated. */
+  #discard({ catalog, version }: BuildPayload): void {
+    const { store } = this.#deps;
+    if (store.findVersion(catalog, version) === undefined) store.clearVersion(catalog, version);
+  }
+}
+
+function payloadOf({ payload }: JobRecord): BuildPayload {
+  return payload as unknown as BuildPayload;
 }

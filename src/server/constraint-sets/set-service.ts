@@ -176,10 +176,19 @@ export class SetService {
   }
 
   /** Adds a version that is not in force. Its list lies where the store wants it. */
-  addVersion(catalog: string, name: string, version: SetVersion): void {
-    const record = this.#find(catalog, name);
-    if (record.versions.some((one) => one.version === version.version)) return;
-    this.#save(catalog, withVersion(record, version));
+  addVersion(catalog: string, name: string, version: SetVersion): Promise<void> {
+    return this.#deps.records.mutex.run(catalog, async () => {
+      const record = this.#find(catalog, name);
+      if (record.versions.some((one) => one.version === version.version)) return;
+      this.#save(catalog, withVersion(record, version));
+    });
+  }
+
+  /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
+  async activateBuilt(catalog: string, name: string, version: number, by: string | null): Promise<void> {
+    const { active, earlier } = this.#find(catalog, name);
+    if (active === version || earlier.includes(version)) return;
+    await this.activate(catalog, name, version, { by });
   }
 
   /** The next version's number, which no other gets; makes the set where it is new. */

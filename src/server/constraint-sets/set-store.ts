@@ -57,16 +57,18 @@ export class SetStore {
     rmSync(join(this.#folder(catalog), `${name}.${version}.list`), { force: true });
   }
 
-  /** Removes what interrupted writes and builds have left behind. */
-  clean(catalog: string): void {
+  /**
+   * Removes what interrupted writes and builds have left behind.
+   * @param unfinished builds that go on, and whose lists stay
+   */
+  clean(catalog: string, unfinished: readonly { set: string; version: number }[]): void {
     const folder = this.#folder(catalog);
     if (!existsSync(folder)) return;
     removeTemporaryFiles(folder);
-    const lists = new Set(
-      this.list(catalog).flatMap(({ name, versions }) =>
-        versions.map(({ version }) => `${name}.${version}.list`),
-      ),
-    );
+    const lists = new Set(unfinished.map(({ set, version }) => `${set}.${version}.list`));
+    for (const { name, versions } of this.list(catalog)) {
+      for (const { version } of versions) lists.add(`${name}.${version}.list`);
+    }
     for (const file of readdirSync(folder)) {
       if (file.endsWith('.list') && !lists.has(file)) rmSync(join(folder, file), { force: true });
     }

@@ -2,9 +2,12 @@ import type { EngineClient } from '../../decoder/index.js';
 import type { Kernel } from '../../kernels/index.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
+import type { ItemService } from '../catalogs/item-service.js';
 import type { Config } from '../config.js';
+import type { SetBuilds } from '../constraint-sets/set-builds.js';
 import type { SetService } from '../constraint-sets/set-service.js';
-import type { JobStore } from '../jobs/job-store.js';
+import type { IdempotencyKeys } from '../jobs/idempotency.js';
+import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
 
@@ -13,9 +16,12 @@ export interface AppDeps {
   config: Config;
   catalogs: CatalogService;
   sets: SetService;
+  setBuilds: SetBuilds;
+  items: ItemService;
   store: CatalogStore;
   models: ModelService;
-  jobs: JobStore;
+  jobs: Jobs;
+  idempotencyKeys: IdempotencyKeys;
   engine: EngineClient;
   metrics: Metrics;
   kernel: Pick<Kernel, 'name' | 'stepName'>;

@@ -9,6 +9,7 @@ import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
+import { itemRoutes } from './routes/items.js';
 import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operationsRoutes } from './routes/operations.js';
@@ -49,6 +50,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(recommendRoutes, deps);
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
+  await app.register(itemRoutes, deps);
   await app.register(constraintSetRoutes, deps);
   await app.register(aliasRoutes, deps);
   await app.register(modelRoutes, deps);

@@ -21,7 +21,8 @@ export function handleError(
 ): FastifyReply {
   const error = toEspalierError(thrown, request);
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
-  if (error.statusCode === 503) reply.header('retry-after', error.retryAfterSeconds ?? RETRY_AFTER_SECONDS);
+  const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
+  if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
   const internal = `something went wrong; the log has request ${request.id}`;
   return reply.code(error.statusCode).send({ error: publicError(error, internal) });
 }

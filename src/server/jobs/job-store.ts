@@ -1,10 +1,12 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, type PlainError } from '../../errors.js';
 import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
+import type { Payload } from './work-queue.js';
 
 export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
 
+/** What callers see of a job. */
 export interface Job {
   id: string;
   kind: string;
@@ -13,85 +15,121 @@ export interface Job {
   /** 0 … 1 within the phase. */
   fraction: number;
   createdAt: string;
+  /** What it makes a version of, where it does; absent in records of earlier servers, as what follows. */
+  catalog?: string;
+  version?: number;
   error?: PlainError;
   result?: Record<string, unknown>;
+}
+
+/** A job as it is on disk: with all that it takes to go on with it after a restart. */
+export interface JobRecord extends Job {
+  payload?: Payload;
+  /** Files that the work reads, relative to the data directory; the job's own, removed when it ends. */
+  files?: string[];
+  idempotency?: { key: string; target: string };
 }
 
 /** Ended jobs beyond this many are forgotten, the oldest first. */
 const MAX_KEPT = 1_000;
 
-/** Jobs by id, kept on disk so that their outcome can be asked for after a restart. */
+/** Jobs by id, kept on disk: the one truth about them, whatever queue their work waits in. */
 export class JobStore {
   readonly #folder: string;
-  readonly #jobs = new Map<string, Job>();
+  readonly #jobs = new Map<string, JobRecord>();
 
-  /**
-   * Jobs that a stopped server left unfinished end as failed: their uploads are gone. A job whose file is
-   * damaged is reported and forgotten.
-   */
+  /** A job whose file is damaged is reported and forgotten. */
   constructor(dataDir: string, onDamage: (error: EspalierError) => void) {
     this.#folder = join(dataDir, 'jobs');
     mkdirSync(this.#folder, { recursive: true });
     removeTemporaryFiles(this.#folder);
     for (const job of this.#readAll(onDamage)) this.#jobs.set(job.id, job);
-    for (const job of [...this.#jobs.values()]) {
-      if (job.state !== 'queued' && job.state !== 'running') continue;
-      const error = new EspalierError(
-        'ESP_JOB_INTERRUPTED',
-        'the server stopped before the job ended; send it again',
-      );
-      this.put({ ...job, state: 'failed', error: error.toPlain() });
-    }
     this.#forgetOldest();
   }
 
   /** @throws EspalierError ESP_JOB_NOT_FOUND */
-  get(id: string): Job {
+  get(id: string): JobRecord {
     const job = this.#jobs.get(id);
     if (job === undefined) throw new EspalierError('ESP_JOB_NOT_FOUND', `there is no job ${id}`);
     return job;
   }
 
   /** The newest first. */
-  list(): Job[] {
+  list(): JobRecord[] {
     return [...this.#jobs.values()].reverse();
   }
 
+  /** The oldest first. */
+  unfinished(): JobRecord[] {
+    return [...this.#jobs.values()].filter((job) => !isEnded(job));
+  }
+
+  findByKey(key: string): JobRecord | undefined {
+    for (const job of this.#jobs.values()) if (job.idempotency?.key === key) return job;
+    return undefined;
+  }
+
   /** Durable when it returns; in memory even when the write fails, so that a reader sees what is true. */
-  put(job: Job): void {
+  put(job: JobRecord): void {
     this.#jobs.set(job.id, job);
     writeState(this.#path(job.id), job);
     this.#forgetOldest();
   }
 
   /** Progress is kept in memory only: it is worth nothing after a restart. */
-  progress(id: string, phase: string, fraction: number): void {
-    const job = this.#jobs.get(id);
-    if (job?.state === 'running') this.#jobs.set(id, { ...job, phase, fraction });
+  progress(job: JobRecord): void {
+    this.#jobs.set(job.id, job);
   }
 
-  #readAll(onDamage: (error: EspalierError) => void): Job[] {
-    const jobs: Job[] = [];
+  remove(id: string): void {
+    this.#jobs.delete(id);
+    rmSync(this.#path(id), { force: true });
+  }
+
+  #readAll(onDamage: (error: EspalierError) => void): JobRecord[] {
+    const jobs: JobRecord[] = [];
     for (const file of readdirSync(this.#folder).filter((name) => name.endsWith('.json'))) {
       try {
-        jobs.push(readState<Job>(join(this.#folder, file)));
+        jobs.push(readState<JobRecord>(join(this.#folder, file)));
       } catch (thrown) {
         onDamage(EspalierError.from(thrown));
       }
     }
-    return jobs.sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
+    return jobs.sort((a, b) =>
+      a.createdAt === b.createdAt ? (a.version ?? 0) - (b.version ?? 0) : a.createdAt < b.createdAt ? -1 : 1,
+    );
   }
 
   #forgetOldest(): void {
     for (const [id, job] of this.#jobs) {
       if (this.#jobs.size <= MAX_KEPT) return;
-      if (job.state === 'queued' || job.state === 'running') continue;
-      this.#jobs.delete(id);
-      rmSync(this.#path(id), { force: true });
+      if (isEnded(job)) this.remove(id);
     }
   }
 
   #path(id: string): string {
     return join(this.#folder, `${id}.json`);
   }
+}
+
+export function isEnded({ state }: Pick<Job, 'state'>): boolean {
+  return state !== 'queued' && state !== 'running';
+}
+
+/**
+ * Whether a job is to be worked on, by its file alone: what a worker in another process asks before it begins. A queue
+ * may still have work whose job was cancelled or never accepted.
+ */
+export function isWanted(dataDir: string, id: string): boolean {
+  try {
+    return !isEnded(JSON.parse(readFileSync(join(dataDir, 'jobs', `${id}.json`), 'utf8')) as Job);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw thrown;
+  }
+}
+
+/** @returns the record without what is no caller's business. */
+export function publicJob({ payload, files, idempotency, ...job }: JobRecord): Job {
+  return job;
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { Progress } from '../progress.js';
 import { readArrow } from './arrow.js';
@@ -48,7 +49,7 @@ export async function readRows(
     const ofFile = { shape, budget, onProgress: places.progress(index, onProgress) };
     try {
       for await (const rows of sources[file.format](file, ofFile)) {
-        refuseCancelled(signal);
+        if (signal !== undefined) await refuseCancelled(signal);
         takeRows(rows, places, take, faults);
         if (faults.isFull) break;
       }
@@ -74,8 +75,10 @@ function isBadFile(thrown: unknown): thrown is EspalierError {
   return thrown instanceof EspalierError && thrown.code === 'ESP_UPLOAD_INVALID';
 }
 
-function refuseCancelled(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new EspalierError('ESP_CANCELLED', 'the upload was cancelled');
+/** Whoever aborts the signal does so in a turn of the event loop, which a source that has all rows never yields. */
+async function refuseCancelled(signal: AbortSignal): Promise<void> {
+  await nextTurn();
+  if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the upload was cancelled');
 }
 
 /** The faults of the first lines that have any. */

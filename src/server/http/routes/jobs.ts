@@ -1,8 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import type { AppDeps } from '../app-deps.js';
+import { JobEvents } from '../job-events.js';
 import { JobAnswer, JobPath, JobsAnswer, JobsQuery } from '../schemas.js';
 
-/** What became of uploads. */
+/** What became of uploads, and what is becoming of them. */
 export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {
   app.get(
     '/v1/jobs',
@@ -31,5 +33,49 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs 
       },
     },
     ({ params }) => ({ job: jobs.get(params.id) }),
+  );
+
+  app.delete(
+    '/v1/jobs/:id',
+    {
+      schema: {
+        tags: ['jobs'],
+        summary: 'Cancel a job, unless it has ended or its result is being put in place',
+        params: JobPath,
+        response: { 200: JobAnswer },
+      },
+    },
+    ({ params }) => ({ job: jobs.cancel(params.id) }),
+  );
+
+  const open = new Set<JobEvents>();
+  app.addHook('preClose', async () => {
+    for (const events of open) events.end();
+  });
+  app.get(
+    '/v1/jobs/:id/events',
+    {
+      // A HEAD request would open a stream that nobody reads.
+      exposeHeadRoute: false,
+      schema: {
+        tags: ['jobs'],
+        summary: 'A job at every change until it has ended, as server-sent events',
+        params: JobPath,
+        response: { 200: { content: { 'text/event-stream': { schema: Type.String() } } } },
+      },
+    },
+    async ({ params }, reply) => {
+      const events = new JobEvents(jobs, params.id);
+      open.add(events);
+      events.once('close', () => open.delete(events));
+      return reply
+        .headers({
+          'content-type': 'text/event-stream',
+          'cache-control': 'no-store',
+          // nginx would hold the events back.
+          'x-accel-buffering': 'no',
+        })
+        .send(events as never);
+    },
   );
 };

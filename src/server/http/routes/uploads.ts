@@ -2,40 +2,70 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import multipart from '@fastify/multipart';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import type { ItemFormat } from '../../../static-trie/index.js';
+import type { ItemFile, ItemFormat } from '../../../static-trie/index.js';
+import type { Idempotency, StartedJob } from '../../jobs/idempotency.js';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import { receiveUpload } from '../receive-upload.js';
-import { BuildAnswer, CatalogPath, closed } from '../schemas.js';
+import { BuildAnswer, CatalogPath, closed, SetPath, UploadHeaders } from '../schemas.js';
 import { uploadFormats } from '../upload-kinds.js';
 import { formOptions } from '../upload-parts.js';
 
 /** Read as streams; the schemas are documentation. */
-const descriptions: Record<ItemFormat, string> = {
+const itemFormats: Record<ItemFormat, string> = {
   ndjson: 'One JSON object a line: id, sid (a list of codes), and the attributes that the catalog declares.',
   csv: 'A header of column names; SIDs as 17-203-9, lists as a|b; an empty field is missing.',
   parquet: 'SIDs and lists as list columns.',
   arrow: 'SIDs and lists as list columns.',
 };
-
-const content = {
-  ...Object.fromEntries(
-    Object.entries(uploadFormats).map(([type, format]) => [
-      type,
-      { schema: Type.Any({ description: descriptions[format] }) },
-    ]),
-  ),
-  'multipart/form-data': {
-    schema: Type.Any({ description: 'Any number of such files, each of its own type.' }),
-  },
+const listFormats: Record<ItemFormat, string> = {
+  ndjson: 'One id ("85123A") or SID ([17, 203, 9]) a line, or an object of one: {"id": …}, {"sid": …}.',
+  csv: 'One column, id or sid.',
+  parquet: 'One column, id or sid.',
+  arrow: 'One column, id or sid.',
 };
 
-/** Uploads of items. A plugin of its own, so that only this route takes their content type. */
-export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs, store, config }) => {
+function contentOf(descriptions: Record<ItemFormat, string>) {
+  return {
+    ...Object.fromEntries(
+      Object.entries(uploadFormats).map(([type, format]) => [
+        type,
+        { schema: Type.Any({ description: descriptions[format] }) },
+      ]),
+    ),
+    'multipart/form-data': {
+      schema: Type.Any({ description: 'Any number of such files, each of its own type.' }),
+    },
+  };
+}
+
+const ActivateQuery = Type.Object({ activate: Type.Optional(Type.Enum(['true', 'false'])) }, closed);
+
+/** Uploads of items and of lists. A plugin of its own, so that only these routes take their content types. */
+export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
+  const { catalogs, setBuilds, store, jobs, idempotencyKeys, config } = deps;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(Object.keys(uploadFormats), (_request, payload, done) => done(null, payload));
   await app.register(multipart, formOptions);
+
+  /** The files are those of the job that `start` begins; where there is none they go. */
+  async function receive(
+    request: FastifyRequest,
+    start: (files: ItemFile[], idempotency: Idempotency) => Promise<StartedJob>,
+  ): Promise<StartedJob> {
+    return idempotencyKeys.once(request, async (idempotency) => {
+      jobs.checkAvailable();
+      const files = await receiveUpload(request, () => store.uploadPath(randomUUID()), config);
+      try {
+        return await start(files, idempotency);
+      } catch (thrown) {
+        for (const { path } of files) rmSync(path, { force: true });
+        throw thrown;
+      }
+    });
+  }
 
   app.post(
     '/v1/catalogs/:catalog/versions',
@@ -44,24 +74,48 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { ca
         tags: ['catalogs'],
         summary:
           'Upload items as NDJSON, CSV, Parquet or Arrow IPC, packed with gzip or not, or several such files as a form; builds a new version',
-        body: { content },
+        body: { content: contentOf(itemFormats) },
         params: CatalogPath,
-        querystring: Type.Object({ activate: Type.Optional(Type.Enum(['true', 'false'])) }, closed),
+        headers: UploadHeaders,
+        querystring: ActivateQuery,
         response: { 202: BuildAnswer },
       },
     },
     async (request, reply) => {
       const { catalog } = request.params;
+      const activate = request.query.activate === 'true';
+      const change = changeOf(request);
+      const started = await catalogs.receiveUpload(catalog, (changesAfter) =>
+        receive(request, (files, idempotency) =>
+          catalogs.startBuild(catalog, files, activate, change, changesAfter, idempotency),
+        ),
+      );
+      return reply.code(202).send(started);
+    },
+  );
+
+  app.post(
+    '/v1/catalogs/:catalog/constraint-sets/:set/versions',
+    {
+      schema: {
+        tags: ['constraint sets'],
+        summary: 'Upload a list of ids or SIDs, in any of the formats of items, as the next version of a set',
+        body: { content: contentOf(listFormats) },
+        params: SetPath,
+        headers: UploadHeaders,
+        querystring: ActivateQuery,
+        response: { 202: BuildAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { catalog, set } = request.params;
+      const activate = request.query.activate === 'true';
+      const change = changeOf(request);
       catalogs.get(catalog);
-      const files = await receiveUpload(request, () => store.uploadPath(randomUUID()), config);
-      try {
-        const activate = request.query.activate === 'true';
-        const started = catalogs.startBuild(catalog, files, activate, changeOf(request));
-        return reply.code(202).send(started);
-      } catch (thrown) {
-        for (const { path } of files) rmSync(path, { force: true });
-        throw thrown;
-      }
+      const started = await receive(request, (files, idempotency) =>
+        setBuilds.start(catalog, set, files, activate, change, idempotency),
+      );
+      return reply.code(202).send(started);
     },
   );
 };

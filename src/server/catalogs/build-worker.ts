@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, readFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { pipeline } from 'node:stream/promises';
+import { parentPort } from 'node:worker_threads';
+import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
+import {
+  type AttributeSchema,
+  CatalogSnapshot,
+  type CatalogVersion,
+  ChangeReader,
+  checkItem,
+  type ItemFile,
+  openCatalogFile,
+  type ParsedItem,
+  readItems,
+  readSetList,
+  rebuildVersion,
+  type SetList,
+  writeCatalogFile,
+} from '../../static-trie/index.js';
+
+/** The build thread: parses one upload and builds its trie, behind whatever answers requests. */
+
+/** What the work of a build needs. Paths are relative to the data directory. */
+export interface BuildInput {
+  files: ItemFile[];
+  /** What they may unpack to, together. */
+  maxBytes: number;
+  /** Where the catalog version's file goes. */
+  path: string;
+  schema: AttributeSchema;
+  codebookSizes: number[];
+}
+
+export interface RebuildInput {
+  /** The file of the version whose items are taken over. */
+  base: string;
+  /** The small changes that are not in it, up to the last that the new version is to have. */
+  changes: ActivationChanges;
+  /** A file of one JSON array: the new items. */
+  adds: string;
+  /** Where the catalog version's file goes. */
+  path: string;
+  schema: AttributeSchema;
+}
+
+export interface ListInput {
+  files: ItemFile[];
+  /** What they may unpack to, together. */
+  maxBytes: number;
+  /** Where the list goes. */
+  path: string;
+  codebookSizes: number[];
+}
+
+/** `hash`: SHA-256 of the version's file. */
+export type BuildCounts = { items: number; leaves: number; hash: string };
+
+export interface BuildEvent {
+  phase: string;
+  fraction: number;
+}
+
+/** Nice enough that the scheduler prefers the threads that answer, and not starved where there are idle cores. */
+const NICENESS = 10;
+
+const cancelled = new AbortController();
+
+const { signal } = cancelled;
+const onProgress = (phase: string, fraction: number) =>
+  tellParent(parentPort!, { phase, fraction } satisfies BuildEvent);
+
+const handlers = {
+  async build({ files, schema, codebookSizes, maxBytes, path }: BuildInput): Promise<BuildCounts> {
+    onProgress('parsing', 0);
+    return write(path, await readItems(files, schema, codebookSizes, { onProgress, maxBytes, signal }));
+  },
+
+  async rebuild({ base, changes, adds, schema, path }: RebuildInput): Promise<BuildCounts> {
+    onProgress('copying', 0);
+    const version = openCatalogFile(base);
+    const { codebookSizes } = version.trie;
+    const log = new ChangeReader(changes.path, changes.after);
+    const before = CatalogSnapshot.of(version, schema, changes.after);
+    const { snapshot } = before.withChanges(log.catchUp(changes.upTo));
+    const items = (JSON.parse(readFileSync(adds, 'utf8')) as unknown[]).map((item) =>
+      checkedItem(item, schema, codebookSizes),
+    );
+    return write(path, await rebuildVersion(snapshot, items, { onProgress, signal }));
+  },
+
+  readList({ files, codebookSizes, maxBytes, path }: ListInput): Promise<SetList> {
+    onProgress('parsing', 0);
+    return readSetList(files, path, { codebookSizes, maxBytes, onProgress, signal });
+  },
+
+  cancel(): void {
+    cancelled.abort();
+  },
+};
+export type BuildHandlers = typeof handlers;
+
+async function write(path: string, version: CatalogVersion): Promise<BuildCounts> {
+  if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the build was cancelled');
+  onProgress('writing', 0);
+  writeCatalogFile(path, version);
+  onProgress('hashing', 0);
+  const hash = await hashOfFile(path);
+  return { items: version.leafItems.itemCount, leaves: version.trie.leafCount, hash };
+}
+
+/** Of an item that was checked when it came: only another schema can make it bad. */
+function checkedItem(json: unknown, schema: AttributeSchema, codebookSizes: readonly number[]): ParsedItem {
+  const item = checkItem(json, schema, codebookSizes);
+  if (!Array.isArray(item)) return item;
+  const [{ field, expected, found }] = item;
+  throw new EspalierError('ESP_UPLOAD_INVALID', `${field}: expected ${expected}, found ${found}`, {
+    details: item,
+  });
+}
+
+async function hashOfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
+}
+
+// On Linux a priority belongs to a thread, and 0 is the calling one; elsewhere it would be the whole server's.
+if (process.platform === 'linux') setPriority(0, NICENESS);
+serveThread(parentPort!, handlers, async () => {}, ['cancel']);

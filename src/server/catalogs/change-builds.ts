@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { writeDurably } from '../../static-trie/index.js';
+import type { Job, JobRecord } from '../jobs/job-store.js';
+import type { Jobs } from '../jobs/jobs.js';
+import type { Payload, WorkResult } from '../jobs/work-queue.js';
+import { findVersion } from './activator.js';
+import type { BuildCounts, RebuildInput } from './build-worker.js';
+import type { CatalogRecords } from './catalog-records.js';
+import type { CatalogStore } from './catalog-store.js';
+import type { ChangeLogs } from './change-logs.js';
+
+export interface ChangeBuildsDeps {
+  store: CatalogStore;
+  records: CatalogRecords;
+  changes: ChangeLogs;
+  jobs: Jobs;
+  /** @returns false where another version than `base` is active by then. */
+  activate: (catalog: string, version: number, base: number, by: string | null) => Promise<boolean>;
+}
+
+/** A `catalog-changes` job's payload. */
+interface ChangesPayload {
+  catalog: string;
+  version: number;
+  by: string | null;
+  /** The file of the new items. */
+  adds: string;
+}
+
+/** What the job is prepared with when its turn has come. */
+interface PreparedPayload extends RebuildInput {
+  baseVersion: number;
+}
+
+/** Catalog versions from the active one, its small changes, and new items: the `catalog-changes` jobs. */
+export class ChangeBuilds {
+  readonly #deps: ChangeBuildsDeps;
+
+  constructor(deps: ChangeBuildsDeps) {
+    this.#deps = deps;
+    deps.jobs.define('catalog-changes', {
+      findResult: (job) => this.#findActivated(payloadOf(job)),
+      prepare: (job) => this.#prepare(payloadOf(job)),
+      finish: (job, result, onProgress, payload) =>
+        this.#finish(payloadOf(job), payload as unknown as PreparedPayload | undefined, result, onProgress),
+      discard: (job) => this.#discard(payloadOf(job)),
+    });
+  }
+
+  /** @param add items that were checked */
+  async start(
+    catalog: string,
+    add: readonly unknown[],
+    by: string | null,
+  ): Promise<{ job: Job; version: number }> {
+    const { store, jobs } = this.#deps;
+    jobs.checkAvailable();
+    const path = store.uploadPath(randomUUID());
+    writeDurably(path, [JSON.stringify(add)]);
+    const version = store.reserveVersion(catalog);
+    const payload: ChangesPayload = { catalog, version, by, adds: store.relativePath(path) };
+    const job = await jobs.submit({
+      kind: 'catalog-changes',
+      payload: { ...payload },
+      files: [payload.adds],
+      catalog,
+      version,
+    });
+    return { job, version };
+  }
+
+  /** Takes a job back that was just started: it waits for whoever calls this. */
+  cancel({ id }: Job): void {
+    this.#deps.jobs.cancel(id);
+  }
+
+  /** Changes up to here are the version's own; later ones are applied to it as to any other. */
+  async #prepare({ catalog, version, adds }: ChangesPayload): Promise<Payload> {
+    const { store, records, changes } = this.#deps;
+    return records.mutex.run(catalog, async () => {
+      const record = records.get(catalog);
+      const base = findVersion(records.versions(catalog), catalog, record.active!.version);
+      const log = changes.after(catalog, base);
+      const prepared: PreparedPayload = {
+        baseVersion: base.version,
+        base: store.relativePath(store.catalogFilePath(catalog, base.version)),
+        changes: { ...log, path: store.relativePath(log.path) },
+        adds,
+        // Of this preparation alone: work of an earlier one may still write its own.
+        path: store.relativePath(`${store.catalogFilePath(catalog, version)}.${randomUUID()}.tmp`),
+        schema: record.attributes,
+      };
+      return { ...prepared };
+    });
+  }
+
+  /** After a kill: what was active once is not built again. */
+  #findActivated({ catalog, version }: ChangesPayload): WorkResult | undefined {
+    const { store, records } = this.#deps;
+    const { active, earlier } = records.get(catalog);
+    const wasActive = [active, ...earlier].some((pair) => pair?.version === version);
+    const record = wasActive ? store.findVersion(catalog, version) : undefined;
+    return record && { items: record.items, leaves: record.leaves, hash: record.hash };
+  }
+
+  async #finish(
+    { catalog, version, by }: ChangesPayload,
+    prepared: PreparedPayload | undefined,
+    result: WorkResult,
+    onProgress: (phase: string, fraction: number) => void,
+  ): Promise<Record<string, unknown> | null> {
+    const { store, records, activate } = this.#deps;
+    const { items, leaves, hash } = result as BuildCounts;
+    if (prepared === undefined) return { catalog, version, items, leaves, activated: true };
+    const { baseVersion, path, changes } = prepared;
+    onProgress('activating', 0);
+    const { model } = findVersion(records.versions(catalog), catalog, baseVersion);
+    store.takeCatalogFile(path, catalog, version);
+    const created = { createdAt: new Date().toISOString(), createdBy: by };
+    store.putVersion(catalog, {
+      version,
+      model,
+      items,
+      leaves,
+      hash,
+      changesAfter: changes.upTo,
+      ...created,
+    });
+    if (await activate(catalog, version, baseVersion, by)) {
+      return { catalog, version, items, leaves, activated: true };
+    }
+    store.clearVersion(catalog, version);
+    return null;
+  }
+
+  /** A version that was built but could not be activated is of no use: its items are another's. */
+  #discard({ catalog, version }: ChangesPayload): void {
+    const { store, records } = this.#deps;
+    if (records.get(catalog).active?.version !== version) store.clearVersion(catalog, version);
+  }
+}
+
+function payloadOf({ payload }: JobRecord): ChangesPayload {
+  return payload as unknown as ChangesPayload;
+}

@@ -1,0 +1,15 @@
+import { buildCatalog, readList, rebuildCatalog } from '../catalogs/build-work.js';
+import type { WorkFunction } from './work-queue.js';
+
+/**
+ * Every kind of job, by its work: what runs on a build thread, in the server or in an `espalier worker`. To add a kind:
+ * 1. write its work function (see `WorkFunction`) and name it here;
+ * 2. give its other part, which runs in the server, to `Jobs.define` (see `JobKind`), before `Jobs.resume`.
+ */
+export const workKinds = {
+  'catalog-build': buildCatalog,
+  'catalog-changes': rebuildCatalog,
+  'constraint-set-build': readList,
+} satisfies Record<string, WorkFunction>;
+
+export type JobKindName = keyof typeof workKinds;

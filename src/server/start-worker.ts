@@ -1,0 +1,64 @@
+import { existsSync } from 'node:fs';
+import { pino } from 'pino';
+import { EspalierError } from '../errors.js';
+import type { Config } from './config.js';
+import { readIdentity } from './data-dir-identity.js';
+import { BullMqProcessor } from './jobs/bullmq/bullmq-processor.js';
+import { RedisLink } from './jobs/bullmq/redis-link.js';
+import { isWanted } from './jobs/job-store.js';
+import { workKinds } from './jobs/work-kinds.js';
+
+export interface WorkerConfig {
+  /** The server's, or where this machine has it mounted. */
+  dataDir: string;
+  redisUrl: string;
+  concurrency: number;
+  logLevel: Config['logLevel'];
+}
+
+export interface RunningWorker {
+  /** Hands back what it works on, for others to begin again. */
+  close(): Promise<void>;
+}
+
+const REDIS_TIMEOUT_MS = 3_000;
+
+/**
+ * Starts working on the jobs of a data directory that a server uses, beside it.
+ * @throws EspalierError ESP_DATA_DIR, ESP_REDIS_UNAVAILABLE
+ */
+export async function startWorker({
+  dataDir,
+  redisUrl,
+  concurrency,
+  logLevel,
+}: WorkerConfig): Promise<RunningWorker> {
+  if (!existsSync(dataDir)) throw new EspalierError('ESP_DATA_DIR', `there is no folder ${dataDir}`);
+  const identity = readIdentity(dataDir);
+  const logger = pino({ level: logLevel });
+  const link = new RedisLink(redisUrl, (isThere) => {
+    if (isThere) logger.info('Redis answers');
+    else logger.warn('Redis does not answer; the worker waits for it');
+  });
+  try {
+    await link.waitUntilThere(REDIS_TIMEOUT_MS);
+  } catch (thrown) {
+    link.close();
+    throw thrown;
+  }
+  const processor = new BullMqProcessor({
+    redisUrl,
+    identity,
+    dataDir,
+    kinds: workKinds,
+    concurrency,
+    isWanted: (id) => isWanted(dataDir, id),
+    onError: (error) => logger.warn({ err: error }, 'the worker goes on after an error'),
+  });
+  return {
+    async close() {
+      link.close();
+      await processor.close();
+    },
+  };
+}

@@ -1,0 +1,232 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
+import { noRedis, TestRedis } from '../helpers/redis.js';
+import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+import { startWorkerProcess } from '../helpers/worker-process.js';
+
+const models = makeModelsDir();
+const many = manyItems(300_000);
+const item = '{"id": "a", "sid": [0, 0]}';
+let redis: TestRedis;
+
+beforeAll(async () => {
+  if (noRedis === undefined) redis = await TestRedis.start();
+});
+afterAll(() => redis?.remove());
+
+/** A server with a catalog; `builds`: how many it runs itself. */
+async function start(builds: number, dataDir = makeDataDir()) {
+  const options = ['--redis-url', redis.url, '--build-concurrency', String(builds)];
+  const server = await startTestServer(dataDir, options, models);
+  await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+  return { server, dataDir };
+}
+
+async function reasons(server: ServerProcess): Promise<string[]> {
+  return (await send(server, 'GET', '/readyz')).body.reasons;
+}
+
+async function stateOf(server: ServerProcess, id: string): Promise<string> {
+  return (await send(server, 'GET', `/v1/jobs/${id}`)).body.job.state;
+}
+
+describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})` : ''}`, () => {
+  it('wait for a worker process, report their progress, and are finished in the server', async () => {
+    const { server, dataDir } = await start(0);
+    await putSmall(server);
+    const { body } = await post(server, many);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await stateOf(server, body.job.id)).toBe('queued');
+    const worker = await startWorkerProcess(dataDir, redis.url);
+    const events = await (await fetch(`${server.url}/v1/jobs/${body.job.id}/events`)).text();
+    expect(events).toContain('"phase":"parsing"');
+    expect(await endOf(server, body.job.id)).toMatchObject({
+      state: 'succeeded',
+      result: { items: 300_000 },
+    });
+    expect((await send(server, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(1);
+    const bad = await upload(server, 'small', ['{"id": "a", "sid": [9, 0]}']);
+    expect(bad.error).toMatchObject({ code: 'ESP_UPLOAD_INVALID', details: [{ line: 1, field: 'sid[0]' }] });
+    expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
+    expect(await worker.stop()).toBe(0);
+    await server.stop();
+  });
+
+  it('are built by another worker when kill -9 ends one in the middle of it', async () => {
+    const { server, dataDir } = await start(0);
+    await putSmall(server);
+    const first = await startWorkerProcess(dataDir, redis.url);
+    const { body } = await post(server, many);
+    await until(async () => (await stateOf(server, body.job.id)) === 'running');
+    await first.kill();
+    const second = await startWorkerProcess(dataDir, redis.url);
+    expect(await endOf(server, body.job.id)).toMatchObject({ state: 'succeeded' });
+    expect(await second.stop()).toBe(0);
+    await server.stop();
+  });
+
+  it('are handed back by a worker at SIGTERM, at once, and cancelled across processes', async () => {
+    const { server, dataDir } = await start(0);
+    await putSmall(server);
+    const first = await startWorkerProcess(dataDir, redis.url);
+    const { body } = await post(server, many);
+    await until(async () => (await stateOf(server, body.job.id)) === 'running');
+    expect(await first.stop()).toBe(0);
+    const second = await startWorkerProcess(dataDir, redis.url);
+    const startMs = performance.now();
+    const other = await post(server, many);
+    expect(await endOf(server, body.job.id)).toMatchObject({ state: 'succeeded' });
+    // Its lock would have taken longer to run out.
+    expect(performance.now() - startMs).toBeLessThan(5_500);
+    await until(async () => (await stateOf(server, other.body.job.id)) === 'running');
+    expect((await send(server, 'DELETE', `/v1/jobs/${other.body.job.id}`)).body.job.state).toBe('cancelled');
+    await until(() => readdirSync(join(dataDir, 'uploads')).length === 0);
+    expect(readdirSync(join(dataDir, `catalogs/small/versions/${other.body.version}`))).toEqual([]);
+    expect((await upload(server, 'small', [item])).state).toBe('succeeded');
+    await second.stop();
+    await server.stop();
+  });
+
+  it('go on when the server was killed meanwhile', async () => {
+    const { server, dataDir } = await start(0);
+    await putSmall(server);
+    const { body } = await post(server, many, { headers: { 'idempotency-key': 'k' } });
+    server.process.kill('SIGKILL');
+    const worker = await startWorkerProcess(dataDir, redis.url);
+    const { server: next } = await start(0, dataDir);
+    const again = await post(next, many, { headers: { 'idempotency-key': 'k' } });
+    expect(again.body).toMatchObject({ version: body.version, job: { id: body.job.id } });
+    expect(await endOf(next, body.job.id)).toMatchObject({ state: 'succeeded' });
+    await worker.stop();
+    await next.stop();
+  });
+
+  it('of servers with other data directories never meet', async () => {
+    const [one, two] = [await start(0), await start(1)];
+    await putSmall(one.server);
+    await putSmall(two.server);
+    const waits = (await post(one.server, item)).body.job.id;
+    expect((await upload(two.server, 'small', [item])).state).toBe('succeeded');
+    expect(await stateOf(one.server, waits)).toBe('queued');
+    await one.server.stop();
+    await two.server.stop();
+  });
+});
+
+describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
+  let own: TestRedis;
+  beforeAll(async () => {
+    own = await TestRedis.start();
+  });
+  afterAll(() => own.remove());
+
+  it('uploads answer 503, recommending goes on, and what was accepted is built when it is back', async () => {
+    const dataDir = makeDataDir();
+    const options = ['--redis-url', own.url, '--build-concurrency', '0'];
+    const server = await startTestServer(dataDir, options, models);
+    await putSmall(server);
+    const worker = await startWorkerProcess(dataDir, own.url);
+    expect((await upload(server, 'small', [item])).state).toBe('succeeded');
+    await worker.stop();
+    const accepted = (await post(server, many)).body.job.id;
+    await own.stop();
+    await until(async () => (await reasons(server)).length > 0);
+    expect(await reasons(server)).toEqual([`Redis at ${own.url} does not answer; uploads are refused`]);
+    await expectRefused(server, dataDir);
+    const answer = await send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
+    expect([answer.status, answer.body.items.length]).toEqual([200, 1]);
+    expect((await send(server, 'GET', `/v1/jobs/${accepted}`)).body.job.state).toBe('queued');
+
+    await own.start();
+    await until(async () => (await reasons(server)).length === 0);
+    const second = await startWorkerProcess(dataDir, own.url);
+    // This Redis has lost what it had.
+    expect(await endOf(server, accepted)).toMatchObject({ state: 'succeeded' });
+    expect((await upload(server, 'small', [item])).state).toBe('succeeded');
+
+    own.signal('SIGSTOP');
+    await until(async () => (await reasons(server)).length > 0);
+    await expectRefused(server, dataDir);
+    own.signal('SIGCONT');
+    await until(async () => (await reasons(server)).length === 0);
+    expect((await upload(server, 'small', [item])).state).toBe('succeeded');
+
+    const interrupted = (await post(server, many)).body.job.id;
+    await until(async () => (await stateOf(server, interrupted)) === 'running');
+    await own.stop();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await own.start();
+    expect(await endOf(server, interrupted)).toMatchObject({ state: 'succeeded' });
+    expect(await second.stop()).toBe(0);
+    await server.stop();
+  });
+
+  it('a server starts and says so; a worker ends and says why', async () => {
+    await own.stop();
+    const dataDir = makeDataDir();
+    const server = await startTestServer(dataDir, ['--redis-url', own.url], models);
+    expect(await reasons(server)).toContain(`Redis at ${own.url} does not answer; uploads are refused`);
+    await expect(startWorkerProcess(dataDir, own.url)).rejects.toThrow(
+      /ended with code 1:\nespalier: ESP_REDIS_UNAVAILABLE: Redis at .* does not answer/,
+    );
+    await expect(startWorkerProcess(makeDataDir(), own.url)).rejects.toThrow(/ESP_DATA_DIR: .*data-dir.json/);
+    await expect(startWorkerProcess('/nowhere/to/be/found', own.url)).rejects.toThrow(
+      /ESP_DATA_DIR: there is no folder/,
+    );
+    await own.start();
+    await putSmall(server);
+    await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+    expect((await upload(server, 'small', [item])).state).toBe('succeeded');
+    await own.stop();
+    const startMs = performance.now();
+    await server.stop();
+    expect(performance.now() - startMs).toBeLessThan(8_000);
+    await own.start();
+  });
+});
+
+/** Within a second, with nothing left behind. */
+async function expectRefused(server: ServerProcess, dataDir: string): Promise<void> {
+  const left = readdirSync(join(dataDir, 'uploads'));
+  const startMs = performance.now();
+  const { status, headers, body } = await post(server, item);
+  expect(performance.now() - startMs).toBeLessThan(1_000);
+  expect([status, body.error.code]).toEqual([503, 'ESP_REDIS_UNAVAILABLE']);
+  expect(headers.get('retry-after')).toBe('1');
+  expect(readdirSync(join(dataDir, 'uploads'))).toEqual(left);
+}
+
+describe('the options for Redis', () => {
+  const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+  const run = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+  const serve = (...args: string[]) =>
+    run('serve', '--data-dir', 'd', '--models-dir', 'm', '--check-config', ...args);
+
+  it('are checked, and no password is printed', () => {
+    expect(JSON.parse(serve().stdout)).not.toHaveProperty('redisUrl');
+    const good = serve('--redis-url', 'redis://user:secret@host:6379/1', '--build-concurrency', '0');
+    expect(JSON.parse(good.stdout)).toMatchObject({
+      redisUrl: 'redis://***@host:6379/1',
+      buildConcurrency: 0,
+    });
+    const wrong = serve('--redis-url', 'http://user:secret@host:6379');
+    expect([wrong.status, wrong.stderr]).toEqual([
+      2,
+      expect.stringContaining('--redis-url: redisUrl: expected a URL such as redis://host:6379'),
+    ]);
+    expect(wrong.stderr + good.stdout).not.toContain('secret');
+    const nobody = serve('--build-concurrency', '0');
+    expect([nobody.status, nobody.stderr]).toEqual([
+      2,
+      expect.stringContaining('--build-concurrency: buildConcurrency: expected at least 1'),
+    ]);
+    expect(run('worker', '--help').stdout).toContain('Usage: espalier worker');
+    expect(run('worker', '--data-dir', 'd').stderr).toContain('--redis-url: expected a value, found nothing');
+    const worker = run('worker', '--data-dir', 'd', '--redis-url', 'http://user:secret@host');
+    expect([worker.status, worker.stderr.includes('secret')]).toEqual([2, false]);
+  });
+});

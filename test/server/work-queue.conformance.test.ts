@@ -1,0 +1,266 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { EspalierError } from '../../src/errors.js';
+import { BullMqProcessor } from '../../src/server/jobs/bullmq/bullmq-processor.js';
+import { BullMqQueue } from '../../src/server/jobs/bullmq/bullmq-queue.js';
+import { EmbeddedQueue } from '../../src/server/jobs/embedded-queue.js';
+import type { WorkContext, WorkKinds, WorkQueue, WorkTask } from '../../src/server/jobs/work-queue.js';
+import { noRedis, TestRedis } from '../helpers/redis.js';
+
+/** What the work below did, in order. */
+let log: string[] = [];
+/** Works that wait to be let on. */
+let gates: (() => void)[] = [];
+let running = 0;
+let mostRunning = 0;
+
+const kinds: WorkKinds = {
+  async echo(payload, { onProgress, dataDir }) {
+    log.push(`echo ${payload.name}`);
+    onProgress('thinking', 0.5);
+    await delay(5);
+    return { ...payload, dataDir };
+  },
+  async slow(payload, { signal }: WorkContext) {
+    log.push(`slow ${payload.name}`);
+    mostRunning = Math.max(mostRunning, ++running);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        gates.push(resolve);
+        const cancel = () => reject(new EspalierError('ESP_CANCELLED', 'the work saw the signal'));
+        if (signal.aborted) cancel();
+        signal.addEventListener('abort', cancel);
+      });
+      return { name: payload.name };
+    } catch (thrown) {
+      log.push(`cancelled ${payload.name}`);
+      throw thrown;
+    } finally {
+      running--;
+    }
+  },
+  async bad() {
+    log.push('bad');
+    const details = [{ line: 3, field: 'sid', expected: 'a list', found: '"x"' }];
+    throw new EspalierError('ESP_UPLOAD_INVALID', '1 bad line', { details });
+  },
+  async broken() {
+    log.push('broken');
+    throw new TypeError('cannot read properties of undefined');
+  },
+};
+
+interface Adapter {
+  name: string;
+  skip: boolean;
+  /** The queue object, with what works on it; a second one of the same identity has what the first one had. */
+  open(concurrency: number): WorkQueue & { close(): Promise<void> };
+}
+
+let redis: TestRedis;
+let identity = '';
+const opened: WorkQueue[] = [];
+
+const adapters: Adapter[] = [
+  {
+    name: 'embedded',
+    skip: false,
+    open: (concurrency) => new EmbeddedQueue({ kinds, dataDir: 'the data dir', concurrency }),
+  },
+  {
+    name: `BullMQ${noRedis === undefined ? '' : ` (${noRedis})`}`,
+    skip: noRedis !== undefined,
+    open(concurrency) {
+      const options = { redisUrl: redis.url, identity, backoffMs: 20 };
+      const queue = new BullMqQueue(options);
+      const processor = new BullMqProcessor({
+        ...options,
+        dataDir: 'the data dir',
+        kinds,
+        concurrency,
+        isWanted: () => true,
+        onError: () => {},
+      });
+      return {
+        enqueue: (task) => queue.enqueue(task),
+        follow: (task, follower) => queue.follow(task, follower),
+        unavailable: () => queue.unavailable(),
+        async close() {
+          await queue.close();
+          await processor.close();
+        },
+      };
+    },
+  },
+];
+
+beforeAll(async () => {
+  if (noRedis === undefined) redis = await TestRedis.start();
+});
+afterAll(() => redis?.remove());
+afterEach(async () => {
+  for (const open of gates) open();
+  await Promise.all(opened.splice(0).map((queue) => queue.close()));
+});
+
+for (const adapter of adapters) {
+  describe.skipIf(adapter.skip)(`the ${adapter.name} queue`, () => {
+    async function open(concurrency = 1, isNew = true): Promise<WorkQueue> {
+      if (isNew) {
+        [log, gates, running, mostRunning] = [[], [], 0, 0];
+        identity = randomUUID();
+      }
+      const queue = adapter.open(concurrency);
+      opened.push(queue);
+      await until(() => queue.unavailable() === undefined);
+      return queue;
+    }
+
+    it('gives the result, with progress on the way', async () => {
+      const queue = await open();
+      const task = taskOf('echo', { name: 'a', list: [1, { b: null }] });
+      await queue.enqueue(task);
+      const seen: [string, number][] = [];
+      const onProgress = (phase: string, fraction: number) => void seen.push([phase, fraction]);
+      const { signal } = new AbortController();
+      expect(await queue.follow(task, { onProgress, signal })).toEqual({
+        ...task.payload,
+        dataDir: 'the data dir',
+      });
+      expect(log).toEqual(['echo a']);
+    });
+
+    it('says when the work begins', async () => {
+      const queue = await open();
+      const task = taskOf('slow', { name: 'a' });
+      const seen: string[] = [];
+      const ended = follow(queue, task, undefined, (phase) => seen.push(phase));
+      await until(() => seen.length > 0);
+      expect(seen[0]).toBe('starting');
+      gates[0]();
+      expect(await ended).toEqual({ name: 'a' });
+    });
+
+    it('fails as the work does, with the details, and does not try that again', async () => {
+      const queue = await open();
+      const failure = await follow(queue, taskOf('bad')).catch((error) => error);
+      expect(failure).toBeInstanceOf(EspalierError);
+      expect(failure).toMatchObject({
+        code: 'ESP_UPLOAD_INVALID',
+        message: '1 bad line',
+        details: [{ line: 3, field: 'sid', expected: 'a list', found: '"x"' }],
+      });
+      expect(log).toEqual(['bad']);
+    });
+
+    it('fails with ESP_INTERNAL where the work fails unexpectedly, or has no function', async () => {
+      const queue = await open();
+      const failure = { code: 'ESP_INTERNAL', message: 'cannot read properties of undefined' };
+      await expect(follow(queue, taskOf('broken'))).rejects.toMatchObject(failure);
+      expect(new Set(log)).toEqual(new Set(['broken']));
+      await expect(follow(queue, taskOf('toString'))).rejects.toMatchObject({ code: 'ESP_INTERNAL' });
+    });
+
+    it('cancels work that waits: it never begins', async () => {
+      const queue = await open();
+      const first = follow(queue, taskOf('slow', { name: 'first' }));
+      await until(() => gates.length === 1);
+      const abort = new AbortController();
+      const second = follow(queue, taskOf('slow', { name: 'second' }), abort.signal);
+      await delay(50);
+      abort.abort();
+      await expect(second).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
+      gates[0]();
+      expect(await first).toEqual({ name: 'first' });
+      expect(await follow(queue, taskOf('echo', { name: 'third' }))).toMatchObject({ name: 'third' });
+      expect(log).toEqual(['slow first', 'echo third']);
+    });
+
+    it('cancels work that runs, and goes on with the next', async () => {
+      const queue = await open();
+      const abort = new AbortController();
+      const first = follow(queue, taskOf('slow', { name: 'first' }), abort.signal);
+      await until(() => gates.length === 1);
+      abort.abort();
+      await expect(first).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
+      expect(await follow(queue, taskOf('echo', { name: 'second' }))).toMatchObject({ name: 'second' });
+      expect(log).toEqual(['slow first', 'cancelled first', 'echo second']);
+    });
+
+    it('takes a task once', async () => {
+      const queue = await open();
+      const task = taskOf('echo', { name: 'a' });
+      await Promise.all([queue.enqueue(task), queue.enqueue(task)]);
+      await queue.enqueue(task);
+      await follow(queue, task);
+      await follow(queue, taskOf('echo', { name: 'b' }));
+      expect(log).toEqual(['echo a', 'echo b']);
+    });
+
+    it('lets go of followers when it closes, and another one on the same tasks goes on', async () => {
+      const queue = await open();
+      const tasks = [taskOf('slow', { name: 'runs' }), taskOf('slow', { name: 'waits' })];
+      for (const task of tasks) await queue.enqueue(task);
+      const before = tasks.map((task) => follow(queue, task));
+      await until(() => gates.length === 1);
+      const settled = Promise.allSettled(before);
+      await queue.close();
+      for (const { reason } of (await settled) as PromiseRejectedResult[]) {
+        expect(reason).toMatchObject({ code: 'ESP_SHUTTING_DOWN' });
+      }
+      await expect(queue.enqueue(tasks[0])).rejects.toMatchObject({ code: 'ESP_SHUTTING_DOWN' });
+      expect(log).toEqual(['slow runs', 'cancelled runs']);
+
+      const next = await open(1, false);
+      const after = tasks.map((task) => follow(next, task));
+      for (const count of [2, 3]) {
+        await until(() => gates.length === count);
+        gates.at(-1)!();
+      }
+      expect((await Promise.all(after)).map(({ name }) => name)).toEqual(['runs', 'waits']);
+      expect(log.slice(2)).toEqual(['slow runs', 'slow waits']);
+    });
+
+    it('keeps the order', async () => {
+      const queue = await open();
+      const tasks = Array.from({ length: 12 }, (_, index) => taskOf('echo', { name: index }));
+      for (const task of tasks) await queue.enqueue(task);
+      await Promise.all(tasks.map((task) => follow(queue, task)));
+      expect(log).toEqual(tasks.map(({ payload }) => `echo ${payload.name}`));
+    });
+
+    it('runs as much at a time as it should, and no more', async () => {
+      const queue = await open(2);
+      const tasks = Array.from({ length: 5 }, (_, index) => taskOf('slow', { name: index }));
+      const ended = Promise.all(tasks.map((task) => follow(queue, task)));
+      for (let begun = 1; begun <= tasks.length; begun++) {
+        await until(() => gates.length >= Math.min(begun + 1, tasks.length));
+        await delay(20);
+        gates[begun - 1]();
+      }
+      await ended;
+      expect(mostRunning).toBe(2);
+    });
+  });
+}
+
+function taskOf(kind: string, payload: WorkTask['payload'] = {}): WorkTask {
+  return { id: randomUUID(), kind, payload };
+}
+
+function follow(
+  queue: WorkQueue,
+  task: WorkTask,
+  signal = new AbortController().signal,
+  onProgress: (phase: string, fraction: number) => void = () => {},
+) {
+  return queue.follow(task, { onProgress, signal });
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 20_000; !isTrue(); ) {
+    if (Date.now() > deadline) throw new Error('it never came to that');
+    await delay(5);
+  }
+}

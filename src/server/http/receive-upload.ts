@@ -33,7 +33,10 @@ export async function receiveUpload(
     files.push(file);
     // Nothing comes from the client while the disk is waited for.
     stream.once('end', () => guard.rest());
-    await pipeline(stream, createWriteStream(file.path, { flush: true }), { signal: guard.signal });
+    const writer = createWriteStream(file.path, { flush: true });
+    // It may make its file after what failed before it has: the file can be removed once it is closed.
+    const closed = new Promise<void>((resolve) => writer.once('close', resolve));
+    await pipeline(stream, writer, { signal: guard.signal }).finally(() => closed);
     guard.watch();
   };
   try {

@@ -103,6 +103,7 @@ describe('reading items', () => {
       details: [{ file: 'file 3', line: 2, field: 'id', found: '"a", as on line 1 of file 1' }],
     });
     expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
+    expect(fractions[0]).toBeLessThan(0.5);
     expect(fractions.at(-1)).toBe(1);
     const maxBytes = 60;
     await expect(readItems(files, everyType, [4, 300], { maxBytes })).rejects.toMatchObject({

@@ -31,7 +31,13 @@ export async function receiveUpload(
   const receive = async (stream: NodeJS.ReadableStream, kind: Omit<ItemFile, 'path'>): Promise<void> => {
     const file = { path: newPath(), ...kind };
     files.push(file);
-    await pipeline(stream, createWriteStream(file.path, { flush: true }), { signal: guard.signal });
+    // Nothing comes from the client while the disk is waited for.
+    stream.once('end', () => guard.rest());
+    const writer = createWriteStream(file.path, { flush: true });
+    // It may make its file after what failed before it has: the file can be removed once it is closed.
+    const closed = new Promise<void>((resolve) => writer.once('close', resolve));
+    await pipeline(stream, writer, { signal: guard.signal }).finally(() => closed);
+    guard.watch();
   };
   try {
     if (request.isMultipart()) await receiveForm(request, guard, receive);
@@ -42,7 +48,7 @@ export async function receiveUpload(
     for (const { path } of files) rmSync(path, { force: true });
     throw guard.failure ?? asUploadError(thrown);
   } finally {
-    guard.close();
+    guard.rest();
   }
 }
 
@@ -94,17 +100,14 @@ function asUploadError(thrown: unknown): unknown {
 class UploadGuard {
   readonly idleTimeoutMs: number;
   readonly #limitBytes: number;
-  readonly #idle: NodeJS.Timeout;
+  #idle: NodeJS.Timeout | undefined;
   readonly #controller = new AbortController();
   #receivedBytes = 0;
 
   constructor({ uploadLimitBytes, uploadIdleTimeoutMs }: UploadLimits) {
     this.#limitBytes = uploadLimitBytes;
     this.idleTimeoutMs = uploadIdleTimeoutMs;
-    this.#idle = setTimeout(
-      () => this.#fail('ESP_UPLOAD_STALLED', `nothing came for ${uploadIdleTimeoutMs} ms`),
-      uploadIdleTimeoutMs,
-    );
+    this.watch();
   }
 
   get signal(): AbortSignal {
@@ -117,14 +120,23 @@ class UploadGuard {
 
   /** A listener for the chunks as they come. */
   readonly count = (chunk: Buffer): void => {
-    this.#idle.refresh();
+    this.#idle?.refresh();
     this.#receivedBytes += chunk.length;
     if (this.#receivedBytes > this.#limitBytes)
       this.#fail('ESP_BODY_TOO_LARGE', `the upload has more than ${this.#limitBytes} bytes`);
   };
 
-  close(): void {
+  /** Expects bytes from now on. */
+  watch(): void {
+    this.rest();
+    const fail = () => this.#fail('ESP_UPLOAD_STALLED', `nothing came for ${this.idleTimeoutMs} ms`);
+    this.#idle = setTimeout(fail, this.idleTimeoutMs);
+  }
+
+  /** Expects none for now. */
+  rest(): void {
     clearTimeout(this.#idle);
+    this.#idle = undefined;
   }
 
   #fail(code: 'ESP_UPLOAD_STALLED' | 'ESP_BODY_TOO_LARGE', message: string): void {

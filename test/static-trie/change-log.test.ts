@@ -226,7 +226,7 @@ describe('a reader', () => {
           expect(log.lastSeq).toBe(written.length);
         }
       }),
-      seeded('readers of a log', 200),
+      seeded('readers of a log', 60),
     );
   });
 

@@ -126,6 +126,7 @@ export class EngineClient {
   /**
    * Changes that the catalog's log has, up to this one, are in force for every batch that begins after this.
    * @returns what they did, as one engine counts it; nothing where every engine is being replaced
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log: then the catalog serves no more
    */
   applyChanges(catalog: string, upTo: number): Promise<AppliedChanges> {
     return this.#pool.applyChanges(catalog, upTo);

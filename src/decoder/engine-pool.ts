@@ -142,6 +142,7 @@ export class EnginePool {
    * Puts changes in force, for what serves and for what is prepared.
    * @returns what they did, as one engine counts it; nothing where every engine is being replaced: those that come
    *   start with the changes
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log: then the catalog serves no more
    */
   async applyChanges(catalog: string, upTo: number): Promise<AppliedChanges> {
     const serving = this.#serving.get(catalog);
@@ -150,8 +151,23 @@ export class EnginePool {
     }
     this.#changesUpTo.set(catalog, Math.max(upTo, this.#changesUpTo.get(catalog) ?? 0));
     if (serving !== undefined) this.#serving.set(catalog, this.#withLatestChanges(serving));
-    const applied = await this.#onEachThatLives(({ engine }) => engine.applyChanges(catalog, upTo));
-    return applied[0] ?? { sets: [], removedItems: 0 };
+    const applied = await this.#onEachThatLives(async ({ engine }) => {
+      try {
+        return await engine.applyChanges(catalog, upTo);
+      } catch (thrown) {
+        const error = EspalierError.from(thrown);
+        // Another engine would read the same log, and fail other catalogs along with this one.
+        if (error.code === 'ESP_ARTIFACT_CORRUPT') return error;
+        throw error;
+      }
+    });
+    const damage = applied.find((one) => one instanceof EspalierError);
+    if (damage !== undefined) {
+      // Nobody knows what was removed from it.
+      await this.removeCatalog(catalog);
+      throw damage;
+    }
+    return (applied[0] as AppliedChanges | undefined) ?? { sets: [], removedItems: 0 };
   }
 
   async removeCatalog(catalog: string): Promise<void> {

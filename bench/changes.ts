@@ -1,0 +1,154 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { call, jobEnd, loadRetail, MODEL, readShoppers } from '../examples/online-retail/retail.js';
+import { startServerProcess } from '../examples/online-retail/server-process.js';
+import { itemStream, packedItems, schema } from './changes/items.js';
+import { Load, type WindowStats } from './changes/load.js';
+import { summary } from './changes/summary.js';
+
+/**
+ * What changes of state cost, in a running server: uploads, activations, rules, removals. Beside them a client asks the
+ * retail catalog for recommendations, one after the other, so that it is seen what a change costs those who only
+ * read. Prints a table; `--out` writes it as JSON. `--items 20000000` needs about 8 GB of memory.
+ */
+const { values } = parseArgs({
+  options: {
+    items: { type: 'string', default: '20000000' },
+    'upload-items': { type: 'string', default: '1000000' },
+    rounds: { type: 'string', default: '5' },
+    out: { type: 'string' },
+  },
+});
+const itemCount = Number(values.items);
+const uploadCount = Number(values['upload-items']);
+const rounds = Number(values.rounds);
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-bench-'));
+const server = await startServerProcess(folder, 0, [
+  '--log-level',
+  'warn',
+  '--upload-limit-bytes',
+  '100000000000',
+]);
+const { url } = server;
+try {
+  await loadRetail(url);
+  const load = new Load(url, await readShoppers());
+  for (const name of ['upload', 'big']) {
+    await call(`${url}/v1/catalogs/${name}`, 'PUT', {
+      model: MODEL,
+      sid: { codebookSizes: [256, 256, 256] },
+      attributes: schema,
+    });
+  }
+  const packed = packedItems(uploadCount);
+  console.error(`${uploadCount} items: ${(packed.length / 1e6).toFixed(0)} MB packed`);
+  await upload('upload', packed);
+  await load.window(3_000);
+
+  const uploads: number[] = [];
+  const idle: WindowStats[] = [];
+  const building: WindowStats[] = [];
+  for (let round = 0; round < rounds; round++) {
+    console.error(`round ${round + 1} of ${rounds}: an upload alone, then one beside requests`);
+    uploads.push(await timed(() => upload('upload', packed)));
+    idle.push(await load.window(8_000));
+    building.push(await load.during(upload('upload', packed)));
+  }
+
+  console.error(`uploading ${itemCount} items …`);
+  const memory = watchMemory();
+  const bigMs = await timed(() => upload('big', itemStream(itemCount)));
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  const peakBytes = memory.stop();
+  const afterBytes = residentBytes();
+
+  const quiet: WindowStats[] = [];
+  const activating: WindowStats[] = [];
+  const activations: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    quiet.push(await load.window(4_000));
+    activating.push(
+      await load.during(
+        timed(() => call(`${url}/v1/catalogs/big/versions/1/activate`, 'POST')).then((ms) =>
+          activations.push(ms),
+        ),
+      ),
+    );
+  }
+
+  const rules: number[] = [];
+  for (let index = 0; index < 30; index++) {
+    const rule = { rule: `price < ${index + 1}.5 && category in ["c1", "c2", "c${index + 3}"]` };
+    rules.push(await timed(() => call(`${url}/v1/catalogs/big/constraint-sets/rule-${index}`, 'PUT', rule)));
+  }
+  const patch = (changes: object) => call(`${url}/v1/catalogs/big/items`, 'PATCH', changes);
+  const removals: number[] = [];
+  const updates: number[] = [];
+  for (let index = 0; index < 100; index++) {
+    removals.push(await timed(() => patch({ remove: [`item-${index * 7}`] })));
+    updates.push(await timed(() => patch({ update: [{ id: `item-${index * 7 + 1}`, price: index }] })));
+  }
+
+  const result = {
+    what: `uploads of ${uploadCount} items (NDJSON, gzip, 5 attributes), then a catalog of ${itemCount}`,
+    machine: { cpu: cpus()[0].model, cores: cpus().length, node: process.version },
+    'upload to active, ms': summary(uploads),
+    'recommend p99 while building / idle': summary(building.map(({ p99 }, round) => p99 / idle[round].p99)),
+    'recommend p99, idle, ms': summary(idle.map(({ p99 }) => p99)),
+    'recommend p99, while building, ms': summary(building.map(({ p99 }) => p99)),
+    [`upload of ${itemCount} to active, ms`]: bigMs,
+    'memory: peak of that upload over what stays, MB': (peakBytes - afterBytes) / 1e6,
+    [`activation of ${itemCount}, ms`]: summary(activations),
+    'longest wait of a request beside its decode, idle, ms': summary(quiet.map(({ maxWait }) => maxWait)),
+    'longest wait of a request beside its decode, while activating, ms': summary(
+      activating.map(({ maxWait }) => maxWait),
+    ),
+    [`PUT of a rule over ${itemCount} to active, ms`]: summary(rules),
+    [`removal of one of ${itemCount}, with 30 sets, ms`]: summary(removals),
+    [`update of one price of ${itemCount}, with 30 sets that read it, ms`]: summary(updates),
+  };
+  console.log(JSON.stringify(result, null, 2));
+  if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+} finally {
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function timed(task: () => Promise<unknown>): Promise<number> {
+  const startMs = performance.now();
+  await task();
+  return performance.now() - startMs;
+}
+
+/** Sends items and waits until they are active. */
+async function upload(catalog: string, body: Uint8Array | ReadableStream<Uint8Array>): Promise<void> {
+  const response = await fetch(`${url}/v1/catalogs/${catalog}/versions?activate=true`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson', 'content-encoding': 'gzip' },
+    body,
+    duplex: 'half',
+  } as RequestInit);
+  const { job } = (await response.json()) as { job: { id: string } };
+  await jobEnd(url, job.id);
+}
+
+function residentBytes(): number {
+  const status = readFileSync(`/proc/${server.process.pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;
+}
+
+function watchMemory(): { stop: () => number } {
+  let peak = 0;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, residentBytes());
+  }, 50);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return peak;
+    },
+  };
+}

@@ -1,6 +1,12 @@
 // Building on another thread: a job that says how far it is, can be cancelled, and ends in a promise.
 #include <atomic>
 #include <memory>
+#include <system_error>
+#include <thread>
+
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
 
 #include "js.h"
 
@@ -14,6 +20,8 @@ struct BuildJob {
   napi_ref input = nullptr;
   napi_async_work work = nullptr;
   napi_deferred deferred = nullptr;
+  // Of the thread that started it; the build is as nice.
+  int niceness = 0;
   std::atomic<bool> is_cancelled{false};
   std::atomic<int> phase{0};
   std::atomic<double> fraction{0};
@@ -35,11 +43,36 @@ int progress(void *user, esp_phase phase, double fraction) {
   return job.is_cancelled.load(std::memory_order_relaxed) ? 1 : 0;
 }
 
+void build(BuildJob &job) {
+  job.status = esp_trie_build(&job.rows, &job.options, &job.trie);
+  if (job.status != ESP_OK) job.message = esp_last_error();
+}
+
+#ifdef __linux__
+// On Linux niceness belongs to a thread, and threads inherit it from the one that starts them.
+int own_niceness() { return getpriority(PRIO_PROCESS, 0); }
+
+// A thread that has become nice cannot go back, so libuv's do not: they are for everyone.
+bool build_nicely(BuildJob &job) {
+  try {
+    std::thread([&job] {
+      setpriority(PRIO_PROCESS, 0, job.niceness);
+      build(job);
+    }).join();
+    return true;
+  } catch (const std::system_error &) {
+    return false;  // There is no thread to be had: better not as nice than not at all.
+  }
+}
+#else
+int own_niceness() { return 0; }
+bool build_nicely(BuildJob &) { return false; }
+#endif
+
 // On a thread of libuv's pool.
 void execute(napi_env, void *data) {
   BuildJob &job = **static_cast<SharedJob *>(data);
-  job.status = esp_trie_build(&job.rows, &job.options, &job.trie);
-  if (job.status != ESP_OK) job.message = esp_last_error();
+  if (job.niceness <= own_niceness() || !build_nicely(job)) build(job);
 }
 
 // Back on the JavaScript thread. When that is being torn down its calls fail, and only the memory matters.
@@ -122,6 +155,7 @@ napi_value start_build(const Arguments &arguments) {
   job->options.mask_budget_bytes = to_count(env, arguments[5], "maskBudgetBytes", INT64_MAX / 2);
   job->options.progress = progress;
   job->options.user = job.get();
+  job->niceness = own_niceness();
 
   napi_value result;
   check(env, napi_create_object(env, &result));

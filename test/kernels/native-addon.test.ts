@@ -181,6 +181,14 @@ describe.skipIf(noNative)('the native addon', () => {
     expect([status, signal]).toEqual([0, null]);
   });
 
+  it.skipIf(process.platform !== 'linux')('builds as nicely as the thread that asks it to', () => {
+    const script = fileURLToPath(new URL('nice-build.mjs', import.meta.url));
+    const { stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    // The thread itself, and the two that build.
+    expect(JSON.parse(stdout)).toEqual({ most: 3, after: 1 });
+  });
+
   it('gives its memory back', () => {
     const script = `
       const addon = require('./build/Release/espalier.node');

@@ -33,7 +33,7 @@ function nicenesses(): number[] {
 }
 
 describe('the work of a build', () => {
-  it.skipIf(process.platform !== 'linux')('is nice, alone of all threads', async () => {
+  it.skipIf(process.platform !== 'linux')('is nice, unlike all other threads', async () => {
     const before = getPriority();
     const seen: number[][] = [];
     await buildCatalog(payload, {
@@ -42,7 +42,10 @@ describe('the work of a build', () => {
       signal: new AbortController().signal,
       onProgress: () => void seen.push(nicenesses()),
     });
-    expect(Math.max(...seen.map((all) => all.filter((niceness) => niceness === before + 10).length))).toBe(1);
+    // The build thread, and those that build the trie for it.
+    const most = Math.max(...seen.map((all) => all.filter((niceness) => niceness === before + 10).length));
+    expect(most).toBeGreaterThanOrEqual(1);
+    expect(most).toBeLessThanOrEqual(3);
     expect(
       Math.max(...seen.map((all) => all.filter((niceness) => niceness === before).length)),
     ).toBeGreaterThan(4);

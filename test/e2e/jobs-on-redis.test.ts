@@ -1,8 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { QUEUE, queuePrefix } from '../../src/server/jobs/bullmq/naming.js';
 import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
 import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
@@ -11,6 +13,8 @@ import { startWorkerProcess } from '../helpers/worker-process.js';
 const models = makeModelsDir();
 const many = manyItems(300_000);
 const item = '{"id": "a", "sid": [0, 0]}';
+/** A second, with room for a machine that is busy. */
+const REFUSAL_LIMIT_MS = 3_000;
 let redis: TestRedis;
 
 beforeAll(async () => {
@@ -28,6 +32,15 @@ async function start(builds: number, dataDir = makeDataDir()) {
 
 async function reasons(server: ServerProcess): Promise<string[]> {
   return (await send(server, 'GET', '/readyz')).body.reasons;
+}
+
+/** The work that waits in Redis for whoever comes. */
+async function waitingIn(dataDir: string): Promise<string[]> {
+  const client = new Redis(redis.url);
+  const { id } = JSON.parse(readFileSync(join(dataDir, 'data-dir.json'), 'utf8')) as { id: string };
+  const waiting = await client.lrange(`${queuePrefix(id)}:${QUEUE}:wait`, 0, -1);
+  client.disconnect();
+  return waiting;
 }
 
 async function stateOf(server: ServerProcess, id: string): Promise<string> {
@@ -76,12 +89,11 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     const { body } = await post(server, many);
     await until(async () => (await stateOf(server, body.job.id)) === 'running');
     expect(await first.stop()).toBe(0);
+    // It waits again, and not for a lock to run out.
+    expect(await waitingIn(dataDir)).toEqual([body.job.id]);
     const second = await startWorkerProcess(dataDir, redis.url);
-    const startMs = performance.now();
     const other = await post(server, many);
     expect(await endOf(server, body.job.id)).toMatchObject({ state: 'succeeded' });
-    // Its lock would have taken longer to run out.
-    expect(performance.now() - startMs).toBeLessThan(5_500);
     await until(async () => (await stateOf(server, other.body.job.id)) === 'running');
     expect((await send(server, 'DELETE', `/v1/jobs/${other.body.job.id}`)).body.job.state).toBe('cancelled');
     await until(() => readdirSync(join(dataDir, 'uploads')).length === 0);
@@ -182,20 +194,17 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
     expect((await upload(server, 'small', [item])).state).toBe('succeeded');
     await own.stop();
-    const startMs = performance.now();
     await server.stop();
-    // Five seconds for handing back, and five that BullMQ waits before it would try again.
-    expect(performance.now() - startMs).toBeLessThan(15_000);
     await own.start();
   });
 });
 
-/** Within a second, with nothing left behind. */
+/** Soon, where BullMQ by itself would wait for ever; and with nothing left behind. */
 async function expectRefused(server: ServerProcess, dataDir: string): Promise<void> {
   const left = readdirSync(join(dataDir, 'uploads'));
   const startMs = performance.now();
   const { status, headers, body } = await post(server, item);
-  expect(performance.now() - startMs).toBeLessThan(1_000);
+  expect(performance.now() - startMs).toBeLessThan(REFUSAL_LIMIT_MS);
   expect([status, body.error.code]).toEqual([503, 'ESP_REDIS_UNAVAILABLE']);
   expect(headers.get('retry-after')).toBe('1');
   expect(readdirSync(join(dataDir, 'uploads'))).toEqual(left);

@@ -7,6 +7,7 @@ import { BullMqProcessor } from './jobs/bullmq/bullmq-processor.js';
 import { RedisLink } from './jobs/bullmq/redis-link.js';
 import { isWanted } from './jobs/job-store.js';
 import { workKinds } from './jobs/work-kinds.js';
+import { jobIdOf } from './jobs/work-queue.js';
 
 export interface WorkerConfig {
   /** The server's, or where this machine has it mounted. */
@@ -52,7 +53,7 @@ export async function startWorker({
     dataDir,
     kinds: workKinds,
     concurrency,
-    isWanted: (id) => isWanted(dataDir, id),
+    isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),
     onError: (error) => logger.warn({ err: error }, 'the worker goes on after an error'),
   });
   return {

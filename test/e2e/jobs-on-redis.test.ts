@@ -64,6 +64,13 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     expect((await send(server, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(1);
     const bad = await upload(server, 'small', ['{"id": "a", "sid": [9, 0]}']);
     expect(bad.error).toMatchObject({ code: 'ESP_UPLOAD_INVALID', details: [{ line: 1, field: 'sid[0]' }] });
+    const more = { add: [{ id: 'more', sid: [0, 0] }] };
+    const added = await send(server, 'PATCH', '/v1/catalogs/small/items', more);
+    expect(await endOf(server, added.body.job.id)).toMatchObject({ result: { items: 300_001 } });
+    const list = `${server.url}/v1/catalogs/small/constraint-sets/few/versions?activate=true`;
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const listed = await (await fetch(list, { method: 'POST', headers, body: '"more"' })).json();
+    expect(await endOf(server, (listed as typeof added.body).job.id)).toMatchObject({ result: { items: 1 } });
     expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
     expect(await worker.stop()).toBe(0);
     await server.stop();

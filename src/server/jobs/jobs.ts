@@ -6,7 +6,7 @@ import { ChangeListeners } from './change-listeners.js';
 import { shuttingDown } from './embedded-queue.js';
 import { isEnded, type Job, type JobRecord, type JobStore, publicJob } from './job-store.js';
 import type { JobKindName } from './work-kinds.js';
-import type { Payload, WorkQueue, WorkResult, WorkTask } from './work-queue.js';
+import { furtherTaskId, type Payload, type WorkQueue, type WorkResult, type WorkTask } from './work-queue.js';
 
 /** The part of a kind of job that runs in the server. Each function may be called again after a kill. */
 export interface JobKind {
@@ -232,12 +232,12 @@ export class Jobs {
     const onProgress = (phase: string, fraction: number) => this.#progress(job.id, run, phase, fraction);
     if (this.#isPrepared(job)) await earlier;
     for (;;) {
+      this.#checkGoesOn(run);
       const found = this.#findResult(job);
       const task = found === undefined ? await this.#task(job) : undefined;
       const result = found ?? (await this.#deps.queue.follow(task!, { onProgress, signal }));
       await earlier;
-      signal.throwIfAborted();
-      if (this.#isClosing) throw shuttingDown();
+      this.#checkGoesOn(run);
       run.isFinishing = true;
       const final = await kind.finish(job, result, onProgress, task?.payload);
       if (final !== null) return final;
@@ -245,10 +245,16 @@ export class Jobs {
     }
   }
 
+  /** @throws where the job was cancelled, or the server is about to end */
+  #checkGoesOn({ abort }: Run): void {
+    abort.signal.throwIfAborted();
+    if (this.#isClosing) throw shuttingDown();
+  }
+
   async #task(job: JobRecord): Promise<WorkTask> {
     const payload = await this.#kinds.get(job.kind)!.prepare?.(job);
     // Each preparation is work of its own: a result of an earlier one is of no use.
-    return payload === undefined ? taskOf(job) : { ...taskOf(job), id: randomUUID(), payload };
+    return payload === undefined ? taskOf(job) : { ...taskOf(job), id: furtherTaskId(job.id), payload };
   }
 
   #isPrepared({ kind }: Pick<JobRecord, 'kind'>): boolean {

@@ -6,7 +6,7 @@ import { BullMqQueue } from './bullmq/bullmq-queue.js';
 import { EmbeddedQueue } from './embedded-queue.js';
 import { isWanted } from './job-store.js';
 import { workKinds } from './work-kinds.js';
-import type { WorkQueue } from './work-queue.js';
+import { jobIdOf, type WorkQueue } from './work-queue.js';
 
 /** The queue that the configuration asks for, and what works on it in this process. */
 export function startQueue(
@@ -34,7 +34,7 @@ export function startQueue(
       dataDir,
       kinds,
       concurrency,
-      isWanted: (id) => isWanted(dataDir, id),
+      isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),
       onError: (error) => logger.warn({ err: error }, 'the builds of this server had an error'),
     });
   }

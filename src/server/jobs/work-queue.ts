@@ -1,10 +1,20 @@
+import { randomUUID } from 'node:crypto';
 /** The work part of a job: plain JSON, so that it crosses to other processes and outlives this one. */
 export interface WorkTask {
-  /** The job's id. */
+  /** The job's id, or a further one of the job (see `furtherTaskId`). */
   id: string;
   kind: string;
   /** Paths in it are relative to the data directory, which others may have mounted elsewhere. */
   payload: Payload;
+}
+
+/** A task of a job that had others before, whose results are of no use. */
+export function furtherTaskId(jobId: string): string {
+  return `${jobId}.${randomUUID()}`;
+}
+
+export function jobIdOf(taskId: string): string {
+  return taskId.split('.')[0];
 }
 
 export type Payload = Record<string, unknown>;

@@ -14,8 +14,8 @@ export interface ProcessorOptions {
   kinds: WorkKinds;
   /** How much of the work runs here at a time. */
   concurrency: number;
-  /** Whether a job is still to be worked on; the queue may not have heard. */
-  isWanted: (jobId: string) => boolean;
+  /** Whether a task is still to be worked on; the queue may not have heard. */
+  isWanted: (taskId: string) => boolean;
   onError: (error: Error) => void;
 }
 

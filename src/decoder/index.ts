@@ -17,5 +17,6 @@ export { historyTokens } from './history-tokens.js';
 export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
 export type { ModelManifest } from './model-manifest.js';
+export { ProcessClient, serveProcess, tellParentProcess } from './process-rpc.js';
 export type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
-export { serveThread, ThreadClient, tellParent } from './thread-rpc.js';
+export { serveThread, ThreadClient } from './thread-rpc.js';

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import type { EspalierError } from '../errors.js';
-import { CallClient, type CallHandlers, type CallingEnd, serveCalls } from './rpc.js';
+import { CallClient, type CallHandlers, type CallingEnd, sendEvent, serveCalls } from './rpc.js';
 
 /** Serves calls in this child process, one after the other, until the parent asks it to close or is gone. */
 export function serveProcess(
@@ -13,8 +13,7 @@ export function serveProcess(
   process.once('disconnect', () => process.exit());
   serveCalls(
     {
-      // A parent that is gone hears nothing; `disconnect` follows.
-      post: (message) => void process.send!(message, undefined, undefined, () => {}),
+      post,
       onMessage: (listener) => process.on('message', listener),
       close: () => process.disconnect(),
     },
@@ -24,14 +23,29 @@ export function serveProcess(
   );
 }
 
+/** Sends an event to the `onEvent` of the process that started this one. */
+export function tellParentProcess(event: unknown): void {
+  sendEvent({ post }, event);
+}
+
+/** A parent that is gone hears nothing; `disconnect` follows. */
+function post(message: unknown): void {
+  process.send!(message, undefined, undefined, () => {});
+}
+
 /** The parent's end of a child process that runs `serveProcess`. */
 export class ProcessClient<Handlers extends CallHandlers> extends CallClient<Handlers> {
   readonly #child: ChildProcess;
 
   /** @param data plain JSON, the child's first argument. */
-  constructor(script: URL, data: unknown, onFailure: (error: EspalierError) => void) {
+  constructor(
+    script: URL,
+    data: unknown,
+    onFailure: (error: EspalierError) => void,
+    onEvent?: (event: unknown) => void,
+  ) {
     const child = fork(script, [JSON.stringify(data)], { serialization: 'advanced' });
-    super(callingEnd(child), onFailure);
+    super(callingEnd(child), onFailure, onEvent);
     this.#child = child;
   }
 

@@ -1,13 +1,6 @@
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { EspalierError } from '../errors.js';
-import {
-  CallClient,
-  type CallHandlers,
-  type CallingEnd,
-  type ServingEnd,
-  sendEvent,
-  serveCalls,
-} from './rpc.js';
+import { CallClient, type CallHandlers, type CallingEnd, type ServingEnd, serveCalls } from './rpc.js';
 
 /** Serves calls on this thread, one after the other, until the parent asks it to close. */
 export function serveThread(
@@ -17,11 +10,6 @@ export function serveThread(
   urgent: readonly string[] = [],
 ): void {
   serveCalls(servingEnd(port), handlers, onClose, urgent);
-}
-
-/** Sends an event to the parent's `onEvent`. */
-export function tellParent(port: MessagePort, event: unknown): void {
-  sendEvent(servingEnd(port), event);
 }
 
 /**

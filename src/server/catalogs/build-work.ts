@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { ThreadClient } from '../../decoder/index.js';
+import { ProcessClient } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import type { WorkContext, WorkFunction, WorkResult } from '../jobs/work-queue.js';
 import type { BuildEvent, BuildHandlers, BuildInput, ListInput, RebuildInput } from './build-worker.js';
 
@@ -9,8 +10,8 @@ const WORKER = new URL('./build-worker.js', import.meta.url);
 export const buildCatalog: WorkFunction = (payload, context) => {
   const input = payload as unknown as BuildInput;
   const at = inside(context);
-  return onBuildThread(context, (thread) =>
-    thread.call('build', { ...input, files: input.files.map(at.file), path: at.path(input.path) }),
+  return inBuildProcess(context, (child) =>
+    child.call('build', { ...input, files: input.files.map(at.file), path: at.path(input.path) }),
   );
 };
 
@@ -19,8 +20,8 @@ export const rebuildCatalog: WorkFunction = (payload, context) => {
   const input = payload as unknown as RebuildInput;
   const { path } = inside(context);
   const { base, changes, adds } = input;
-  return onBuildThread(context, (thread) =>
-    thread.call('rebuild', {
+  return inBuildProcess(context, (child) =>
+    child.call('rebuild', {
       ...input,
       base: path(base),
       changes: { ...changes, path: path(changes.path) },
@@ -34,8 +35,8 @@ export const rebuildCatalog: WorkFunction = (payload, context) => {
 export const readList: WorkFunction = (payload, context) => {
   const input = payload as unknown as ListInput;
   const at = inside(context);
-  return onBuildThread(context, (thread) =>
-    thread.call('readList', { ...input, files: input.files.map(at.file), path: at.path(input.path) }),
+  return inBuildProcess(context, (child) =>
+    child.call('readList', { ...input, files: input.files.map(at.file), path: at.path(input.path) }),
   );
 };
 
@@ -45,24 +46,35 @@ function inside({ dataDir }: WorkContext) {
   return { path, file: <File extends { path: string }>(file: File) => ({ ...file, path: path(file.path) }) };
 }
 
-/** On a thread of its own: the memory that parsing takes is given back with it. */
-async function onBuildThread(
+/**
+ * In a process of its own: the memory that parsing takes is given back with it, its runtime's own threads are as nice as
+ * the rest, and where it takes too much memory nobody else goes along.
+ */
+async function inBuildProcess(
   { onProgress, signal }: WorkContext,
-  work: (thread: ThreadClient<BuildHandlers>) => Promise<object>,
+  work: (child: ProcessClient<BuildHandlers>) => Promise<object>,
 ): Promise<WorkResult> {
   const onEvent = (event: unknown) => {
     const { phase, fraction } = event as BuildEvent;
     onProgress(phase, fraction);
   };
-  const thread = new ThreadClient<BuildHandlers>(WORKER, undefined, () => {}, onEvent);
+  let death: string | undefined;
+  const onFailure = ({ message }: EspalierError) => {
+    death = message;
+  };
+  const child = new ProcessClient<BuildHandlers>(WORKER, null, onFailure, onEvent);
   // It may have ended on its own meanwhile.
-  const cancel = () => void thread.call('cancel').catch(() => {});
+  const cancel = () => void child.call('cancel').catch(() => {});
   signal.addEventListener('abort', cancel, { once: true });
   try {
     if (signal.aborted) cancel();
-    return { ...(await work(thread)) };
+    return { ...(await work(child)) };
+  } catch (cause) {
+    if (death === undefined) throw cause;
+    const message = `the build did not end by itself, most likely for want of memory: ${death}`;
+    throw new EspalierError('ESP_MEMORY', message, { cause });
   } finally {
     signal.removeEventListener('abort', cancel);
-    await thread.close();
+    await child.close();
   }
 }

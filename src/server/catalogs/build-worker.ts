@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
+import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { pipeline } from 'node:stream/promises';
-import { parentPort } from 'node:worker_threads';
-import { type ActivationChanges, serveThread, tellParent } from '../../decoder/index.js';
+import { type ActivationChanges, serveProcess, tellParentProcess } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import {
   type AttributeSchema,
@@ -21,7 +20,7 @@ import {
   writeCatalogFile,
 } from '../../static-trie/index.js';
 
-/** The build thread: parses one upload and builds its trie, behind whatever answers requests. */
+/** The build process: parses uploads and builds their tries, behind whatever answers requests. */
 
 /** What the work of a build needs. Paths are relative to the data directory. */
 export interface BuildInput {
@@ -63,14 +62,14 @@ export interface BuildEvent {
   fraction: number;
 }
 
-/** Nice enough that the scheduler prefers the threads that answer, and not starved where there are idle cores. */
+/** Nice enough that the scheduler prefers what answers requests, and not starved where there are idle cores. */
 const NICENESS = 10;
 
 const cancelled = new AbortController();
 
 const { signal } = cancelled;
 const onProgress = (phase: string, fraction: number) =>
-  tellParent(parentPort!, { phase, fraction } satisfies BuildEvent);
+  tellParentProcess({ phase, fraction } satisfies BuildEvent);
 
 const handlers = {
   async build({ files, schema, codebookSizes, maxBytes, path }: BuildInput): Promise<BuildCounts> {
@@ -127,6 +126,17 @@ async function hashOfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-// On Linux a priority belongs to a thread, and 0 is the calling one; elsewhere it would be the whole server's.
-if (process.platform === 'linux') setPriority(0, NICENESS);
-serveThread(parentPort!, handlers, async () => {}, ['cancel']);
+/** On Linux a priority belongs to a thread, and those of the runtime are there already. */
+function becomeNice(): void {
+  if (process.platform !== 'linux') return setPriority(NICENESS);
+  for (const thread of readdirSync('/proc/self/task')) {
+    try {
+      setPriority(Number(thread), NICENESS);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+}
+
+becomeNice();
+serveProcess(handlers, async () => {}, ['cancel']);

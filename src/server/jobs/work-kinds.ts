@@ -2,7 +2,7 @@ import { buildCatalog, readList, rebuildCatalog } from '../catalogs/build-work.j
 import type { WorkFunction } from './work-queue.js';
 
 /**
- * Every kind of job, by its work: what runs on a build thread, in the server or in an `espalier worker`. To add a kind:
+ * Every kind of job, by its work: what runs in a build process, of the server or of an `espalier worker`. To add a kind:
  * 1. write its work function (see `WorkFunction`) and name it here;
  * 2. give its other part, which runs in the server, to `Jobs.define` (see `JobKind`), before `Jobs.resume`.
  */

@@ -1,17 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { call, jobEnd, loadRetail, MODEL, readShoppers } from '../examples/online-retail/retail.js';
+import { call, jobEnd, loadRetail, modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { startServerProcess } from '../examples/online-retail/server-process.js';
-import { itemStream, packedItems, schema } from './changes/items.js';
+import { codebookSizes, itemStream, model, packedItems, schema } from './changes/items.js';
 import { Load, type WindowStats } from './changes/load.js';
 import { summary } from './changes/summary.js';
 
 /**
  * What changes of state cost, in a running server: uploads, activations, rules, removals. Beside them a client asks the
  * retail catalog for recommendations, one after the other, so that it is seen what a change costs those who only
- * read. Prints a table; `--out` writes it as JSON. `--items 20000000` needs about 8 GB of memory.
+ * read. Prints a table; `--out` writes it as JSON. 20 million items need about 8 GB of memory.
  */
 const { values } = parseArgs({
   options: {
@@ -26,7 +26,12 @@ const uploadCount = Number(values['upload-items']);
 const rounds = Number(values.rounds);
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-bench-'));
-const server = await startServerProcess(folder, 0, [
+const models = join(folder, 'models');
+cpSync(modelsDir, models, { recursive: true });
+cpSync(new URL('changes/models', import.meta.url), models, { recursive: true });
+const server = await startServerProcess(join(folder, 'data'), 0, [
+  '--models-dir',
+  models,
   '--log-level',
   'warn',
   '--upload-limit-bytes',
@@ -38,8 +43,8 @@ try {
   const load = new Load(url, await readShoppers());
   for (const name of ['upload', 'big']) {
     await call(`${url}/v1/catalogs/${name}`, 'PUT', {
-      model: MODEL,
-      sid: { codebookSizes: [256, 256, 256] },
+      model,
+      sid: { codebookSizes },
       attributes: schema,
     });
   }
@@ -135,9 +140,25 @@ async function upload(catalog: string, body: Uint8Array | ReadableStream<Uint8Ar
   await jobEnd(url, job.id);
 }
 
+/** Of the server and of the build process beside it. */
 function residentBytes(): number {
-  const status = readFileSync(`/proc/${server.process.pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;
+  const { pid } = server.process;
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean),
+  );
+  return [String(pid), ...children].reduce((sum, id) => {
+    const resident = /VmRSS:\s+(\d+)/.exec(read(`/proc/${id}/status`))?.[1] ?? '0';
+    return sum + Number(resident) * 1024;
+  }, 0);
+}
+
+/** A process may end meanwhile. */
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 function watchMemory(): { stop: () => number } {

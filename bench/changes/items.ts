@@ -1,6 +1,10 @@
 import { Readable } from 'node:stream';
 import { constants, createGzip, gzipSync } from 'node:zlib';
 
+/** The model of `make_model.py`. */
+export const model = 'sids';
+export const codebookSizes = [256, 256, 256, 256];
+
 /** Items of five attributes with random SIDs, the same each time. */
 export const schema = {
   price: { type: 'double' },
@@ -19,10 +23,12 @@ function* chunksOf(count: number): Generator<string> {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((state / 2 ** 32) * below);
   };
+  let sid = '';
   for (let from = 0; from < count; from += LINES_AT_A_TIME) {
     let lines = '';
     for (let index = from; index < Math.min(count, from + LINES_AT_A_TIME); index++) {
-      const sid = `[${random(256)},${random(256)},${random(256)}]`;
+      // Of twenty items one shares its SID with the one before.
+      if (index % 20 !== 1) sid = `[${random(256)},${random(256)},${random(256)},${random(256)}]`;
       const since = new Date(1.3e12 + random(3_000) * DAY_MS).toISOString();
       lines += `{"id":"item-${index}","sid":${sid},"price":${random(10_000) / 100},"category":"c${random(200)}","stock":${random(500)},"since":"${since}","tags":["t${random(40)}","t${40 + random(40)}"]}\n`;
     }

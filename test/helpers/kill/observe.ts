@@ -111,17 +111,18 @@ export function expectationOf(state: Model): ReturnType<typeof projectionOf> {
       items: items.length,
       active: version === active!.version,
     })),
-    sets: Object.fromEntries([...state.sets.values()].map((set) => [set.name, setOf(state, set, shown)])),
+    sets: Object.fromEntries([...state.sets.values()].map((set) => [set.name, setOf(state, set, all)])),
     aliases: Object.fromEntries(state.aliases),
     answers,
     views: Object.fromEntries(VIEWED.map((id) => [id, viewOf(state, all, inForce, id)])),
   };
 }
 
-function setOf(state: Model, set: SetRecord, shown: readonly PlainItem[]) {
+/** A set counts what its truth allows, removed items among them. */
+function setOf(state: Model, set: SetRecord, all: readonly PlainItem[]) {
   return {
     version: set.active,
-    items: set.active === null ? null : shown.filter((item) => isAllowed(state, set, item)).length,
+    items: set.active === null ? null : all.filter((item) => isAllowed(state, set, item)).length,
     earlier: set.earlier,
     versions: set.versions.map(({ version, truth, refresh }) =>
       truth.kind === 'rule'

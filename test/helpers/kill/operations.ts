@@ -26,6 +26,8 @@ export interface Operation {
   contentType?: string;
   /** What is in force when the request is answered. @param version as the answer names it */
   applied(state: Model, version: number): Model[];
+  /** Whether small changes may come before the job has ended, and what it comes to is certain all the same. */
+  takesPatches?: boolean;
   /** What the job comes to that it is answered with, where it is. */
   finished?(state: Model, version: number): Model[];
 }
@@ -59,6 +61,7 @@ export function uploadItems(random: Random, state: Model, activate: boolean): Op
     path: `${CATALOG}/versions?activate=${activate}`,
     body: items.map((item) => JSON.stringify(item)).join('\n'),
     contentType: 'application/x-ndjson',
+    takesPatches: true,
     applied: (before) => [before],
     finished(before, version) {
       const built = withCatalogVersion(before, { version, items, changesAfter });

@@ -80,8 +80,11 @@ export class KillClient {
     for (const { id } of fresh) this.#jobIds.add(id);
     this.#state = found;
     this.#seen = observation;
+    const again = equal.length > 0 && this.#sent?.kind === 'patch' ? this.#sent : null;
     this.#sent = null;
     this.#accepted = null;
+    // It may be in the log and not be seen now; another version would show it. Twice it is the same as once.
+    if (again !== null) await this.#send(server, again);
   }
 
   async #run(server: ServerProcess, operation: Operation): Promise<void> {

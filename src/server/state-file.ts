@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EspalierError } from '../errors.js';
-import { syncFolder, writeDurably } from '../static-trie/index.js';
+import { orWriteFailure, syncFolder, writeDurably } from '../static-trie/index.js';
 
 /** JSON files of the data directory. Writes are durable when they return. */
 
@@ -19,11 +19,13 @@ export function writeState(path: string, value: unknown): void {
   writeDurably(path, [`${JSON.stringify(value, null, 2)}\n`]);
 }
 
-/** Makes a folder and its name durable. */
+/** Makes a folder and its name durable. @throws EspalierError ESP_WRITE_FAILED */
 export function makeFolder(path: string): void {
   if (existsSync(path)) return;
-  mkdirSync(path, { recursive: true });
-  syncFolder(join(path, '..'));
+  orWriteFailure(path, () => {
+    mkdirSync(path, { recursive: true });
+    syncFolder(join(path, '..'));
+  });
 }
 
 /** Removes what a write left behind that was interrupted before its rename. */

@@ -24,7 +24,19 @@ export function writeDurably(path: string, chunks: Iterable<Uint8Array | string>
     if (isOpened) rmSync(temporary, { force: true });
     throw writeFailure(path, thrown);
   }
-  syncFolder(dirname(path));
+  orWriteFailure(path, () => syncFolder(dirname(path)));
+}
+
+/**
+ * Does something to a file or a folder.
+ * @throws EspalierError ESP_WRITE_FAILED where the system refuses
+ */
+export function orWriteFailure<Result>(path: string, change: () => Result): Result {
+  try {
+    return change();
+  } catch (thrown) {
+    throw writeFailure(path, thrown);
+  }
 }
 
 /**

@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
-import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+import { endOf, kill, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
 
 const models = makeModelsDir();
 const sid = { codebookSizes: [2, 3] };
@@ -32,13 +32,6 @@ async function makeCatalog(server: ServerProcess): Promise<void> {
 async function ids(server: ServerProcess, constraint: object = {}): Promise<string[]> {
   const { body } = await send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [], constraint });
   return body.items.map(({ id }: { id: string }) => id);
-}
-
-/** kill -9: nothing is flushed, nothing is closed. */
-async function kill(server: ServerProcess): Promise<void> {
-  const ended = new Promise((resolve) => server.process.once('exit', resolve));
-  server.process.kill('SIGKILL');
-  await ended;
 }
 
 describe('state in the data directory', () => {

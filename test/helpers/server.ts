@@ -43,6 +43,13 @@ export async function startTestServer(
   return server;
 }
 
+/** kill -9: nothing is flushed, nothing is closed. */
+export async function kill(server: ServerProcess): Promise<void> {
+  const ended = new Promise((resolve) => server.process.once('exit', resolve));
+  server.process.kill('SIGKILL');
+  await ended;
+}
+
 export interface Reply {
   status: number;
   headers: Headers;

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path';
 import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
-import { type AttributeSchema, syncFolder } from '../../static-trie/index.js';
+import { type AttributeSchema, orWriteFailure, syncFolder } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
 export interface ModelName {
@@ -119,6 +119,7 @@ export class CatalogStore {
    * @param unfinished jobs that go on: their uploads and the folders of their versions stay as they are.
    */
   clean(unfinished: readonly { files?: string[]; catalog?: string; version?: number }[]): void {
+    removeTemporaryFiles(this.#dataDir);
     const needed = new Set(unfinished.flatMap(({ files = [] }) => files));
     for (const name of readdirSync(this.#uploads)) {
       const path = join(this.#uploads, name);
@@ -174,8 +175,11 @@ export class CatalogStore {
 
   /** Gives a version a file that was built elsewhere in the data directory. @param path relative to that */
   takeCatalogFile(path: string, catalog: string, version: number): void {
-    renameSync(join(this.#dataDir, path), this.catalogFilePath(catalog, version));
-    syncFolder(this.#versionFolder(catalog, version));
+    const target = this.catalogFilePath(catalog, version);
+    orWriteFailure(target, () => {
+      renameSync(join(this.#dataDir, path), target);
+      syncFolder(this.#versionFolder(catalog, version));
+    });
   }
 
   /** Written after the version's file: a version without its record does not exist. */
@@ -197,9 +201,11 @@ export class CatalogStore {
   #discard(folder: string): void {
     const discarded = join(this.#trash, randomUUID());
     makeFolder(this.#trash);
-    renameSync(folder, discarded);
-    syncFolder(join(folder, '..'));
-    rmSync(discarded, { recursive: true, force: true });
+    orWriteFailure(folder, () => {
+      renameSync(folder, discarded);
+      syncFolder(join(folder, '..'));
+      rmSync(discarded, { recursive: true, force: true });
+    });
   }
 
   /** Ascending. */

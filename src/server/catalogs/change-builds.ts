@@ -25,6 +25,8 @@ interface ChangesPayload {
   by: string | null;
   /** The file of the new items. */
   adds: string;
+  /** The small change that came with them: all of that request is in force, or nothing of it. */
+  withChange?: number;
 }
 
 /** What the job is prepared with when its turn has come. */
@@ -39,6 +41,7 @@ export class ChangeBuilds {
   constructor(deps: ChangeBuildsDeps) {
     this.#deps = deps;
     deps.jobs.define('catalog-changes', {
+      isAccepted: (job) => this.#isAccepted(payloadOf(job)),
       findResult: (job) => this.#findActivated(payloadOf(job)),
       prepare: (job) => this.#prepare(payloadOf(job)),
       finish: (job, result, onProgress, payload) =>
@@ -47,18 +50,24 @@ export class ChangeBuilds {
     });
   }
 
-  /** @param add items that were checked */
+  /**
+   * @param add items that were checked
+   * @param hasChange whether the caller is about to append a small change to the log; a server that is killed before
+   *   does not go on with the job
+   */
   async start(
     catalog: string,
     add: readonly unknown[],
+    hasChange: boolean,
     by: string | null,
   ): Promise<{ job: Job; version: number }> {
-    const { store, jobs } = this.#deps;
+    const { store, jobs, changes } = this.#deps;
     jobs.checkAvailable();
     const path = store.uploadPath(randomUUID());
     writeDurably(path, [JSON.stringify(add)]);
     const version = store.reserveVersion(catalog);
     const payload: ChangesPayload = { catalog, version, by, adds: store.relativePath(path) };
+    if (hasChange) payload.withChange = changes.of(catalog).lastSeq + 1;
     const job = await jobs.submit({
       kind: 'catalog-changes',
       payload: { ...payload },
@@ -72,6 +81,13 @@ export class ChangeBuilds {
   /** Takes a job back that was just started: it waits for whoever calls this. */
   cancel({ id }: Job): void {
     this.#deps.jobs.cancel(id);
+  }
+
+  #isAccepted({ catalog, withChange = 0 }: ChangesPayload): boolean {
+    const { records, changes } = this.#deps;
+    // Of a catalog that cannot be read, nobody can tell: the job then says so itself.
+    if (withChange === 0 || records.damaged.has(catalog)) return true;
+    return changes.of(catalog).lastSeq >= withChange;
   }
 
   /** Changes up to here are the version's own; later ones are applied to it as to any other. */

@@ -73,10 +73,10 @@ export class ItemService {
       const updates = checkChanges(record, changes);
       const known = await this.#lookUp(record, version, changes, updates);
       const { builds } = this.#deps;
+      const hasChanges = changes.remove.length > 0 || updates.length > 0;
       const started =
-        changes.add.length > 0 ? await builds.start(catalog, changes.add, change.by) : undefined;
+        changes.add.length > 0 ? await builds.start(catalog, changes.add, hasChanges, change.by) : undefined;
       try {
-        const hasChanges = changes.remove.length > 0 || updates.length > 0;
         if (hasChanges) await this.#putInForce(catalog, changes.remove, updates, change);
       } catch (thrown) {
         if (started !== undefined) builds.cancel(started.job);

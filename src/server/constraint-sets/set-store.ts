@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { syncFolder } from '../../static-trie/index.js';
+import { isSystemError, orWriteFailure, syncFolder } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import { hashOfRule, type SetRecord } from './set-record.js';
 
@@ -35,9 +35,13 @@ export class SetStore {
     this.#of(catalog).set(record.name, record);
   }
 
+  /** @throws EspalierError ESP_WRITE_FAILED; then the set is as it was */
   delete(catalog: string, { name, versions }: SetRecord): void {
-    rmSync(join(this.#folder(catalog), `${name}.json`), { force: true });
-    syncFolder(this.#folder(catalog));
+    const path = join(this.#folder(catalog), `${name}.json`);
+    orWriteFailure(path, () => {
+      rmSync(path, { force: true });
+      syncFolder(this.#folder(catalog));
+    });
     this.#of(catalog).delete(name);
     for (const { version } of versions) this.deleteList(catalog, name, version);
   }
@@ -53,12 +57,17 @@ export class SetStore {
     return join(this.#folder(catalog), `${name}.${version}.list`);
   }
 
+  /** A list that cannot be removed stays until the next start; nothing names it any more. */
   deleteList(catalog: string, name: string, version: number): void {
-    rmSync(join(this.#folder(catalog), `${name}.${version}.list`), { force: true });
+    try {
+      rmSync(join(this.#folder(catalog), `${name}.${version}.list`), { force: true });
+    } catch (thrown) {
+      if (!isSystemError(thrown)) throw thrown;
+    }
   }
 
   /**
-   * Removes what interrupted writes and builds have left behind.
+   * Removes what interrupted writes and builds have left behind, and sets whose first list was never accepted.
    * @param unfinished builds that go on, and whose lists stay
    */
   clean(catalog: string, unfinished: readonly { set: string; version: number }[]): void {
@@ -66,7 +75,10 @@ export class SetStore {
     if (!existsSync(folder)) return;
     removeTemporaryFiles(folder);
     const lists = new Set(unfinished.map(({ set, version }) => `${set}.${version}.list`));
-    for (const { name, versions } of this.list(catalog)) {
+    for (const record of this.list(catalog)) {
+      const { name, versions } = record;
+      const isUnderWay = versions.length > 0 || unfinished.some(({ set }) => set === name);
+      if (!isUnderWay) this.delete(catalog, record);
       for (const { version } of versions) lists.add(`${name}.${version}.list`);
     }
     for (const file of readdirSync(folder)) {

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, type PlainError } from '../../errors.js';
+import { syncFolder } from '../../static-trie/index.js';
 import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import type { Payload } from './work-queue.js';
 
@@ -76,6 +77,25 @@ export class JobStore {
     this.#forgetOldest();
   }
 
+  /**
+   * Notes the end of a job so that it stays ended. On a full disk its file can't be written, but can be removed: then
+   * the job is forgotten at the next start, and never goes on.
+   * @throws EspalierError ESP_WRITE_FAILED; then the job is as it was
+   */
+  putOrForget(job: JobRecord, before: JobRecord): void {
+    try {
+      this.put(job);
+    } catch (thrown) {
+      try {
+        rmSync(this.#path(job.id), { force: true });
+        syncFolder(this.#folder);
+      } catch {
+        this.#jobs.set(before.id, before);
+        throw thrown;
+      }
+    }
+  }
+
   /** Progress is kept in memory only: it is worth nothing after a restart. */
   progress(job: JobRecord): void {
     this.#jobs.set(job.id, job);
@@ -83,7 +103,11 @@ export class JobStore {
 
   remove(id: string): void {
     this.#jobs.delete(id);
-    rmSync(this.#path(id), { force: true });
+    try {
+      rmSync(this.#path(id), { force: true });
+    } catch {
+      // What cannot be removed has ended, and the next start forgets it again; or it could not be written either.
+    }
   }
 
   #readAll(onDamage: (error: EspalierError) => void): JobRecord[] {

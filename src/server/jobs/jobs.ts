@@ -10,6 +10,11 @@ import { furtherTaskId, type Payload, type WorkQueue, type WorkResult, type Work
 
 /** The part of a kind of job that runs in the server. Each function may be called again after a kill. */
 export interface JobKind {
+  /**
+   * Whether a job that a stopped server left was answered, where it needs more than the job to be on disk. One that was
+   * not is forgotten. Without it, each was.
+   */
+  isAccepted?(job: JobRecord): boolean;
   /** What the work came to, where its result is in place already; the work is skipped then. */
   findResult(job: JobRecord): WorkResult | undefined;
   /**
@@ -140,7 +145,11 @@ export class Jobs {
     return this.#listeners.add(id, listener);
   }
 
-  /** @throws EspalierError ESP_JOB_NOT_FOUND; ESP_JOB_ENDED, also where its result is being put in place */
+  /**
+   * Cancelled for good when it returns.
+   * @throws EspalierError ESP_JOB_NOT_FOUND; ESP_JOB_ENDED, also where its result is being put in place;
+   *   ESP_WRITE_FAILED: then it goes on
+   */
   cancel(id: string): Job {
     const job = this.#deps.store.get(id);
     if (isEnded(job)) throw new EspalierError('ESP_JOB_ENDED', `job ${id} has ended: it ${job.state}`);
@@ -150,7 +159,9 @@ export class Jobs {
       throw new EspalierError('ESP_JOB_ENDED', message);
     }
     const error = new EspalierError('ESP_CANCELLED', 'the job was cancelled').toPlain();
-    this.#end({ ...job, state: 'cancelled', error }, run);
+    const cancelled: JobRecord = { ...job, state: 'cancelled', error };
+    this.#deps.store.putOrForget(cancelled, job);
+    this.#tellEnd(cancelled, run);
     run?.abort.abort();
     return this.get(id);
   }
@@ -168,6 +179,11 @@ export class Jobs {
   resume(): void {
     const { store } = this.#deps;
     for (const job of store.unfinished()) {
+      if (this.#kinds.get(job.kind)?.isAccepted?.(job) === false) {
+        this.#discard(job);
+        store.remove(job.id);
+        continue;
+      }
       if (this.#canGoOn(job)) {
         const again: JobRecord = { ...job, state: 'queued', phase: 'queued', fraction: 0 };
         store.progress(again);
@@ -291,6 +307,10 @@ export class Jobs {
 
   #end(job: JobRecord, run: Run | undefined): void {
     this.#put(job);
+    this.#tellEnd(job, run);
+  }
+
+  #tellEnd(job: JobRecord, run: Run | undefined): void {
     const ended = publicJob(job);
     this.#deps.onEnd(ended, run?.beganMs === undefined ? 0 : performance.now() - run.beganMs);
     this.#listeners.tell(ended);
@@ -315,8 +335,15 @@ export class Jobs {
     }
   }
 
-  #removeFiles({ files = [] }: JobRecord): void {
-    for (const file of files) rmSync(join(this.#deps.dataDir, file), { force: true });
+  /** The job has ended, whether they can be removed or not; the next start removes what is left. */
+  #removeFiles({ id, files = [] }: JobRecord): void {
+    for (const file of files) {
+      try {
+        rmSync(join(this.#deps.dataDir, file), { force: true });
+      } catch (thrown) {
+        this.#deps.log(EspalierError.from(thrown), `a file of job ${id} could not be removed`);
+      }
+    }
   }
 }
 

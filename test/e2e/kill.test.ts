@@ -1,0 +1,59 @@
+import { afterAll, expect, it } from 'vitest';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { KillClient } from '../helpers/kill/kill-client.js';
+import { leftovers } from '../helpers/kill/leftovers.js';
+import { KEEP_VERSIONS } from '../helpers/kill/model.js';
+import { Random } from '../helpers/random.js';
+import { seeded } from '../helpers/seed.js';
+import { kill, makeDataDir, makeModelsDir, startTestServer } from '../helpers/server.js';
+
+const KILLS = process.env.LONG_TESTS ? 200 : 20;
+/** Changes between two kills; the last of them, or what comes after it, is hit. */
+const MAX_CHANGES = 4;
+
+const models = makeModelsDir();
+const dataDir = makeDataDir();
+const start = () => startTestServer(dataDir, ['--keep-versions', String(KEEP_VERSIONS)], models);
+const hits = new Map<string, number>();
+
+afterAll(() => {
+  const lines = [...hits].sort(([, a], [, b]) => b - a).map(([kind, count]) => `  ${count} × ${kind}`);
+  console.log(`kill -9 hit, of ${KILLS}:\n${lines.join('\n')}`);
+});
+
+it(`serves the last acknowledged state after each of ${KILLS} kills, and no half-written one`, async () => {
+  const random = new Random(seeded('kills', 1).seed as number);
+  const client = new KillClient(random);
+  let server = await start();
+  await client.begin(server);
+  for (let index = 0; index < KILLS; index++) {
+    await changeUntilKilled(server, client, random);
+    hits.set(client.underWay, (hits.get(client.underWay) ?? 0) + 1);
+    server = await start();
+    await client.recover(server);
+    expect(leftovers(dataDir)).toEqual([]);
+  }
+  await client.change(server);
+  await server.stop();
+});
+
+/** Kills the server at a random moment of the last change, or soon after it. */
+async function changeUntilKilled(server: ServerProcess, client: KillClient, random: Random): Promise<void> {
+  for (let left = random.below(MAX_CHANGES); left > 0; left--) await client.change(server);
+  let killed: Promise<void> | undefined;
+  const begin = (durationMs: number) => {
+    const afterMs = random.uniform() * durationMs * 1.2;
+    killed ??= new Promise((resolve) => setTimeout(resolve, afterMs)).then(() => kill(server));
+  };
+  try {
+    for (;;) await client.change(server, begin);
+  } catch (thrown) {
+    // What the client sent then has no answer; anything else is a failure of the test.
+    if (!server.process.killed || !isConnectionLost(thrown)) throw thrown;
+  }
+  await killed;
+}
+
+function isConnectionLost(thrown: unknown): boolean {
+  return thrown instanceof TypeError && /fetch failed|terminated/.test(thrown.message);
+}

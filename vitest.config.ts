@@ -5,7 +5,14 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const timeoutMs = process.env.LONG_TESTS ? 1_800_000 : 120_000;
 
 /** Files that take a minute or more: begun last, one of them would keep a single core busy at the end. */
-const LONG_FILES = ['native/native', 'kernels/step.native', 'e2e/persistence', 'native/install'];
+const LONG_FILES = [
+  'native/native',
+  'e2e/jobs-on-redis',
+  'e2e/kill',
+  'kernels/step.native',
+  'e2e/persistence',
+  'native/install',
+];
 
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -25,7 +32,8 @@ export default defineConfig({
     hookTimeout: 120_000,
     // Worker threads of the server and ONNX sessions live in the test files' processes.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the cores that it is made for: many tests wait for processes and clocks.
+    maxWorkers: 3,
     sequence: { sequencer: LongFilesFirst },
   },
 });

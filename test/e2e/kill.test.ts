@@ -8,6 +8,7 @@ import { seeded } from '../helpers/seed.js';
 import { kill, makeDataDir, makeModelsDir, startTestServer } from '../helpers/server.js';
 
 const KILLS = process.env.LONG_TESTS ? 200 : 20;
+const TIMEOUT_MS = KILLS * 30_000;
 /** Changes between two kills; the last of them, or what comes after it, is hit. */
 const MAX_CHANGES = 4;
 
@@ -21,21 +22,25 @@ afterAll(() => {
   console.log(`kill -9 hit, of ${KILLS}:\n${lines.join('\n')}`);
 });
 
-it(`serves the last acknowledged state after each of ${KILLS} kills, and no half-written one`, async () => {
-  const random = new Random(seeded('kills', 1).seed as number);
-  const client = new KillClient(random);
-  let server = await start();
-  await client.begin(server);
-  for (let index = 0; index < KILLS; index++) {
-    await changeUntilKilled(server, client, random);
-    hits.set(client.underWay, (hits.get(client.underWay) ?? 0) + 1);
-    server = await start();
-    await client.recover(server);
-    expect(leftovers(dataDir)).toEqual([]);
-  }
-  await client.change(server);
-  await server.stop();
-});
+it(
+  `serves the last acknowledged state after each of ${KILLS} kills, and no half-written one`,
+  async () => {
+    const random = new Random(seeded('kills', 1).seed as number);
+    const client = new KillClient(random);
+    let server = await start();
+    await client.begin(server);
+    for (let index = 0; index < KILLS; index++) {
+      await changeUntilKilled(server, client, random);
+      hits.set(client.underWay, (hits.get(client.underWay) ?? 0) + 1);
+      server = await start();
+      await client.recover(server);
+      expect(leftovers(dataDir)).toEqual([]);
+    }
+    await client.change(server);
+    await server.stop();
+  },
+  TIMEOUT_MS,
+);
 
 /** Kills the server at a random moment of the last change, or soon after it. */
 async function changeUntilKilled(server: ServerProcess, client: KillClient, random: Random): Promise<void> {

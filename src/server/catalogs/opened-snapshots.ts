@@ -1,8 +1,11 @@
+import { basename } from 'node:path';
 import type { ActivationChanges } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import {
   type AttributeSchema,
   CatalogSnapshot,
   ChangeReader,
+  isSystemError,
   openCatalogFile,
   verifyCatalogFile,
 } from '../../static-trie/index.js';
@@ -29,7 +32,7 @@ export class OpenedSnapshots {
   verify(path: string): void {
     this.#verified.delete(path);
     this.#opened.delete(path);
-    verifyCatalogFile(path);
+    readable(path, () => verifyCatalogFile(path));
     this.#verified.add(path);
   }
 
@@ -37,7 +40,11 @@ export class OpenedSnapshots {
   open(path: string, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
     if (!this.#verified.has(path)) this.verify(path);
     const { snapshot, reader } = this.#opened.get(path) ?? {
-      snapshot: CatalogSnapshot.of(openCatalogFile(path), schema, changes.after),
+      snapshot: CatalogSnapshot.of(
+        readable(path, () => openCatalogFile(path)),
+        schema,
+        changes.after,
+      ),
       reader: new ChangeReader(changes.path, changes.after),
     };
     const next = snapshot.withChanges(reader.catchUp(changes.upTo)).snapshot;
@@ -49,5 +56,17 @@ export class OpenedSnapshots {
 
   close(): void {
     this.#opened.clear();
+  }
+}
+
+/** A file that is gone, or not ours to read, is as good as damaged. */
+function readable<Result>(path: string, open: () => Result): Result {
+  try {
+    return open();
+  } catch (cause) {
+    if (!isSystemError(cause)) throw cause;
+    throw new EspalierError('ESP_ARTIFACT_CORRUPT', `${basename(path)} cannot be read: ${cause.code}`, {
+      cause,
+    });
   }
 }

@@ -1,8 +1,11 @@
+import { basename } from 'node:path';
 import type { ActivationChanges } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import {
   type AttributeSchema,
   CatalogSnapshot,
   ChangeReader,
+  isSystemError,
   openCatalogFile,
   verifyCatalogFile,
 } from '../../static-trie/index.js';
@@ -29,7 +32,7 @@ export class OpenedSnapshots {
   verify(path: string): void {
     this.#verified.delete(path);
     this.#opened.delete(path);
-    verifyCatalogFile(path);
+    orCorrupt(path, () => verifyCatalogFile(path));
     this.#verified.add(path);
   }
 
@@ -37,7 +40,11 @@ export class OpenedSnapshots {
   open(path: string, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
     if (!this.#verified.has(path)) this.verify(path);
     const { snapshot, reader } = this.#opened.get(path) ?? {
-      snapshot: CatalogSnapshot.of(openCatalogFile(path), schema, changes.after),
+      snapshot: CatalogSnapshot.of(
+        orCorrupt(path, () => openCatalogFile(path)),
+        schema,
+        changes.after,
+      ),
       reader: new ChangeReader(changes.path, changes.after),
     };
     const next = snapshot.withChanges(reader.catchUp(changes.upTo)).snapshot;
@@ -49,5 +56,18 @@ export class OpenedSnapshots {
 
   close(): void {
     this.#opened.clear();
+  }
+}
+
+/** A version has its file: one that cannot be opened at all, such as one that is gone, is as bad as a damaged one. */
+function orCorrupt<Result>(path: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (cause) {
+    if (!isSystemError(cause)) throw cause;
+    // What follows the comma may be a path.
+    const [reason] = cause.message.split(',');
+    const message = `${basename(path)} cannot be read: ${reason}`;
+    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
   }
 }

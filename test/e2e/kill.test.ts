@@ -11,6 +11,9 @@ const KILLS = process.env.LONG_TESTS ? 200 : 20;
 /** Changes between two kills; the last of them, or what comes after it, is hit. */
 const MAX_CHANGES = 4;
 
+/** A start takes 2 s on two free cores, and several times that beside other tests. */
+const MAX_MS_PER_KILL = 15_000;
+
 const models = makeModelsDir();
 const dataDir = makeDataDir();
 const start = () => startTestServer(dataDir, ['--keep-versions', String(KEEP_VERSIONS)], models);
@@ -21,21 +24,25 @@ afterAll(() => {
   console.log(`kill -9 hit, of ${KILLS}:\n${lines.join('\n')}`);
 });
 
-it(`serves the last acknowledged state after each of ${KILLS} kills, and no half-written one`, async () => {
-  const random = new Random(seeded('kills', 1).seed as number);
-  const client = new KillClient(random);
-  let server = await start();
-  await client.begin(server);
-  for (let index = 0; index < KILLS; index++) {
-    await changeUntilKilled(server, client, random);
-    hits.set(client.underWay, (hits.get(client.underWay) ?? 0) + 1);
-    server = await start();
-    await client.recover(server);
-    expect(leftovers(dataDir)).toEqual([]);
-  }
-  await client.change(server);
-  await server.stop();
-});
+it(
+  `serves the last acknowledged state after each of ${KILLS} kills, and no half-written one`,
+  async () => {
+    const random = new Random(seeded('kills', 1).seed as number);
+    const client = new KillClient(random);
+    let server = await start();
+    await client.begin(server);
+    for (let index = 0; index < KILLS; index++) {
+      await changeUntilKilled(server, client, random);
+      hits.set(client.underWay, (hits.get(client.underWay) ?? 0) + 1);
+      server = await start();
+      await client.recover(server);
+      expect(leftovers(dataDir)).toEqual([]);
+    }
+    await client.change(server);
+    await server.stop();
+  },
+  KILLS * MAX_MS_PER_KILL,
+);
 
 /** Kills the server at a random moment of the last change, or soon after it. */
 async function changeUntilKilled(server: ServerProcess, client: KillClient, random: Random): Promise<void> {

@@ -33,9 +33,8 @@ async function metric(line: string): Promise<number> {
 const recommend = (set: string) =>
   send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [], constraint: { set } });
 
-/** Takes the catalog's file away, and has the thread that evaluates rules open others, so that it must open it again. */
-async function loseFile(): Promise<void> {
-  renameSync(file, `${file}.away`);
+/** The thread that evaluates rules keeps two catalogs open, and must open the first one again then. */
+async function openOthers(): Promise<void> {
   for (const catalog of ['second', 'third']) {
     const path = `/v1/catalogs/${catalog}/constraint-sets/any`;
     expect((await send(server, 'PUT', path, { rule: 'price < 2.0' })).body.items).toBe(3);
@@ -52,8 +51,12 @@ describe('a set that refreshes itself', () => {
   });
 
   it('keeps its last evaluation when a refresh fails, and says so', async () => {
-    await loseFile();
-    await until(async () => (await read('refusing')).refreshFailure !== null);
+    renameSync(file, `${file}.away`);
+    await until(async () => {
+      // Until no refresh comes in between.
+      await openOthers();
+      return (await read('refusing')).refreshFailure !== null;
+    });
     const failing = await read('refusing');
     expect(failing.refreshFailure.error.code).toBe('ESP_ARTIFACT_CORRUPT');
     expect(failing.refreshFailure.error.message).not.toContain(dataDir);

@@ -32,7 +32,7 @@ export class OpenedSnapshots {
   verify(path: string): void {
     this.#verified.delete(path);
     this.#opened.delete(path);
-    readable(path, () => verifyCatalogFile(path));
+    orCorrupt(path, () => verifyCatalogFile(path));
     this.#verified.add(path);
   }
 
@@ -41,7 +41,7 @@ export class OpenedSnapshots {
     if (!this.#verified.has(path)) this.verify(path);
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
-        readable(path, () => openCatalogFile(path)),
+        orCorrupt(path, () => openCatalogFile(path)),
         schema,
         changes.after,
       ),
@@ -59,14 +59,15 @@ export class OpenedSnapshots {
   }
 }
 
-/** A file that is gone, or not ours to read, is as good as damaged. */
-function readable<Result>(path: string, open: () => Result): Result {
+/** A version has its file: one that cannot be opened at all, such as one that is gone, is as bad as a damaged one. */
+function orCorrupt<Result>(path: string, read: () => Result): Result {
   try {
-    return open();
+    return read();
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
-    throw new EspalierError('ESP_ARTIFACT_CORRUPT', `${basename(path)} cannot be read: ${cause.code}`, {
-      cause,
-    });
+    // What follows the comma may be a path.
+    const [reason] = cause.message.split(',');
+    const message = `${basename(path)} cannot be read: ${reason}`;
+    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
   }
 }

@@ -15,7 +15,7 @@ import { modelRoutes } from './routes/models.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
-import { ErrorAnswer, MAX_PATH_PART_LENGTH, NoQuery } from './schemas.js';
+import { ErrorAnswer, MAX_ID_LENGTH, NoQuery } from './schemas.js';
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {
@@ -24,7 +24,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
     loggerInstance: logger,
     bodyLimit: config.bodyLimitBytes,
     genReqId: () => crypto.randomUUID(),
-    routerOptions: { maxParamLength: MAX_PATH_PART_LENGTH },
+    routerOptions: { maxParamLength: 12 * MAX_ID_LENGTH },
     // Faults that are found before any route: malformed URLs, names that are too long, malformed HTTP.
     frameworkErrors: badRequest,
     clientErrorHandler: badConnection,

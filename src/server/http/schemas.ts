@@ -16,6 +16,8 @@ export const closed = { additionalProperties: false } as const;
 export const NoQuery = Type.Object({}, closed);
 
 const MAX_NAME_LENGTH = 128;
+/** In characters; each is up to 12 when it is encoded in a URL. */
+export const MAX_ID_LENGTH = 256;
 export const MAX_BEAM_WIDTH = 1_024;
 const MAX_HISTORY = 10_000;
 const MAX_ITEM_LIST = 10_000;
@@ -26,9 +28,6 @@ export const Name = Type.String({
   pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,${MAX_NAME_LENGTH - 1}}$`,
   description: `Letters, digits, "_", "." and "-"; at most ${MAX_NAME_LENGTH}.`,
 });
-const MAX_ID_LENGTH = 256;
-/** Of a path's part as it comes: an id with each of its characters encoded, of up to 12 characters for one. */
-export const MAX_PATH_PART_LENGTH = MAX_ID_LENGTH * 12;
 const ItemId = Type.String({ minLength: 1, maxLength: MAX_ID_LENGTH });
 const ItemIds = Type.Array(ItemId, { maxItems: MAX_ITEM_LIST });
 

@@ -8,7 +8,6 @@ import { seeded } from '../helpers/seed.js';
 import { kill, makeDataDir, makeModelsDir, startTestServer } from '../helpers/server.js';
 
 const KILLS = process.env.LONG_TESTS ? 200 : 20;
-const TIMEOUT_MS = KILLS * 30_000;
 /** Changes between two kills; the last of them, or what comes after it, is hit. */
 const MAX_CHANGES = 4;
 

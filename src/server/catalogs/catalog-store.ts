@@ -173,11 +173,15 @@ export class CatalogStore {
     return existsSync(path) ? readState(path) : undefined;
   }
 
-  /** Gives a version a file that was built elsewhere in the data directory. @param path relative to that */
+  /**
+   * Gives a version a file that was built beside it; what interrupted builds have left there goes.
+   * @param path relative to the data directory
+   */
   takeCatalogFile(path: string, catalog: string, version: number): void {
     const target = this.catalogFilePath(catalog, version);
     orWriteFailure(target, () => {
       renameSync(join(this.#dataDir, path), target);
+      removeTemporaryFiles(this.#versionFolder(catalog, version));
       syncFolder(this.#versionFolder(catalog, version));
     });
   }

@@ -128,7 +128,10 @@ async function hashOfFile(path: string): Promise<string> {
 
 /** On Linux a priority belongs to a thread, and those of the runtime are there already. */
 function becomeNice(): void {
-  if (process.platform !== 'linux') return setPriority(NICENESS);
+  if (process.platform !== 'linux') {
+    setPriority(NICENESS);
+    return;
+  }
   for (const thread of readdirSync('/proc/self/task')) {
     try {
       setPriority(Number(thread), NICENESS);

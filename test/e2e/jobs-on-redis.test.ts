@@ -11,7 +11,7 @@ import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from
 import { startWorkerProcess } from '../helpers/worker-process.js';
 
 const models = makeModelsDir();
-const many = manyItems(300_000);
+const many = manyItems(150_000);
 const item = '{"id": "a", "sid": [0, 0]}';
 /** A second, with room for a machine that is busy. */
 const REFUSAL_LIMIT_MS = 3_000;
@@ -59,14 +59,14 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     expect(events).toContain('"phase":"parsing"');
     expect(await endOf(server, body.job.id)).toMatchObject({
       state: 'succeeded',
-      result: { items: 300_000 },
+      result: { items: 150_000 },
     });
     expect((await send(server, 'GET', '/v1/catalogs/small')).body.activeVersion).toBe(1);
     const bad = await upload(server, 'small', ['{"id": "a", "sid": [9, 0]}']);
     expect(bad.error).toMatchObject({ code: 'ESP_UPLOAD_INVALID', details: [{ line: 1, field: 'sid[0]' }] });
     const more = { add: [{ id: 'more', sid: [0, 0] }] };
     const added = await send(server, 'PATCH', '/v1/catalogs/small/items', more);
-    expect(await endOf(server, added.body.job.id)).toMatchObject({ result: { items: 300_001 } });
+    expect(await endOf(server, added.body.job.id)).toMatchObject({ result: { items: 150_001 } });
     const list = `${server.url}/v1/catalogs/small/constraint-sets/few/versions?activate=true`;
     const headers = { 'content-type': 'application/x-ndjson' };
     const listed = await (await fetch(list, { method: 'POST', headers, body: '"more"' })).json();

@@ -179,6 +179,18 @@ export class EspalierError extends Error {
   }
 }
 
+/** An error about one field of what came: what was expected there, and what was found. */
+export function fieldError(
+  code: ErrorCode,
+  field: string,
+  expected: string,
+  found: string,
+  cause?: unknown,
+): EspalierError {
+  const details = [{ field, expected, found }];
+  return new EspalierError(code, `${field}: expected ${expected}, found ${found}`, { details, cause });
+}
+
 export interface PlainError {
   code: ErrorCode;
   message: string;

@@ -1,4 +1,4 @@
-import { type ErrorDetail, EspalierError } from '../errors.js';
+import { type ErrorDetail, EspalierError, fieldError } from '../errors.js';
 import type { Constraint } from '../kernels/index.js';
 import {
   type CatalogSnapshot,
@@ -137,22 +137,28 @@ function tokensOf(
 
 function checkInputIds(inputIds: readonly number[], vocabSize: number, maxTokens: number): void {
   if (inputIds.length < 1 || inputIds.length > maxTokens) {
-    refuse('ESP_REQUEST_INVALID', 'inputIds', `1 to ${maxTokens} tokens`, String(inputIds.length));
+    throw fieldError('ESP_REQUEST_INVALID', 'inputIds', `1 to ${maxTokens} tokens`, String(inputIds.length));
   }
   const bad = inputIds.findIndex((token) => token >= vocabSize);
   if (bad < 0) return;
   const expected = `a token below the model's vocabulary of ${vocabSize}`;
-  refuse('ESP_REQUEST_INVALID', `inputIds[${bad}]`, expected, String(inputIds[bad]));
+  throw fieldError('ESP_REQUEST_INVALID', `inputIds[${bad}]`, expected, String(inputIds[bad]));
 }
 
 function beamWidthsOf({ model }: ActiveCatalog, { beamWidth, k }: RecommendQuery): readonly number[] {
   const levels = model.levelTokens.length;
   if (typeof beamWidth === 'number') return new Array<number>(levels).fill(beamWidth);
   if (beamWidth.length !== levels) {
-    refuse('ESP_BEAM_WIDTH', 'beamWidth', `${levels} widths, one for each level`, String(beamWidth.length));
+    throw fieldError(
+      'ESP_BEAM_WIDTH',
+      'beamWidth',
+      `${levels} widths, one for each level`,
+      String(beamWidth.length),
+    );
   }
   const last = beamWidth[levels - 1];
-  if (last < k) refuse('ESP_BEAM_WIDTH', `beamWidth[${levels - 1}]`, `at least ${k} (k)`, String(last));
+  if (last < k)
+    throw fieldError('ESP_BEAM_WIDTH', `beamWidth[${levels - 1}]`, `at least ${k} (k)`, String(last));
   return beamWidth;
 }
 
@@ -170,16 +176,5 @@ function checkAttributes({ items, name }: ActiveCatalog, { attributes, diversity
   const names = details.map(({ found }) => found).join(', ');
   throw new EspalierError('ESP_ATTRIBUTE_NOT_FOUND', `catalog ${name} has no attribute ${names}`, {
     details,
-  });
-}
-
-function refuse(
-  code: 'ESP_BEAM_WIDTH' | 'ESP_REQUEST_INVALID',
-  field: string,
-  expected: string,
-  found: string,
-): never {
-  throw new EspalierError(code, `${field}: expected ${expected}, found ${found}`, {
-    details: [{ field, expected, found }],
   });
 }

@@ -46,8 +46,9 @@ export class CatalogRecords {
     return this.#store.listVersions(this.get(catalog));
   }
 
-  activeVersion({ name, active }: CatalogRecord): VersionRecord | undefined {
-    return this.versions(name).find(({ version }) => version === active?.version);
+  activeVersion({ name, model, active }: CatalogRecord): VersionRecord | undefined {
+    const found = active === null ? undefined : this.#store.findVersion(name, active.version);
+    return found && { model, ...found };
   }
 
   /** Durable when it returns. */

@@ -5,7 +5,7 @@ import {
   type ModelInfo,
   type ModelRef,
 } from '../../decoder/index.js';
-import { EspalierError } from '../../errors.js';
+import { EspalierError, fieldError } from '../../errors.js';
 import type { AttributeSchema, ItemFile } from '../../static-trie/index.js';
 import { type ChangeRequest, checkPrecondition, etagOf } from '../change-request.js';
 import { type Aliases, refuseAliased } from '../constraint-sets/aliases.js';
@@ -19,7 +19,14 @@ import type { CatalogRecords } from './catalog-records.js';
 import type { CatalogRecord, CatalogStore, ModelName, ModelPin, VersionRecord } from './catalog-store.js';
 import type { ChangeLogs } from './change-logs.js';
 import { pinOldRecords } from './old-records.js';
-import { isSameModel, outdatedVersions, rolledBack, withActive, withoutVersions } from './serving-pairs.js';
+import {
+  isSameModel,
+  outdatedVersions,
+  rolledBack,
+  wasActive,
+  withActive,
+  withoutVersions,
+} from './serving-pairs.js';
 import { VersionBuilds } from './version-builds.js';
 
 export interface CatalogDefinition {
@@ -261,9 +268,7 @@ export class CatalogService {
 
   /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
   async #activateBuilt(catalog: string, version: number, by: string | null): Promise<void> {
-    const { active, earlier } = this.get(catalog);
-    const wasActive = [active, ...earlier].some((pair) => pair?.version === version);
-    if (!wasActive) await this.activate(catalog, version, { by });
+    if (!wasActive(this.get(catalog), version)) await this.activate(catalog, version, { by });
   }
 
   async #activate(
@@ -342,9 +347,7 @@ function checkCodebooks(ref: ModelRef, ofModel: readonly number[], given: readon
   if (String(ofModel) === String(given)) return;
   const expected = `[${ofModel.join(', ')}], as model ${ref.name} version ${ref.version} has`;
   const found = `[${given.join(', ')}]`;
-  throw new EspalierError('ESP_MODEL_MISFIT', `sid.codebookSizes: expected ${expected}, found ${found}`, {
-    details: [{ field: 'sid.codebookSizes', expected, found }],
-  });
+  throw fieldError('ESP_MODEL_MISFIT', 'sid.codebookSizes', expected, found);
 }
 
 /** Versions and constraint sets depend on the attributes; codebooks go with each version's model. */

@@ -8,6 +8,7 @@ import type { BuildCounts, RebuildInput } from './build-worker.js';
 import type { CatalogRecords } from './catalog-records.js';
 import type { CatalogStore } from './catalog-store.js';
 import type { ChangeLogs } from './change-logs.js';
+import { wasActive } from './serving-pairs.js';
 
 export interface ChangeBuildsDeps {
   store: CatalogStore;
@@ -113,9 +114,8 @@ export class ChangeBuilds {
   /** After a kill: what was active once is not built again. */
   #findActivated({ catalog, version }: ChangesPayload): WorkResult | undefined {
     const { store, records } = this.#deps;
-    const { active, earlier } = records.get(catalog);
-    const wasActive = [active, ...earlier].some((pair) => pair?.version === version);
-    const record = wasActive ? store.findVersion(catalog, version) : undefined;
+    const isDone = wasActive(records.get(catalog), version);
+    const record = isDone ? store.findVersion(catalog, version) : undefined;
     return record && { items: record.items, leaves: record.leaves, hash: record.hash };
   }
 

@@ -47,6 +47,11 @@ function isSamePair(a: ServingPair, b: ServingPair): boolean {
   return a.version === b.version && isSameModel(a.model, b.model);
 }
 
+/** Whether a version serves, or served before something that a rollback could leave. */
+export function wasActive({ active, earlier }: CatalogRecord, version: number): boolean {
+  return active?.version === version || earlier.some((pair) => pair.version === version);
+}
+
 /** The record without the pairs of versions that are gone. */
 export function withoutVersions(record: CatalogRecord, versions: readonly number[]): CatalogRecord {
   return { ...record, earlier: record.earlier.filter(({ version }) => !versions.includes(version)) };

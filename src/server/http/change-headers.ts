@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify';
-import { EspalierError } from '../../errors.js';
+import { type EspalierError, fieldError } from '../../errors.js';
 import type { ChangeRequest } from '../change-request.js';
 
 const MAX_ACTOR_LENGTH = 128;
@@ -11,7 +11,7 @@ const MAX_ACTOR_LENGTH = 128;
 export function changeOf({ headers }: FastifyRequest): ChangeRequest {
   const ifMatch = headers['if-match'];
   const ifNoneMatch = headers['if-none-match'];
-  if (ifNoneMatch !== undefined && ifNoneMatch !== '*') refuse('if-none-match', '*', ifNoneMatch);
+  if (ifNoneMatch !== undefined && ifNoneMatch !== '*') throw refused('if-none-match', '*', ifNoneMatch);
   return {
     by: actorOf(headers['x-actor']),
     ...(ifMatch !== undefined && { ifMatch: etagsOf(ifMatch) }),
@@ -24,18 +24,17 @@ function actorOf(header: string | string[] | undefined): string | null {
   const isName =
     typeof header === 'string' && /^[\x20-\x7e]+$/.test(header) && header.length <= MAX_ACTOR_LENGTH;
   if (isName) return header;
-  return refuse('x-actor', `1 to ${MAX_ACTOR_LENGTH} visible ASCII characters`, String(header).slice(0, 200));
+  throw refused('x-actor', `1 to ${MAX_ACTOR_LENGTH} visible ASCII characters`, String(header).slice(0, 200));
 }
 
 /** A weak tag never matches: the comparison is the strong one. */
 function etagsOf(header: string): string[] {
   const tags = header.split(',').map((tag) => tag.trim());
   const bad = tags.find((tag) => tag !== '*' && !/^(W\/)?"[\x21\x23-\x7e]*"$/.test(tag));
-  return bad === undefined ? tags : refuse('if-match', '* or ETags, as "4f1c…"', bad);
+  if (bad === undefined) return tags;
+  throw refused('if-match', '* or ETags, as "4f1c…"', bad);
 }
 
-function refuse(field: string, expected: string, found: string): never {
-  throw new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
-    details: [{ field, expected, found }],
-  });
+function refused(field: string, expected: string, found: string): EspalierError {
+  return fieldError('ESP_REQUEST_INVALID', field, expected, found);
 }

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { EspalierError } from '../../errors.js';
+import { type EspalierError, fieldError } from '../../errors.js';
 import type { ItemFile, ItemFormat } from '../../static-trie/index.js';
 
 /** What a file of an upload is. */
@@ -65,7 +65,5 @@ function encodingOf(headers: IncomingHttpHeaders): string {
 }
 
 function mediaType(field: string, expected: string, found: string): EspalierError {
-  return new EspalierError('ESP_MEDIA_TYPE', `${field}: expected ${expected}, found ${found}`, {
-    details: [{ field, expected, found }],
-  });
+  return fieldError('ESP_MEDIA_TYPE', field, expected, found);
 }

@@ -1,6 +1,6 @@
 import type { FastifyMultipartBaseOptions } from '@fastify/multipart';
 import type { FastifyRequest } from 'fastify';
-import { describe, EspalierError } from '../../errors.js';
+import { describe, EspalierError, fieldError } from '../../errors.js';
 import { BoundaryCounter } from './boundary-counter.js';
 
 export const MAX_UPLOAD_FILES = 1_000;
@@ -95,8 +95,5 @@ export function asFormError(thrown: unknown): unknown {
 const PARSER_MESSAGE = /multipart|needle|terminated early/i;
 
 function badForm(expected: string, found: string, cause?: unknown): EspalierError {
-  return new EspalierError('ESP_REQUEST_INVALID', `body: expected ${expected}, found ${found}`, {
-    details: [{ field: 'body', expected, found }],
-    cause,
-  });
+  return fieldError('ESP_REQUEST_INVALID', 'body', expected, found, cause);
 }

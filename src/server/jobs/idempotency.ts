@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { describe, EspalierError } from '../../errors.js';
+import { describe, EspalierError, fieldError } from '../../errors.js';
 import type { Job } from './job-store.js';
 import type { Jobs } from './jobs.js';
 
@@ -60,10 +60,8 @@ export class IdempotencyKeys {
 function readKey(headers: IncomingHttpHeaders): string | undefined {
   const key = headers['idempotency-key'];
   if (key === undefined || (typeof key === 'string' && KEY.test(key))) return key as string | undefined;
-  const [expected, found] = ['1 to 255 visible ASCII characters', describe(key)];
-  throw new EspalierError('ESP_REQUEST_INVALID', `idempotency-key: expected ${expected}, found ${found}`, {
-    details: [{ field: 'idempotency-key', expected, found }],
-  });
+  const expected = '1 to 255 visible ASCII characters';
+  throw fieldError('ESP_REQUEST_INVALID', 'idempotency-key', expected, describe(key));
 }
 
 function keyOfAnother(expected: string, found: string): EspalierError {

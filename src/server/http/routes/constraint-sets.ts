@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply } from 'fastify';
 import { type Static, Type } from 'typebox';
-import { EspalierError } from '../../../errors.js';
+import { fieldError } from '../../../errors.js';
 import { activeVersionOf, type RefreshPolicy, type SetVersion } from '../../constraint-sets/set-record.js';
 import { type EvaluatedSet, setEtag } from '../../constraint-sets/set-service.js';
 import type { AppDeps } from '../app-deps.js';
@@ -24,6 +25,8 @@ const DEFAULT_MAX_AGE_REFRESHES = 10;
 export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { sets }) => {
   const tags = ['constraint sets'];
   const path = '/v1/catalogs/:catalog/constraint-sets';
+  const send = (reply: FastifyReply, record: EvaluatedSet) =>
+    reply.header('etag', setEtag(record)).send(resource(record));
 
   app.get(
     path,
@@ -49,8 +52,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
       },
     },
     async ({ params: { catalog, set } }, reply) => {
-      const record = sets.get(catalog, set);
-      return reply.header('etag', setEtag(record)).send(resource(record));
+      return send(reply, sets.get(catalog, set));
     },
   );
 
@@ -107,8 +109,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
     },
     async (request, reply) => {
       const { catalog, set } = request.params;
-      const record = await sets.activate(catalog, set, request.body.version, changeOf(request));
-      return reply.header('etag', setEtag(record)).send(resource(record));
+      return send(reply, await sets.activate(catalog, set, request.body.version, changeOf(request)));
     },
   );
 
@@ -126,8 +127,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
     },
     async (request, reply) => {
       const { catalog, set } = request.params;
-      const record = await sets.rollback(catalog, set, request.body.version, changeOf(request));
-      return reply.header('etag', setEtag(record)).send(resource(record));
+      return send(reply, await sets.rollback(catalog, set, request.body.version, changeOf(request)));
     },
   );
 
@@ -154,19 +154,23 @@ function refreshOf({
 }: Static<typeof RuleBody>): RefreshPolicy | null {
   if (refreshSeconds === undefined) {
     if (maxAgeSeconds === undefined && whenStale === undefined) return null;
-    throw refused('refreshSeconds', 'a value, as maxAgeSeconds or whenStale is given', 'nothing');
+    throw fieldError(
+      'ESP_REQUEST_INVALID',
+      'refreshSeconds',
+      'a value, as maxAgeSeconds or whenStale is given',
+      'nothing',
+    );
   }
   const age = maxAgeSeconds ?? refreshSeconds * DEFAULT_MAX_AGE_REFRESHES;
   if (age < refreshSeconds) {
-    throw refused('maxAgeSeconds', `at least ${refreshSeconds} (refreshSeconds)`, String(age));
+    throw fieldError(
+      'ESP_REQUEST_INVALID',
+      'maxAgeSeconds',
+      `at least ${refreshSeconds} (refreshSeconds)`,
+      String(age),
+    );
   }
   return { refreshSeconds, maxAgeSeconds: age, whenStale: whenStale ?? 'refuse' };
-}
-
-function refused(field: string, expected: string, found: string): EspalierError {
-  return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
-    details: [{ field, expected, found }],
-  });
 }
 
 function resource(record: EvaluatedSet): Static<typeof SetResource> {

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Static } from 'typebox';
 import type { RecommendQuery } from '../../../decoder/index.js';
-import { EspalierError } from '../../../errors.js';
+import { fieldError } from '../../../errors.js';
 import type { AppDeps } from '../app-deps.js';
 import { MAX_BEAM_WIDTH, RecommendAnswerSchema, RecommendBody, recommendDefaults } from '../schemas.js';
 
@@ -45,16 +45,16 @@ function toQuery(
   const { k, beamWidth = Math.max(k, DEFAULT_BEAM_WIDTH), constraint, inputIds } = complete;
   if ((history === undefined) === (inputIds === undefined)) {
     const found = history === undefined ? 'neither' : 'both';
-    refuse('ESP_REQUEST_INVALID', 'history', 'one of history and inputIds', found);
+    throw fieldError('ESP_REQUEST_INVALID', 'history', 'one of history and inputIds', found);
   }
   if (complete.excludeHistory && history === undefined) {
-    refuse('ESP_REQUEST_INVALID', 'excludeHistory', 'a history to exclude', 'inputIds');
+    throw fieldError('ESP_REQUEST_INVALID', 'excludeHistory', 'a history to exclude', 'inputIds');
   }
   if (typeof beamWidth === 'number' && beamWidth < k) {
-    refuse('ESP_BEAM_WIDTH', 'beamWidth', `${k} (k) to ${MAX_BEAM_WIDTH}`, String(beamWidth));
+    throw fieldError('ESP_BEAM_WIDTH', 'beamWidth', `${k} (k) to ${MAX_BEAM_WIDTH}`, String(beamWidth));
   }
   if (constraint.params !== undefined && constraint.filter === undefined) {
-    refuse('ESP_REQUEST_INVALID', 'constraint.filter', 'a rule that uses the params', 'nothing');
+    throw fieldError('ESP_REQUEST_INVALID', 'constraint.filter', 'a rule that uses the params', 'nothing');
   }
   const enqueuedAtMs = performance.timeOrigin + performance.now();
   return {
@@ -74,15 +74,4 @@ function abortedWhenGone(response: ServerResponse): AbortSignal {
     if (!response.writableEnded) controller.abort();
   });
   return controller.signal;
-}
-
-function refuse(
-  code: 'ESP_BEAM_WIDTH' | 'ESP_REQUEST_INVALID',
-  field: string,
-  expected: string,
-  found: string,
-): never {
-  throw new EspalierError(code, `${field}: expected ${expected}, found ${found}`, {
-    details: [{ field, expected, found }],
-  });
 }

@@ -5,9 +5,10 @@ import type { CatalogChange } from './change-lines.js';
 import { ChangedItems, type ItemUpdate, type ItemValues } from './changed-items.js';
 import { type AttributeSchema, type AttributeValue, jsonValueOf, valueAt } from './columns.js';
 import { type ConstraintSet, constraintSetFromItems, patchSet } from './constraint-set.js';
+import { type ListedItems, selectListed } from './list-file.js';
 import { type EffectiveSet, RemovedItems } from './removed-items.js';
 import { type CompiledRule, compileRule, evaluateRule, type RuleParams } from './rules/index.js';
-import { deriveSet, type SetTruth } from './set-truth.js';
+import type { SetTruth } from './set-truth.js';
 
 /** A rule, and what `now` stands for in it. */
 export interface SetRule {
@@ -25,6 +26,9 @@ export interface EvaluatedSet {
   /** Without regard to removed items. */
   readonly set: ConstraintSet;
 }
+
+/** With what of a list the version does not have. */
+export interface DerivedSet extends EvaluatedSet, Omit<ListedItems, 'bits'> {}
 
 /** A set of a snapshot. */
 export interface BoundSet extends EvaluatedSet {
@@ -135,17 +139,28 @@ export class CatalogSnapshot {
     return bits;
   }
 
-  /** @throws EspalierError ESP_RULE_… where its rule does not fit the schema */
+  /**
+   * The items of a set, one bit each, removed ones among them.
+   * @throws EspalierError ESP_RULE_… where its rule does not fit the schema; ESP_ARTIFACT_CORRUPT where its list is
+   *   damaged
+   */
+  select(truth: SetTruth, nowMs: number): ListedItems {
+    if (truth.kind === 'list') return selectListed(truth, this.version);
+    return { bits: this.evaluate(truth.rule, truth.params, nowMs), unknownCount: 0, unknown: [] };
+  }
+
+  /** A set's bitmaps. @throws as `select` */
+  derive(truth: SetTruth, nowMs: number): DerivedSet {
+    const { trie, leafItems } = this.version;
+    const { bits, ...unknown } = this.select(truth, nowMs);
+    const rule = truth.kind === 'rule' ? { rule: truth.rule, params: truth.params, nowMs } : null;
+    const set = constraintSetFromItems(trie, leafItems, bits);
+    return { rule, changesUpTo: this.changesUpTo, set, ...unknown };
+  }
+
+  /** @throws as `select` */
   withSet(name: string, truth: SetTruth, nowMs: number): CatalogSnapshot {
-    const { version, schema, changesUpTo } = this;
-    if (truth.kind !== 'rule') {
-      const { set } = deriveSet(truth, version, schema, nowMs);
-      return this.withBoundSet(name, { rule: null, changesUpTo, set });
-    }
-    const { rule, params } = truth;
-    const bits = this.evaluate(rule, params, nowMs);
-    const set = constraintSetFromItems(version.trie, version.leafItems, bits);
-    return this.withBoundSet(name, { rule: { rule, params, nowMs }, changesUpTo, set });
+    return this.withBoundSet(name, this.derive(truth, nowMs));
   }
 
   /** Takes a set's bitmaps as they are, but for changes that they do not know yet. @throws as `withSet` */

@@ -8,7 +8,13 @@ export {
 } from './build.js';
 export { type BuildOptions, buildTrie } from './build-trie.js';
 export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
-export { type BoundSet, CatalogSnapshot, type EvaluatedSet, type SetRule } from './catalog-snapshot.js';
+export {
+  type BoundSet,
+  CatalogSnapshot,
+  type DerivedSet,
+  type EvaluatedSet,
+  type SetRule,
+} from './catalog-snapshot.js';
 export {
   type CatalogVersion,
   CatalogVersionBuilder,
@@ -76,12 +82,7 @@ export {
   type Verdict,
 } from './rules/index.js';
 export { sampleItems } from './sample-items.js';
-export {
-  type DerivedSet,
-  deriveSet,
-  type SetTruth,
-  selectItems,
-} from './set-truth.js';
+export type { SetTruth } from './set-truth.js';
 export { openTrieFile, writeTrieFile } from './trie-file.js';
 export { trieByteLength } from './trie-sections.js';
 export { type FanOut, type TrieStats, trieStats } from './trie-stats.js';

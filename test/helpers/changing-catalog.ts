@@ -5,12 +5,11 @@ import type { SetSnapshot } from '../../src/decoder/activation.js';
 import {
   type AttributeValue,
   type CatalogChange,
+  CatalogSnapshot,
   type CatalogVersion,
   CatalogVersionBuilder,
-  constraintSetFromItems,
   openCatalogFile,
   type SetTruth,
-  selectItems,
   writeCatalogFile,
 } from '../../src/static-trie/index.js';
 import { listTruth } from './list-truth.js';
@@ -117,8 +116,6 @@ export function evaluated(
   truth: SetTruth,
   changesUpTo: number,
 ): SetSnapshot {
-  const { bits } = selectItems(truth, version, smallSchema, NOW_MS);
-  const set = constraintSetFromItems(version.trie, version.leafItems, bits);
-  const rule = truth.kind === 'rule' ? { rule: truth.rule, params: truth.params, nowMs: NOW_MS } : null;
+  const { rule, set } = CatalogSnapshot.of(version, smallSchema).derive(truth, NOW_MS);
   return { name, catalogVersion: 1, version: 1, rule, changesUpTo, set, expiresAtMs: null };
 }

@@ -6,12 +6,10 @@ import {
   compileRule,
   constraintSetFromItems,
   countLiveNodes,
-  type EvaluatedSet,
-  type ListedItems,
+  type DerivedSet,
   type RuleParams,
   type SetTruth,
   sampleItems,
-  selectListed,
 } from '../../static-trie/index.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
 import { OpenedSnapshots } from './opened-snapshots.js';
@@ -29,12 +27,6 @@ export interface VersionTask {
 export interface SetTask extends VersionTask {
   truth: SetTruth;
   nowMs: number;
-}
-
-/** A set's bitmaps, and what of a list the version does not have. */
-export interface EvaluatedTask extends EvaluatedSet {
-  unknownCount: number;
-  unknown: string[];
 }
 
 export interface RulePreview {
@@ -59,14 +51,8 @@ const handlers = {
     snapshots.verify(path);
   },
 
-  evaluate(task: SetTask): EvaluatedTask {
-    const snapshot = open(task);
-    const { bits, unknownCount, unknown } = select(snapshot, task);
-    const { trie, leafItems } = snapshot.version;
-    const set = constraintSetFromItems(trie, leafItems, bits);
-    const { truth, nowMs } = task;
-    const rule = truth.kind === 'rule' ? { rule: truth.rule, params: truth.params, nowMs } : null;
-    return { rule, changesUpTo: snapshot.changesUpTo, set, unknownCount, unknown };
+  evaluate(task: SetTask): DerivedSet {
+    return open(task).derive(task.truth, task.nowMs);
   },
 
   /** @returns for each id whether the version has it, removed items not among them. */
@@ -84,7 +70,7 @@ const handlers = {
 
   preview(task: SetTask): RulePreview {
     const snapshot = open(task);
-    const { bits: itemBits } = select(snapshot, task);
+    const { bits: itemBits } = snapshot.select(task.truth, task.nowMs);
     snapshot.clearRemoved(itemBits);
     const { trie, leafItems } = snapshot.version;
     const set = constraintSetFromItems(trie, leafItems, itemBits);
@@ -103,12 +89,6 @@ const snapshots = new OpenedSnapshots();
 
 function open({ path, schema, changes }: VersionTask): CatalogSnapshot {
   return snapshots.open(path, schema, changes);
-}
-
-/** One bit an item, removed ones among them. */
-function select(snapshot: CatalogSnapshot, { truth, nowMs }: SetTask): ListedItems {
-  if (truth.kind === 'list') return selectListed(truth, snapshot.version);
-  return { bits: snapshot.evaluate(truth.rule, truth.params, nowMs), unknownCount: 0, unknown: [] };
 }
 
 serveThread(parentPort!, handlers, async () => snapshots.close());

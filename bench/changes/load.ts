@@ -1,4 +1,5 @@
 import { CATALOG, call, type Shopper } from '../../examples/online-retail/retail.js';
+import { quantile } from '../step/statistics.js';
 
 export interface WindowStats {
   requests: number;
@@ -48,8 +49,6 @@ export class Load {
       maxWait = Math.max(maxWait, time - timings.modelMs - timings.constraintMs);
     }
     await done;
-    times.sort((a, b) => a - b);
-    const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
-    return { requests: times.length, p50: at(0.5), p99: at(0.99), maxWait };
+    return { requests: times.length, p50: quantile(times, 0.5), p99: quantile(times, 0.99), maxWait };
   }
 }

@@ -1,0 +1,156 @@
+import { availableParallelism } from 'node:os';
+import type { Logger } from 'pino';
+import { EngineClient } from '../decoder/index.js';
+import type { EspalierError } from '../errors.js';
+import type { Kernel } from '../kernels/index.js';
+import { Activator } from './catalogs/activator.js';
+import { CatalogRecords } from './catalogs/catalog-records.js';
+import { CatalogService } from './catalogs/catalog-service.js';
+import { CatalogStore } from './catalogs/catalog-store.js';
+import { ChangeBuilds } from './catalogs/change-builds.js';
+import { ChangeLogs } from './catalogs/change-logs.js';
+import { ItemService } from './catalogs/item-service.js';
+import { SetEvaluator } from './catalogs/set-evaluator.js';
+import type { Config } from './config.js';
+import { Aliases } from './constraint-sets/aliases.js';
+import { SetBuilds, unfinishedLists } from './constraint-sets/set-builds.js';
+import { SetService } from './constraint-sets/set-service.js';
+import { SetStore } from './constraint-sets/set-store.js';
+import { type Job, JobStore } from './jobs/job-store.js';
+import { Jobs } from './jobs/jobs.js';
+import { startQueue } from './jobs/start-queue.js';
+import { Metrics } from './metrics.js';
+import { ModelStore } from './model-store.js';
+import { ModelRegistry } from './models/model-registry.js';
+import { ModelService } from './models/model-service.js';
+
+export interface ServicesDeps {
+  kernel: Pick<Kernel, 'name' | 'stepName'>;
+  logger: Logger;
+  /** A thread that nothing replaces has died. */
+  onThreadFailure: (error: EspalierError) => void;
+}
+
+type LogError = (error: EspalierError, message: string) => void;
+
+/**
+ * Starts what serves and what changes, over the data directory as it is. Nothing serves yet: see
+ * `CatalogService.restore` and `Jobs.resume`.
+ * @param started gets what undoes each part, in the order in which they were started.
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT, ESP_WRITE_FAILED
+ */
+export function startServices(
+  config: Config,
+  { kernel, logger, onThreadFailure }: ServicesDeps,
+  started: (() => Promise<void> | void)[],
+) {
+  const logError: LogError = (error, message) => logger.error({ err: error }, message);
+  const { dataDir, keepVersions, uploadLimitBytes } = config;
+  const stores = openStores(config, logError);
+  const { store, jobStore, sets, records, aliases, changes, models } = stores;
+
+  const metrics: Metrics = new Metrics(
+    kernel,
+    () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
+    () => setService.freshness(),
+  );
+  const engine = startEngine(config, metrics, logError);
+  started.push(() => engine.close());
+
+  const { queue, close: closeQueue } = startQueue(config, logger);
+  started.push(closeQueue);
+  const onEnd = ({ kind, state }: Job, durationMs: number) =>
+    metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
+  const jobs = new Jobs({ dataDir, store: jobStore, queue, onEnd, log: logError });
+
+  const evaluator = new SetEvaluator(store, sets, changes, onThreadFailure);
+  started.push(() => evaluator.close());
+  const registry: ModelRegistry = new ModelRegistry(
+    models,
+    engine,
+    () => activator.servingModels(records.list()),
+    (error) => logError(error, 'models that nothing serves with could not be unloaded'),
+  );
+  started.push(() => registry.close());
+  const common = { store, records, sets, aliases, changes, models, registry, engine, evaluator, jobs };
+  const activator: Activator = new Activator({
+    ...common,
+    onEvaluated: (catalog, set) => setService.scheduleRefresh(catalog, set),
+  });
+  const setService: SetService = new SetService({
+    ...common,
+    activator,
+    keepVersions,
+    onRefresh: (error, catalog, set) => {
+      metrics.setRefreshes.inc({ outcome: error === null ? 'succeeded' : 'failed' });
+      if (error === null) return;
+      logError(error, `constraint set ${set} of catalog ${catalog} could not be refreshed`);
+    },
+  });
+  started.push(() => setService.close());
+  const catalogs = new CatalogService({
+    ...common,
+    activator,
+    uploadLimitBytes,
+    keepVersions,
+    onError: logError,
+  });
+  const setBuilds = new SetBuilds({ ...common, service: setService, uploadLimitBytes });
+  const builds = new ChangeBuilds({
+    ...common,
+    activate: (...args) => catalogs.activateOver(...args),
+  });
+  const items = new ItemService({ ...common, builds, activator });
+  started.push(() => jobs.close());
+  const modelService = new ModelService({ models, registry, catalogs, engine });
+  return {
+    store,
+    catalogs,
+    sets: setService,
+    setBuilds,
+    items,
+    models: modelService,
+    jobs,
+    queue,
+    engine,
+    metrics,
+  };
+}
+
+/** What the data directory holds, without what interrupted work has left behind. */
+function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
+  const store = new CatalogStore(dataDir);
+  const jobStore = new JobStore(dataDir, (error) => logError(error, 'a job is forgotten'));
+  const sets = new SetStore(dataDir);
+  const records = new CatalogRecords(store);
+  const unfinished = jobStore.unfinished();
+  store.clean(unfinished);
+  for (const { name } of records.list()) sets.clean(name, unfinishedLists(name, unfinished));
+  const aliases = new Aliases(dataDir);
+  const changes = new ChangeLogs(store);
+  return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
+}
+
+function startEngine(config: Config, metrics: Metrics, logError: LogError): EngineClient {
+  return new EngineClient({
+    isolation: config.decodeIsolation,
+    engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
+    threads: config.decodeThreads,
+    stepThreads: config.stepThreads,
+    prefillCacheBytes: config.prefillCacheBytes,
+    queueLimit: config.decodeQueueLimit,
+    maxBatchRows: config.maxBatchRows,
+    maxBatchWaitMs: config.maxBatchWaitMs,
+    hangTimeoutMs: config.decodeHangTimeoutMs,
+    onFailure: (error) => {
+      metrics.engineFailures.inc();
+      logError(error, 'a decode engine is being replaced');
+    },
+    onBatch: (batch) => metrics.recordBatch(batch),
+  });
+}
+
+/** Half of the cores for models; the others serve HTTP, evaluate rules and build. */
+function defaultEngineCount(decodeThreads: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / 2 / decodeThreads));
+}

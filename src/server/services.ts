@@ -39,7 +39,7 @@ type LogError = (error: EspalierError, message: string) => void;
  * @param started gets what undoes each part, in the order in which they were started.
  * @throws EspalierError ESP_ARTIFACT_CORRUPT, ESP_WRITE_FAILED
  */
-export function startServices(
+export async function startServices(
   config: Config,
   { kernel, logger, onThreadFailure }: ServicesDeps,
   started: (() => Promise<void> | void)[],
@@ -57,7 +57,7 @@ export function startServices(
   const engine = startEngine(config, metrics, logError);
   started.push(() => engine.close());
 
-  const { queue, close: closeQueue } = startQueue(config, logger);
+  const { queue, close: closeQueue } = await startQueue(config, logger);
   started.push(closeQueue);
   const onEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);

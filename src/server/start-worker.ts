@@ -3,8 +3,6 @@ import { pino } from 'pino';
 import { EspalierError } from '../errors.js';
 import type { Config } from './config.js';
 import { readIdentity } from './data-dir-identity.js';
-import { BullMqProcessor } from './jobs/bullmq/bullmq-processor.js';
-import { RedisLink } from './jobs/bullmq/redis-link.js';
 import { isWanted } from './jobs/job-store.js';
 import { workKinds } from './jobs/work-kinds.js';
 import { jobIdOf } from './jobs/work-queue.js';
@@ -37,6 +35,7 @@ export async function startWorker({
   if (!existsSync(dataDir)) throw new EspalierError('ESP_DATA_DIR', `there is no folder ${dataDir}`);
   const identity = readIdentity(dataDir);
   const logger = pino({ level: logLevel });
+  const { BullMqProcessor, RedisLink } = await import('./jobs/bullmq/index.js');
   const link = new RedisLink(redisUrl, (isThere) => {
     if (isThere) logger.info('Redis answers');
     else logger.warn('Redis does not answer; the worker waits for it');

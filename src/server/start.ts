@@ -55,7 +55,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   }
 
   started.push(lockDataDir(config.dataDir));
-  const services = startServices(config, { kernel, logger, onThreadFailure }, started);
+  const services = await startServices(config, { kernel, logger, onThreadFailure }, started);
   const { catalogs, jobs, queue, engine } = services;
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);

@@ -1,35 +1,32 @@
 import type { Logger } from 'pino';
 import { type Config, redactUrl } from '../config.js';
 import { ensureIdentity } from '../data-dir-identity.js';
-import { BullMqProcessor } from './bullmq/bullmq-processor.js';
-import { BullMqQueue } from './bullmq/bullmq-queue.js';
 import { EmbeddedQueue } from './embedded-queue.js';
 import { isWanted } from './job-store.js';
 import { workKinds } from './work-kinds.js';
 import { jobIdOf, type WorkQueue } from './work-queue.js';
 
 /** The queue that the configuration asks for, and what works on it in this process. */
-export function startQueue(
+export async function startQueue(
   { dataDir, redisUrl, buildConcurrency: concurrency }: Config,
   logger: Logger,
-): { queue: WorkQueue; close: () => Promise<void> } {
+): Promise<{ queue: WorkQueue; close: () => Promise<void> }> {
   const identity = ensureIdentity(dataDir);
   const kinds = workKinds;
   if (redisUrl === undefined) {
     const queue = new EmbeddedQueue({ kinds, dataDir, concurrency });
     return { queue, close: () => queue.close() };
   }
+  const { BullMqProcessor, BullMqQueue } = await import('./bullmq/index.js');
   const redis = redactUrl(redisUrl);
   const onRedisChange = (isThere: boolean) => {
     if (isThere) logger.info(`Redis at ${redis} answers`);
     else logger.warn(`Redis at ${redis} does not answer; uploads are refused`);
   };
   const queue = new BullMqQueue({ redisUrl, identity, onRedisChange });
-  const processor = concurrency > 0 ? startProcessor() : undefined;
-
-  function startProcessor(): BullMqProcessor {
-    return new BullMqProcessor({
-      redisUrl: redisUrl!,
+  const startProcessor = () =>
+    new BullMqProcessor({
+      redisUrl,
       identity,
       dataDir,
       kinds,
@@ -37,7 +34,7 @@ export function startQueue(
       isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),
       onError: (error) => logger.warn({ err: error }, 'the builds of this server had an error'),
     });
-  }
+  const processor = concurrency > 0 ? startProcessor() : undefined;
   return {
     queue,
     async close() {

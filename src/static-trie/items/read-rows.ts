@@ -1,22 +1,20 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { Progress } from '../progress.js';
-import { readArrow } from './arrow.js';
 import { ByteBudget } from './byte-budget.js';
-import { readCsv } from './csv.js';
 import type { ItemFile, ItemFormat, ItemSource, SourceRow } from './item-source.js';
 import { readNdjson } from './ndjson.js';
-import { readParquet } from './parquet.js';
 import type { RowShape } from './table-columns.js';
 import { UploadPlaces } from './upload-places.js';
 
 const MAX_BAD_LINES = 100;
 
-const sources: Record<ItemFormat, ItemSource> = {
-  ndjson: readNdjson,
-  csv: readCsv,
-  parquet: readParquet,
-  arrow: readArrow,
+/** Loaded with the first file of their format: who only serves a catalog needs none of their libraries. */
+const sources: Record<ItemFormat, () => Promise<ItemSource>> = {
+  ndjson: async () => readNdjson,
+  csv: async () => (await import('./csv.js')).readCsv,
+  parquet: async () => (await import('./parquet.js')).readParquet,
+  arrow: async () => (await import('./arrow.js')).readArrow,
 };
 
 export interface ReadOptions {
@@ -47,8 +45,9 @@ export async function readRows(
     if (faults.isFull) break;
     places.begin(index);
     const ofFile = { shape, budget, onProgress: places.progress(index, onProgress) };
+    const read = await sources[file.format]();
     try {
-      for await (const rows of sources[file.format](file, ofFile)) {
+      for await (const rows of read(file, ofFile)) {
         if (signal !== undefined) await refuseCancelled(signal);
         takeRows(rows, places, take, faults);
         if (faults.isFull) break;

@@ -23,6 +23,7 @@ import { Metrics } from './metrics.js';
 import { ModelStore } from './model-store.js';
 import { ModelRegistry } from './models/model-registry.js';
 import { ModelService } from './models/model-service.js';
+import { RecommendService } from './recommend/recommend-service.js';
 
 export interface ServicesDeps {
   kernel: Pick<Kernel, 'name' | 'stepName'>;
@@ -102,8 +103,11 @@ export async function startServices(
   });
   const items = new ItemService({ ...common, builds, activator });
   started.push(() => jobs.close());
+  const { requestTimeoutMs } = config;
+  const recommend = new RecommendService({ catalogs, sets: setService, engine, metrics, requestTimeoutMs });
   const modelService = new ModelService({ models, registry, catalogs, engine });
   return {
+    recommend,
     store,
     catalogs,
     sets: setService,

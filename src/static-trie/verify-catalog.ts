@@ -53,6 +53,16 @@ function verifyHashColumn(ids: ItemIds): void {
 }
 
 function verifySharedLeaves(leafItems: LeafItems, ids: ItemIds): void {
+  const { leafCount, sharedLeaves, sharedStart } = leafItems;
+  if (sharedStart[0] !== 0) throw corrupt(`sharedStart must begin with 0, not ${sharedStart[0]}`);
+  for (let index = 0; index < sharedLeaves.length; index++) {
+    const leaf = sharedLeaves[index];
+    const isNext = leaf < leafCount && (index === 0 || leaf > sharedLeaves[index - 1]);
+    if (!isNext)
+      throw corrupt(`shared leaf ${leaf}: must come after the one before, and be one of ${leafCount}`);
+    const items = sharedStart[index + 1] - sharedStart[index];
+    if (items < 2) throw corrupt(`shared leaf ${leaf}: must have two items or more, not ${items}`);
+  }
   for (const leaf of leafItems.sharedLeaves) {
     const first = firstItemOf(leafItems, leaf);
     const end = firstItemOf(leafItems, leaf + 1);

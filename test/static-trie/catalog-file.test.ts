@@ -50,6 +50,18 @@ async function smallFile(name: string): Promise<{ path: string; bytes: Buffer }>
   return { path, bytes: readFileSync(path) };
 }
 
+async function withLeaves(sharedLeaves: number[], sharedStart: number[]): Promise<string> {
+  const path = join(folder, 'leaves');
+  const version = await smallVersion();
+  const leafItems = {
+    ...version.leafItems,
+    sharedLeaves: Uint32Array.from(sharedLeaves),
+    sharedStart: Uint32Array.from(sharedStart),
+  };
+  writeCatalogFile(path, { ...version, leafItems });
+  return path;
+}
+
 describe('a catalog file', () => {
   it.each([[[4, 300]], [[4, 100_000]], [[4, 262_144]]])(
     'gives back what was written, codebooks %j',
@@ -217,6 +229,16 @@ describe('a damaged catalog file', () => {
       /string 1 must come after/,
     ],
     [
+      'a list that ends before it begins',
+      (version) => withColumn(version, 'tags', { offsets: Uint32Array.of(0, 3, 1, 3, 4) }),
+      /tags.offsets: entry 2 must not descend/,
+    ],
+    [
+      'a string that ends before it begins',
+      (version) => withColumn(version, 'tags', { dictionary: backAndForth }),
+      /offsets: entry 2 must not descend/,
+    ],
+    [
       'a value of no item',
       (version) => withColumn(version, 'title', { present: bit40 }),
       /present: bit 40 must be clear/,
@@ -234,27 +256,24 @@ describe('a damaged catalog file', () => {
   });
 
   it('is refused by opening where its leaves do not come to its items', async () => {
-    const path = join(folder, 'leaves');
-    const version = await smallVersion();
     for (const [sharedLeaves, sharedStart] of [
       [[1], [0, 3]],
       [[1], [0, 1]],
-      [[1], [1, 2]],
-      [[9], [0, 2]],
       [[], [0]],
-      [
-        [1, 1],
-        [0, 2, 4],
-      ],
     ]) {
-      const leafItems = {
-        ...version.leafItems,
-        sharedLeaves: Uint32Array.from(sharedLeaves),
-        sharedStart: Uint32Array.from(sharedStart),
-      };
-      writeCatalogFile(path, { ...version, leafItems });
+      const path = await withLeaves(sharedLeaves, sharedStart);
       expect(() => openCatalogFile(path)).toThrow(corrupt);
     }
+  });
+
+  it.each([
+    [[1], [1, 2], /sharedStart must begin with 0/],
+    [[9], [0, 2], /shared leaf 9: must come after/],
+    [[1, 1], [0, 2, 3], /shared leaf 1: must come after/],
+    [[0, 1], [0, 1, 3], /shared leaf 0: must have two items/],
+  ])('is refused by verifying where its shared leaves are %j from %j', async (leaves, start, message) => {
+    const path = await withLeaves(leaves, start);
+    expect(() => verifyCatalogFile(path)).toThrow(message);
   });
 
   it('gives typed errors and no others, whatever its bytes', async () => {
@@ -307,6 +326,7 @@ function withColumn(version: CatalogVersion, name: string, change: object): Cata
 const farAway = { kind: 'affine', base: 9e15, step: 1 };
 const fractions = { encoding: { kind: 'plain' }, codes: new Float64Array(4).fill(0.5) };
 const infinities = { encoding: { kind: 'plain' }, codes: new Float64Array(4).fill(Number.POSITIVE_INFINITY) };
+const backAndForth = new StringTable(Buffer.from('xyz'), Uint32Array.of(0, 2, 1, 3));
 const zyx = StringTable.of(['z', 'y', 'x']);
 const bit40 = Uint32Array.of(15, 1 << 8);
 

@@ -277,9 +277,7 @@ describe('sections', () => {
     ['too many codes', 'string', put('codes', new Uint8Array(3))],
     ['a dictionary that ends elsewhere', 'string', put('dictionary.bytes', new Uint8Array(3))],
     ['a dictionary without offsets', 'string', put('dictionary.offsets', new Uint32Array(0))],
-    ['a string that ends before it begins', 'string', put('dictionary.offsets', Uint32Array.of(0, 5, 1, 2))],
     ['lists that end elsewhere', 'string[]', put('codes', new Uint8Array(2))],
-    ['a list that ends before it begins', 'string[]', put('offsets', Uint32Array.of(0, 4, 3))],
     ['too many lists', 'string[]', put('offsets', Uint32Array.of(0, 1, 2, 3))],
   ])('refuse %s', (_, type, damage) => {
     const column = columns[type];

@@ -1,4 +1,3 @@
-import type { EngineClient } from '../../decoder/index.js';
 import type { Kernel } from '../../kernels/index.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
@@ -10,10 +9,12 @@ import type { IdempotencyKeys } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
+import type { RecommendService } from '../recommend/recommend-service.js';
 
 /** What the routes work with. */
 export interface AppDeps {
   config: Config;
+  recommend: RecommendService;
   catalogs: CatalogService;
   sets: SetService;
   setBuilds: SetBuilds;
@@ -22,7 +23,6 @@ export interface AppDeps {
   models: ModelService;
   jobs: Jobs;
   idempotencyKeys: IdempotencyKeys;
-  engine: EngineClient;
   metrics: Metrics;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   /** Why the server should not get traffic; empty when it should. */

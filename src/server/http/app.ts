@@ -15,7 +15,7 @@ import { modelRoutes } from './routes/models.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
-import { ErrorAnswer, MAX_ID_LENGTH, NoQuery } from './schemas.js';
+import { ErrorAnswer, MAX_ID_LENGTH, NoQuery } from './schemas/common.js';
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {

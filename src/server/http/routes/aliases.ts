@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
-import { AliasesAnswer, AliasesBody } from '../schemas.js';
+import { AliasesAnswer, AliasesBody } from '../schemas/constraint-sets.js';
 
 /** Second names of constraint sets, which move from one to another at once. */
 export const aliasRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { sets }) => {

@@ -8,14 +8,12 @@ import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import {
   CatalogBody,
-  CatalogPath,
   CatalogResource,
   CatalogSummary,
   isReservedAttribute,
-  VersionChoice,
-  VersionPath,
   VersionResource,
-} from '../schemas.js';
+} from '../schemas/catalogs.js';
+import { CatalogPath, VersionChoice, VersionPath } from '../schemas/common.js';
 import { bodyIsOptional } from './optional-body.js';
 
 /** Catalogs and their versions. */

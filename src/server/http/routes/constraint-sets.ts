@@ -7,16 +7,8 @@ import { type EvaluatedSet, setEtag } from '../../constraint-sets/set-service.js
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import { publicError } from '../errors.js';
-import {
-  CatalogPath,
-  PreviewAnswer,
-  PreviewBody,
-  RuleBody,
-  SetPath,
-  SetResource,
-  VersionBody,
-  VersionChoice,
-} from '../schemas.js';
+import { CatalogPath, PreviewBody, SetPath, VersionBody, VersionChoice } from '../schemas/common.js';
+import { PreviewAnswer, RuleBody, SetResource } from '../schemas/constraint-sets.js';
 import { bodyIsOptional } from './optional-body.js';
 
 const DEFAULT_MAX_AGE_REFRESHES = 10;

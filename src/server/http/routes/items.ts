@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
-import { CatalogPath, ItemPath, ItemResource, ItemsPatch, PatchAnswer } from '../schemas.js';
+import { CatalogPath } from '../schemas/common.js';
+import { ItemPath, ItemResource, ItemsPatch, PatchAnswer } from '../schemas/items.js';
 
 /** Single items: what they are, who allows them, and small changes to them. */
 export const itemRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { items }) => {

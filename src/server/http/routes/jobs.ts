@@ -2,7 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { AppDeps } from '../app-deps.js';
 import { JobEvents } from '../job-events.js';
-import { JobAnswer, JobPath, JobsAnswer, JobsQuery } from '../schemas.js';
+import { JobPath } from '../schemas/common.js';
+import { JobAnswer, JobsAnswer, JobsQuery } from '../schemas/jobs.js';
 
 /** What became of uploads, and what is becoming of them. */
 export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {

@@ -3,7 +3,8 @@ import { Type } from 'typebox';
 import type { ModelVersion } from '../../models/model-service.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
-import { ModelPath, ModelResource, ModelSummary, ModelVersionResource, VersionChoice } from '../schemas.js';
+import { VersionChoice } from '../schemas/common.js';
+import { ModelPath, ModelResource, ModelSummary, ModelVersionResource } from '../schemas/models.js';
 import { bodyIsOptional } from './optional-body.js';
 
 /** Models on disk: what they are, who depends on them, and whether new ones fit. */

@@ -9,7 +9,8 @@ import type { Idempotency, StartedJob } from '../../jobs/idempotency.js';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import { receiveUpload } from '../receive-upload.js';
-import { BuildAnswer, CatalogPath, closed, SetPath, UploadHeaders } from '../schemas.js';
+import { CatalogPath, closed, SetPath } from '../schemas/common.js';
+import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
 import { uploadFormats } from '../upload-kinds.js';
 import { formOptions } from '../upload-parts.js';
 

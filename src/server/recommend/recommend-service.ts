@@ -1,0 +1,49 @@
+import type { EngineClient, RecommendAnswer } from '../../decoder/index.js';
+import type { CatalogService } from '../catalogs/catalog-service.js';
+import type { SetService } from '../constraint-sets/set-service.js';
+import type { Metrics } from '../metrics.js';
+import { type RecommendRequest, toQuery } from './to-query.js';
+
+export interface RecommendServiceDeps {
+  catalogs: CatalogService;
+  sets: SetService;
+  engine: EngineClient;
+  metrics: Metrics;
+  /** A request's time where it names none. */
+  requestTimeoutMs: number;
+}
+
+export interface RecommendContext {
+  requestId: string;
+  /** Aborted when nobody waits for the answer any more. */
+  signal: AbortSignal;
+}
+
+/** The main job, for every protocol: a history and a constraint in, k allowed items out. */
+export class RecommendService {
+  readonly #deps: RecommendServiceDeps;
+
+  constructor(deps: RecommendServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * @param request fits its schema
+   * @throws EspalierError ESP_REQUEST_INVALID, ESP_BEAM_WIDTH, ESP_CATALOG_NOT_FOUND, and as `EngineClient.recommend`
+   */
+  async recommend(
+    request: RecommendRequest,
+    { requestId, signal }: RecommendContext,
+  ): Promise<RecommendAnswer> {
+    const { catalogs, sets, engine, metrics, requestTimeoutMs } = this.#deps;
+    catalogs.get(request.catalog);
+    const query = toQuery(request, requestId, requestTimeoutMs);
+    const { set } = query.constraint;
+    if (set !== undefined) {
+      query.constraint = { ...query.constraint, set: sets.aliases.resolve(query.catalog, set) };
+    }
+    const answer = await engine.recommend(query, signal);
+    metrics.recordAnswer(answer);
+    return answer;
+  }
+}

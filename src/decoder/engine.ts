@@ -1,6 +1,6 @@
 import { EspalierError, type PlainError } from '../errors.js';
 import { chooseKernel, type Kernel } from '../kernels/index.js';
-import { openCatalogFile } from '../static-trie/index.js';
+import { openCatalogFileInTurns } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { type Calibration, calibrate } from './calibrate.js';
@@ -95,7 +95,7 @@ export class DecodeEngine {
     const { catalog, path, model: ref, modelInfo } = activation;
     const model = await this.#models.get(ref);
     if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
-    const version = openCatalogFile(path);
+    const version = await openCatalogFileInTurns(path);
     checkCodebooks(catalog, version.trie.codebookSizes, model);
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
   }

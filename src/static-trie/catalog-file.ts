@@ -51,12 +51,23 @@ export function writeCatalogFile(path: string, { trie, leafItems, ids, table }: 
 
 /**
  * Opens a file that `verifyCatalogFile` has read. Header and shape are checked, and no array is read through: it
- * takes the same time for any size, and an engine that does it between two batches keeps none waiting.
+ * takes the same time for any size.
  * @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is truncated, damaged or of another kind.
  */
 export function openCatalogFile(path: string): CatalogVersion {
   const file = new SectionFile<CatalogMeta>(path, KIND);
   try {
+    return versionFromSections(file);
+  } finally {
+    file.close();
+  }
+}
+
+/** The same for a thread that others need: it is never busy for long. */
+export async function openCatalogFileInTurns(path: string): Promise<CatalogVersion> {
+  const file = new SectionFile<CatalogMeta>(path, KIND);
+  try {
+    await file.mapInTurns();
     return versionFromSections(file);
   } finally {
     file.close();

@@ -7,7 +7,12 @@ export {
   type SidRows,
 } from './build.js';
 export { type BuildOptions, buildTrie } from './build-trie.js';
-export { openCatalogFile, verifyCatalogFile, writeCatalogFile } from './catalog-file.js';
+export {
+  openCatalogFile,
+  openCatalogFileInTurns,
+  verifyCatalogFile,
+  writeCatalogFile,
+} from './catalog-file.js';
 export {
   type BoundSet,
   CatalogSnapshot,

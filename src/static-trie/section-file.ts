@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { EspalierError } from '../errors.js';
 import { writeDurably } from './durable-file.js';
@@ -89,6 +90,7 @@ export class SectionFile<Meta> {
   readonly #headerEnd: number;
   readonly #base: number;
   readonly #entries: ReadonlyMap<string, SectionEntry>;
+  readonly #mapped = new Map<string, ArrayBuffer>();
 
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is truncated, damaged or of another kind. */
   constructor(path: string, kind: string | readonly string[]) {
@@ -145,8 +147,22 @@ export class SectionFile<Meta> {
     if (length !== undefined && entry.length !== length) {
       throw this.corrupt(`${length} entries in section ${name}`, String(entry.length));
     }
-    const start = this.#base + entry.offset;
-    return new type(this.#file.piece(start, this.byteLengthOf(name))) as InstanceType<Type>;
+    return new type(this.#mapped.get(name) ?? this.#map(name)) as InstanceType<Type>;
+  }
+
+  /**
+   * Maps every section, and lets others have the thread after each: the collector takes a mapping for memory that was
+   * allocated, and may run at every large one.
+   */
+  async mapInTurns(): Promise<void> {
+    for (const name of this.sectionNames) {
+      this.#mapped.set(name, this.#map(name));
+      await setImmediate();
+    }
+  }
+
+  #map(name: string): ArrayBuffer {
+    return this.#file.piece(this.#base + this.#entry(name).offset, this.byteLengthOf(name));
   }
 
   /** Reads every byte. @throws EspalierError ESP_ARTIFACT_CORRUPT on the first section that is damaged. */

@@ -11,6 +11,7 @@ import {
   type Column,
   jsonValueAt,
   openCatalogFile,
+  openCatalogFileInTurns,
   sidOf,
   valueAt,
   verifyCatalogFile,
@@ -78,6 +79,27 @@ describe('a catalog file', () => {
       expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
     },
   );
+
+  it('is opened in turns, between which others run', async () => {
+    const path = join(folder, 'in-turns');
+    const version = await smallVersion();
+    writeCatalogFile(path, version);
+    let turns = 0;
+    let isOpen = false;
+    const others = (async () => {
+      while (!isOpen) {
+        await setImmediate();
+        turns++;
+      }
+    })();
+    const opened = await openCatalogFileInTurns(path);
+    isOpen = true;
+    await others;
+    expect(contentOf(opened)).toEqual(contentOf(version));
+    expect(turns).toBeGreaterThan(10);
+    writeFileSync(path, readFileSync(path).subarray(0, -1));
+    await expect(openCatalogFileInTurns(path)).rejects.toThrow(corrupt);
+  });
 
   it('gives back random catalogs', async () => {
     const path = join(folder, 'random');

@@ -15,6 +15,8 @@ export interface SetRefresherDeps {
 }
 
 const FIRST_RETRY_MS = 1_000;
+/** Of a set's refreshMs, by how much a refresh may come early: sets evaluated together are not due together. */
+const SPREAD = 0.1;
 
 /** Has sets evaluated again when it is time. A set whose refresh fails is tried again, later and later. */
 export class SetRefresher {
@@ -37,7 +39,10 @@ export class SetRefresher {
     this.#failures.delete(keyOf(catalog, set));
     const schedule = this.#deps.scheduleOf(catalog, set);
     if (schedule === null) this.cancel(catalog, set);
-    else this.#wait(catalog, set, schedule.evaluatedAtMs + schedule.refreshMs - Date.now());
+    else {
+      const { evaluatedAtMs, refreshMs } = schedule;
+      this.#wait(catalog, set, evaluatedAtMs + refreshMs * (1 - SPREAD * Math.random()) - Date.now());
+    }
   }
 
   cancel(catalog: string, set: string): void {

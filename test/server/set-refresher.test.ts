@@ -16,6 +16,8 @@ it('refreshes sets that were evaluated together one after the other, and none la
   await vi.advanceTimersByTimeAsync(10_000);
   expect(times).toHaveLength(200);
   expect(Math.min(...times)).toBeGreaterThanOrEqual(9_000);
-  const busiest = Math.max(...times.map((time) => times.filter((other) => Math.abs(other - time) < 50).length));
+  const busiest = Math.max(
+    ...times.map((time) => times.filter((other) => Math.abs(other - time) < 50).length),
+  );
   expect(busiest).toBeLessThan(60);
 });

@@ -97,7 +97,6 @@ export class Transport {
     signal: AbortSignal,
     read: (response: Response) => Promise<Result>,
   ): Promise<Result> {
-    signal.throwIfAborted();
     try {
       const response = await this.#fetch(this.#url + pathOf(call), this.#init(call, headers, signal));
       if (!response.ok && !call.answers?.includes(response.status)) throw await errorOfAnswer(response);

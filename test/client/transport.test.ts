@@ -43,7 +43,10 @@ describe('retries', () => {
   });
 
   it('leave out what would be another thing when done twice', async () => {
-    for (const behaviour of [overloaded, resets]) {
+    for (const [behaviour, code] of [
+      [overloaded, 'ESP_OVERLOADED'],
+      [resets, 'CLIENT_CONNECTION'],
+    ] as const) {
       const server = await littleServer(behaviour);
       const { catalogs, constraintSets, jobs } = new EspalierClient({ url: server.url });
       const calls = [
@@ -60,9 +63,11 @@ describe('retries', () => {
         () => constraintSets.changeAliases([{ delete: { alias: 'a' } }]),
         () => jobs.cancel('1'),
         () => catalogs.upload('small', new Blob(['{}']).stream()),
+        () => catalogs.upload('small', '{}', { ifMatch: '"1"' }),
       ];
       for (const [index, call] of calls.entries()) {
-        await errorOf(call());
+        const error = await errorOf(call());
+        expect([error.code, error.message]).toEqual([code, expect.not.stringContaining('locked')]);
         expect(server.requests).toHaveLength(index + 1);
       }
     }

@@ -134,12 +134,12 @@ function curl(method: string, path: string, parameters: Parameter[], content: Co
 
 /** Markdown; what would end a cell, or be taken for HTML, is escaped. */
 export function table(header: string[], rows: string[][]): string {
-  const escape = (cell: string) =>
+  const cellText = (cell: string) =>
     cell
       .replaceAll('|', '\\|')
       .replaceAll('<', '&lt;')
       .replaceAll(/\s*\n\s*/g, ' ');
-  const line = (cells: string[]) => `| ${cells.map(escape).join(' | ')} |`;
+  const line = (cells: string[]) => `| ${cells.map(cellText).join(' | ')} |`;
   return [line(header), `|${' --- |'.repeat(header.length)}`, ...rows.map(line)].join('\n');
 }
 

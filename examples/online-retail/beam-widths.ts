@@ -2,7 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CATALOG, call, loadRetail, readShoppers } from './retail.js';
+import { EspalierClient } from 'espalier/client';
+import { CATALOG, loadRetail, readShoppers } from './retail.js';
 import { startServerProcess } from './server-process.js';
 
 /**
@@ -29,6 +30,7 @@ const server = await startServerProcess(mkdtempSync(join(tmpdir(), 'espalier-wid
   '--log-level',
   'warn',
 ]);
+const client = new EspalierClient({ url: server.url });
 try {
   await loadRetail(server.url);
   const found = widths.map(() => 0);
@@ -51,8 +53,7 @@ try {
   await server.stop();
 }
 
-async function idsOf(history: readonly string[], beamWidth: number | readonly number[]): Promise<string[]> {
-  const body = { catalog: CATALOG, history, k: K, beamWidth };
-  const { items } = await call<{ items: { id: string }[] }>(`${server.url}/v1/recommend`, 'POST', body);
+async function idsOf(history: string[], beamWidth: number | number[]): Promise<string[]> {
+  const { items } = await client.recommend({ catalog: CATALOG, history, k: K, beamWidth });
   return items.map(({ id }) => id);
 }

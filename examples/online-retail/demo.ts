@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { CATALOG, call, loadRetail } from './retail.js';
+import { EspalierClient } from 'espalier/client';
+import { CATALOG, loadRetail } from './retail.js';
 import { startServerProcess } from './server-process.js';
 
 /**
@@ -15,10 +16,8 @@ const server = await startServerProcess(dataDir, Number(values.port), ['--log-le
 process.once('SIGINT', () => server.process.kill('SIGTERM'));
 process.once('SIGTERM', () => server.process.kill('SIGTERM'));
 
-const { catalogs } = await call<{ catalogs: { name: string; activeVersion: number | null }[] }>(
-  `${server.url}/v1/catalogs`,
-  'GET',
-);
+const client = new EspalierClient({ url: server.url });
+const catalogs = await client.catalogs.list();
 if (!catalogs.some(({ name, activeVersion }) => name === CATALOG && activeVersion !== null)) {
   console.log('Uploading the retail catalog (3,145 items) and five rules …');
   await loadRetail(server.url);
@@ -46,7 +45,7 @@ console.log(`\nEspalier serves the retail demo on ${server.url} (docs: ${server.
 for (const { note, body } of requests) {
   const command = `curl -s ${server.url}/v1/recommend -H 'content-type: application/json' -d '${JSON.stringify(body)}'`;
   console.log(`# ${note}\n${command}`);
-  const answer = await call<Answer>(`${server.url}/v1/recommend`, 'POST', body);
+  const answer = await client.recommend<Facts>(body);
   for (const { id, attributes: facts } of answer.items) {
     console.log(`#   ${id.padEnd(8)}£${facts.price.toFixed(2).padStart(5)}  ${facts.title}`);
   }
@@ -54,6 +53,7 @@ for (const { note, body } of requests) {
 }
 console.log('Ctrl-C stops the server.');
 
-interface Answer {
-  items: { id: string; attributes: { title: string; price: number } }[];
+interface Facts {
+  title: string;
+  price: number;
 }

@@ -2,7 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CATALOG, call, loadRetail, readShoppers } from './retail.js';
+import { EspalierClient } from 'espalier/client';
+import { CATALOG, loadRetail, readShoppers } from './retail.js';
 import { startServerProcess } from './server-process.js';
 
 /**
@@ -21,11 +22,12 @@ const server = await startServerProcess(mkdtempSync(join(tmpdir(), 'espalier-qua
   '--log-level',
   'warn',
 ]);
+const client = new EspalierClient({ url: server.url });
 try {
   await loadRetail(server.url);
   const ranks: number[] = [];
   for (const { historyWithRepeats: history, target } of shoppers) {
-    const { items } = await call<{ items: { id: string }[] }>(`${server.url}/v1/recommend`, 'POST', {
+    const { items } = await client.recommend({
       catalog: CATALOG,
       history,
       k: DEPTH,

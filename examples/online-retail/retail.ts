@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { EspalierClient } from 'espalier/client';
 
 /** The bundled retail catalog: its schema, its rules, and how it gets into a running server. */
 
@@ -85,20 +85,13 @@ export async function call<Answer>(url: string, method: string, body?: unknown):
 
 /** Creates the catalog, uploads the items, activates them, and puts the rules in force. */
 export async function loadRetail(server: string, model: string = MODEL): Promise<void> {
+  const { catalogs, constraintSets, jobs } = new EspalierClient({ url: server });
   const { codebookSizes } = (await readManifest(model)).sid;
-  const catalog = `${server}/v1/catalogs/${CATALOG}`;
-  await call(catalog, 'PUT', { model, sid: { codebookSizes }, attributes });
-  const items = createReadStream(new URL('data/items.ndjson.gz', folder)).pipe(createGunzip());
-  const upload = await fetch(`${catalog}/versions?activate=true`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-ndjson' },
-    body: Readable.toWeb(items) as ReadableStream,
-    duplex: 'half',
-  } as RequestInit);
-  const { job } = (await upload.json()) as { job: { id: string } };
-  await jobEnd(server, job.id);
-  for (const [name, rule] of Object.entries(rules))
-    await call(`${catalog}/constraint-sets/${name}`, 'PUT', rule);
+  await catalogs.put(CATALOG, { model, sid: { codebookSizes }, attributes });
+  const items = () => createReadStream(new URL('data/items.ndjson.gz', folder));
+  const { job } = await catalogs.upload(CATALOG, items, { isGzip: true, activate: true });
+  await jobs.wait(job.id);
+  for (const [name, rule] of Object.entries(rules)) await constraintSets.put(CATALOG, name, rule);
 }
 
 /** Waits until a job has ended. @throws Error when it failed. */

@@ -2,7 +2,8 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CATALOG, call, loadRetail, type RetailItem, readItems, readShoppers, rules } from './retail.js';
+import { EspalierClient } from 'espalier/client';
+import { CATALOG, loadRetail, type RetailItem, readItems, readShoppers, rules } from './retail.js';
 import { startServerProcess } from './server-process.js';
 
 /**
@@ -26,17 +27,13 @@ const predicates: Record<string, (item: RetailItem) => boolean> = {
   'in-stock': ({ lastSold }) => Date.parse(lastSold) > asOfMs - hours(336),
 };
 
-interface Answer {
-  items: { id: string }[];
-  complete: boolean;
-}
-
 const items = new Map((await readItems()).map((item) => [item.id, item]));
 const shoppers = spread(await readShoppers(), Number(values.users));
 const server = await startServerProcess(mkdtempSync(join(tmpdir(), 'espalier-rules-')), 0, [
   '--log-level',
   'warn',
 ]);
+const client = new EspalierClient({ url: server.url });
 try {
   await loadRetail(server.url);
   const rows = [];
@@ -63,8 +60,8 @@ async function measure(rule: string) {
   let violations = 0;
   for (const { historyWithRepeats: history } of shoppers) {
     const request = { catalog: CATALOG, history, beamWidth: BEAM_WIDTH, excludeHistory: true };
-    const constrained = await recommend({ ...request, k: SHELF, constraint: { set: rule } });
-    const free = await recommend({ ...request, k: BEAM_WIDTH });
+    const constrained = await client.recommend({ ...request, k: SHELF, constraint: { set: rule } });
+    const free = await client.recommend({ ...request, k: BEAM_WIDTH });
     constrainedFilled += constrained.items.length;
     violations += constrained.items.filter(
       ({ id }) => !isAllowed(items.get(id)!) || history.includes(id),
@@ -82,10 +79,6 @@ async function measure(rule: string) {
     'empty shelves, filtered after': filteredEmpty,
     violations,
   };
-}
-
-function recommend(body: unknown): Promise<Answer> {
-  return call<Answer>(`${server.url}/v1/recommend`, 'POST', body);
 }
 
 /** `count` elements, evenly spread over the list. */

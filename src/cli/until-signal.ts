@@ -9,9 +9,8 @@ export interface Running {
  * Waits for SIGTERM or SIGINT, and stops. A second signal, or the end of the time, ends the process at once by SIGKILL:
  * `process.exit` would wait for threads that are inside a model run, and then abort.
  * @param boundMs time for the stop
- * @returns the exit code
  */
-export async function untilSignal(running: Running, boundMs: number): Promise<number> {
+export async function untilSignal(running: Running, boundMs: number): Promise<never> {
   const first = await nextSignal();
   const end = (why: string) => {
     console.error(`Espalier ends at once: ${why}; jobs go on at the next start`);
@@ -22,7 +21,8 @@ export async function untilSignal(running: Running, boundMs: number): Promise<nu
   const timer = setTimeout(() => end(`it has not stopped within ${boundMs} ms of ${first}`), boundMs);
   await running.close();
   clearTimeout(timer);
-  return 0;
+  // Everything has ended; only BullMQ's timers for a Redis that is gone would keep the process.
+  process.exit(0);
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {

@@ -76,6 +76,11 @@ export const errorCatalogue = {
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },
   ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing came for too long in the middle of an upload.' },
+  ESP_REQUEST_STALLED: {
+    statusCode: 408,
+    summary: "The request's headers or body did not come in time; its connection is closed.",
+  },
+  ESP_HEADERS_TOO_LARGE: { statusCode: 431, summary: "The request's headers are larger than allowed." },
   ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items, or a list no ids or SIDs.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
   ESP_RULE_NAME: {
@@ -95,7 +100,10 @@ export const errorCatalogue = {
     summary: 'A beam width is below k, or there is not one for each level.',
   },
   ESP_TIMEOUT: { statusCode: 504, summary: "The request's timeoutMs passed before the answer was ready." },
-  ESP_OVERLOADED: { statusCode: 503, summary: 'The decode queue is full; try again after Retry-After.' },
+  ESP_OVERLOADED: {
+    statusCode: 503,
+    summary: 'The server has more to do than it can do in time; try again after Retry-After.',
+  },
   ESP_ENGINE_FAILED: {
     statusCode: 503,
     summary: 'The decode engine failed under this batch of requests, and is being replaced; try again.',

@@ -1,7 +1,11 @@
 import { parseArgs } from 'node:util';
 import { configKeys, flagName, loadConfig, redactConfig, startServer } from '../server/index.js';
+import { untilSignal } from './until-signal.js';
 import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
+
+/** For what follows requests at a stop: handing back jobs, and ending threads. */
+const STOP_BOUND_MS = 15_000;
 
 /** `espalier serve`: runs until SIGINT or SIGTERM. */
 export async function serve(args: string[]): Promise<number> {
@@ -17,12 +21,7 @@ export async function serve(args: string[]): Promise<number> {
   }
   const server = await startServer(config);
   console.error(`Espalier listens on ${server.url} (docs: ${server.url}/docs)`);
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
-  });
-  await server.close();
-  return 0;
+  return untilSignal(server, config.drainDelayMs + config.shutdownGraceMs + STOP_BOUND_MS);
 }
 
 function parseFlags(args: string[]) {

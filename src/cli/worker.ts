@@ -1,5 +1,8 @@
 import { ConfigSchema, MAX_BUILD_CONCURRENCY, REDIS_URL, startWorker } from '../server/index.js';
 import { Options } from './options.js';
+import { untilSignal } from './until-signal.js';
+
+const STOP_BOUND_MS = 15_000;
 
 export const workerHelp = `Usage: espalier worker --data-dir D --redis-url URL [--build-concurrency N] [--log-level LEVEL]
 
@@ -38,10 +41,5 @@ export async function worker(args: string[]): Promise<number> {
         : options.oneOf('log-level', ConfigSchema.properties.logLevel.enum),
   });
   console.error('Espalier worker is ready');
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
-  });
-  await running.close();
-  return 0;
+  return untilSignal(running, STOP_BOUND_MS);
 }

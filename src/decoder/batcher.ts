@@ -1,6 +1,14 @@
 import { EspalierError } from '../errors.js';
 import type { BatchReply } from './engine.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
+import { WaitEstimate } from './wait-estimate.js';
+
+/** Estimates are averages: what would only just be in time is not taken on. */
+const CAUTION = 1.25;
+const MAX_RETRY_AFTER_SECONDS = 60;
+
+/** Why a request is refused: too many are there, or it could not be answered in time. */
+export type Refusal = 'queue' | 'deadline';
 
 export interface BatcherOptions {
   /** Requests that may wait or be decoded; further ones are refused. */
@@ -13,6 +21,8 @@ export interface BatcherOptions {
    */
   maxRowsOf(model: string): number;
   hasIdleEngine(): boolean;
+  /** Engines that decode side by side. */
+  engineCount(): number;
   /** @param onStart gets what takes a request out of the batch under way. */
   run(
     queries: readonly RecommendQuery[],
@@ -20,6 +30,8 @@ export interface BatcherOptions {
   ): Promise<BatchReply>;
   /** Told of every batch that was decoded. */
   onBatch(batch: DecodedBatch): void;
+  /** Told of every request that is refused. */
+  onRefusal(reason: Refusal): void;
 }
 
 /** A batch that was decoded: its requests, and their beams at the widest step. */
@@ -43,7 +55,8 @@ interface Waiting {
 /**
  * Lets requests of one model decode together. An idle engine takes a lone request at once. Where the last batch had
  * company, its clients are likely to come again: then the first waits for as many, but not long. The oldest request
- * always goes first, so that none starves.
+ * always goes first, so that none starves. A request that would not be answered before its deadline is refused when it
+ * comes: a client can do more with that than with a timeout, and so can the requests behind it.
  */
 export class Batcher {
   readonly #options: BatcherOptions;
@@ -54,8 +67,7 @@ export class Batcher {
   /** How many requests the last batch had, and when it ended. */
   #lastSize = 0;
   #lastEndMs = Number.NEGATIVE_INFINITY;
-  /** A moving average, for what overloaded clients are told. */
-  #msPerRequest = 0;
+  readonly #estimate = new WaitEstimate();
 
   constructor(options: BatcherOptions) {
     this.#options = options;
@@ -69,26 +81,25 @@ export class Batcher {
   /**
    * @param model requests of one model decode together
    * @param signal aborted when nobody waits for the answer any more
-   * @throws EspalierError ESP_OVERLOADED; ESP_TIMEOUT at the deadline, wherever the request is; ESP_CANCELLED;
-   *   ESP_ENGINE_FAILED; what is wrong with the request
+   * @throws EspalierError ESP_OVERLOADED, where too many wait or it would not be answered in time; ESP_TIMEOUT at the
+   *   deadline, wherever the request is; ESP_CANCELLED; ESP_ENGINE_FAILED; what is wrong with the request
    */
   recommend(query: RecommendQuery, model: string, signal?: AbortSignal): Promise<RecommendAnswer> {
-    if (this.length >= this.#options.queueLimit) throw this.#overloaded();
+    this.#admit(query, model);
     if (signal?.aborted) throw new EspalierError('ESP_CANCELLED', 'the request was cancelled');
     return new Promise<RecommendAnswer>((resolve, reject) => {
       const { beamWidth, requestId } = query;
       const nowMs = performance.now();
-      const end = (error: EspalierError) => {
-        const index = this.#queue.indexOf(waiting);
-        if (index >= 0) this.#queue.splice(index, 1);
-        waiting.leave?.();
-        waiting.settle(error);
-      };
       const timer = setTimeout(
-        () => end(new EspalierError('ESP_TIMEOUT', `request ${requestId} was not answered in time`)),
-        query.deadlineAtMs - performance.timeOrigin - nowMs,
+        () =>
+          this.#end(
+            waiting,
+            new EspalierError('ESP_TIMEOUT', `request ${requestId} was not answered in time`),
+          ),
+        leftMs(query.deadlineAtMs),
       );
-      const onAbort = () => end(new EspalierError('ESP_CANCELLED', `request ${requestId} was cancelled`));
+      const onAbort = () =>
+        this.#end(waiting, new EspalierError('ESP_CANCELLED', `request ${requestId} was cancelled`));
       signal?.addEventListener('abort', onAbort, { once: true });
       const waiting: Waiting = {
         query,
@@ -103,6 +114,7 @@ export class Batcher {
         },
       };
       this.#queue.push(waiting);
+      this.#estimate.add(model, waiting.rows);
       this.dispatch();
     });
   }
@@ -110,6 +122,7 @@ export class Batcher {
   /** Gives batches to engines as long as there are both. Called whenever there may be more of either. */
   dispatch(): void {
     clearTimeout(this.#timer);
+    if (this.#options.hasIdleEngine()) this.#refuseHopeless();
     while (this.#queue.length > 0 && this.#options.hasIdleEngine()) {
       const batch = this.#nextBatch();
       const waitMs = this.#waitMs(batch);
@@ -150,6 +163,8 @@ export class Batcher {
   async #decode(requests: readonly Waiting[]): Promise<void> {
     this.#decoding += requests.length;
     const startMs = performance.now();
+    const [{ model }] = requests;
+    const rows = rowsOf(requests);
     try {
       const queries = requests.map(({ query }) => query);
       const reply = await this.#options.run(queries, (cancel) => {
@@ -157,9 +172,11 @@ export class Batcher {
       });
       this.#options.onBatch({
         requests: requests.length,
-        rows: requests.reduce((sum, { rows }) => sum + rows, 0),
+        rows,
         reply,
       });
+      // Not what a failed one took: that says how long an engine hung.
+      this.#estimate.record(model, rows, performance.now() - startMs);
       reply.results.forEach((result, index) => {
         requests[index].settle('error' in result ? EspalierError.fromPlain(result.error) : result.answer);
       });
@@ -170,16 +187,62 @@ export class Batcher {
       this.#decoding -= requests.length;
       this.#lastSize = requests.length;
       this.#lastEndMs = performance.now();
-      const tookMs = (this.#lastEndMs - startMs) / requests.length;
-      this.#msPerRequest = this.#msPerRequest === 0 ? tookMs : this.#msPerRequest * 0.9 + tookMs * 0.1;
+      this.#estimate.remove(model, rows);
       this.dispatch();
     }
   }
 
-  #overloaded(): EspalierError {
-    const retryAfterSeconds = Math.min(60, Math.max(1, Math.ceil((this.length * this.#msPerRequest) / 1000)));
-    return new EspalierError('ESP_OVERLOADED', `${this.length} requests are waiting already`, {
-      retryAfterSeconds,
-    });
+  /** Ends a request before it has its answer, wherever it is. */
+  #end(waiting: Waiting, error: EspalierError): void {
+    const index = this.#queue.indexOf(waiting);
+    if (index >= 0) {
+      this.#queue.splice(index, 1);
+      this.#estimate.remove(waiting.model, waiting.rows);
+    }
+    waiting.leave?.();
+    waiting.settle(error);
   }
+
+  /** @throws EspalierError ESP_OVERLOADED */
+  #admit({ deadlineAtMs }: RecommendQuery, model: string): void {
+    const { queueLimit, hasIdleEngine } = this.#options;
+    if (this.length >= queueLimit)
+      throw this.#refusal('queue', `${this.length} requests are waiting already`);
+    // Whatever an estimate says, an idle engine tries: otherwise a wrong one would never be corrected.
+    if (this.#queue.length === 0 && hasIdleEngine()) return;
+    const neededMs = (this.#backlogMs() + this.#estimate.batchMs(model)) * CAUTION;
+    if (neededMs > leftMs(deadlineAtMs)) throw this.#refusal('deadline', 'it would not be answered in time');
+  }
+
+  /**
+   * Those that would time out in the engine make room for those behind them. The last is left: whether an estimate is
+   * still right shows only where something is decoded.
+   */
+  #refuseHopeless(): void {
+    for (const waiting of [...this.#queue]) {
+      if (this.#queue.length <= 1) return;
+      const { query, model } = waiting;
+      if (leftMs(query.deadlineAtMs) >= this.#estimate.batchMs(model)) continue;
+      this.#end(waiting, this.#refusal('deadline', 'it can not be answered in time any more'));
+    }
+  }
+
+  #backlogMs(): number {
+    return this.#estimate.backlogMs(this.#options.engineCount());
+  }
+
+  #refusal(reason: Refusal, why: string): EspalierError {
+    this.#options.onRefusal(reason);
+    const seconds = Math.ceil(this.#backlogMs() / 1000);
+    const retryAfterSeconds = Math.min(MAX_RETRY_AFTER_SECONDS, Math.max(1, seconds));
+    return new EspalierError('ESP_OVERLOADED', `the request is refused: ${why}`, { retryAfterSeconds });
+  }
+}
+
+function rowsOf(requests: readonly Waiting[]): number {
+  return requests.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+function leftMs(deadlineAtMs: number): number {
+  return deadlineAtMs - performance.timeOrigin - performance.now();
 }

@@ -26,6 +26,7 @@ export interface EngineClientOptions {
   /** An engine has failed and is being replaced. */
   onFailure: (error: EspalierError) => void;
   onBatch?: BatcherOptions['onBatch'];
+  onRefusal?: BatcherOptions['onRefusal'];
   /** How engines are started; by default as `isolation` says. */
   start?: StartEngine;
 }
@@ -61,8 +62,10 @@ export class EngineClient {
       maxWaitMs: options.maxBatchWaitMs,
       maxRowsOf: (model) => Math.min(this.#bestRows.get(model) ?? 1, this.#maxBatchRows),
       hasIdleEngine: () => this.#pool.hasIdle,
+      engineCount: () => this.#pool.engineCount,
       run: (queries, onStart) => this.#pool.recommendBatch(queries, onStart),
       onBatch: options.onBatch ?? (() => {}),
+      onRefusal: options.onRefusal ?? (() => {}),
     });
   }
 
@@ -149,9 +152,17 @@ export class EngineClient {
     return this.#batcher.recommend(query, model, signal);
   }
 
-  /** Ends the engines after what they have. */
-  close(): Promise<void> {
-    return this.#pool.close();
+  /**
+   * Ends the engines after what they have.
+   * @param graceMs one that can be killed is, when it takes longer
+   */
+  close(graceMs?: number): Promise<void> {
+    return this.#pool.close(graceMs);
+  }
+
+  /** Ends engines in processes at once, whatever they do: those would outlive a process that ends without closing. */
+  kill(): void {
+    this.#pool.kill();
   }
 }
 

@@ -44,7 +44,7 @@ export class EnginePool {
   /** By catalog: what is prepared, and on which engines. */
   readonly #prepared = new Map<string, { activation: CatalogActivation; slots: Set<Slot> }>();
   readonly #retries = new Set<NodeJS.Timeout>();
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #leaving = new Map<EnginePort, Promise<void>>();
   #isClosed = false;
 
   constructor(options: EnginePoolOptions) {
@@ -206,12 +206,23 @@ export class EnginePool {
     }
   }
 
-  /** Ends every engine after what it has. */
-  async close(): Promise<void> {
+  /**
+   * Ends every engine after what it has.
+   * @param graceMs one that can be killed is, when it takes longer
+   */
+  async close(graceMs = this.#options.hangTimeoutMs): Promise<void> {
     this.#isClosed = true;
     for (const retry of this.#retries) clearTimeout(retry);
+    const timer = setTimeout(() => this.kill(), graceMs);
     await Promise.all(this.#slots.map(({ engine }) => engine.close()));
-    await Promise.all(this.#leaving);
+    await Promise.all(this.#leaving.values());
+    clearTimeout(timer);
+  }
+
+  /** Ends at once every engine that can be ended so. */
+  kill(): void {
+    for (const engine of [...this.#slots.map(({ engine }) => engine), ...this.#leaving.keys()])
+      engine.kill?.();
   }
 
   #startSlot(): Slot {
@@ -229,8 +240,11 @@ export class EnginePool {
     const index = this.#slots.indexOf(slot);
     // One that was still joining is tried again by whoever had it join.
     if (index >= 0) this.#slots.splice(index, 1);
-    const leaving = slot.engine.close().finally(() => this.#leaving.delete(leaving));
-    this.#leaving.add(leaving);
+    const { engine } = slot;
+    this.#leaving.set(
+      engine,
+      engine.close().finally(() => this.#leaving.delete(engine)),
+    );
     this.#options.onFailure(failure);
     if (index >= 0) void this.#join(FIRST_RETRY_MS);
   }

@@ -94,6 +94,62 @@ export const ConfigSchema = Type.Object(
       default: 10_000,
       description: 'Time that requests in flight get to finish after SIGTERM.',
     }),
+    drainDelayMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 0,
+      description:
+        'Time after SIGTERM in which /readyz says no while requests are still taken, for load balancers to notice.',
+    }),
+    maxConnections: Type.Integer({
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 10_000,
+      description: 'Open HTTP connections; further ones are closed at once.',
+    }),
+    headersTimeoutMs: Type.Integer({
+      minimum: 100,
+      maximum: 600_000,
+      default: 10_000,
+      description: "Time that a request's headers may take to come.",
+    }),
+    bodyTimeoutMs: Type.Integer({
+      minimum: 100,
+      maximum: 600_000,
+      default: 30_000,
+      description: 'Time that a JSON body may take to come.',
+    }),
+    keepAliveTimeoutMs: Type.Integer({
+      minimum: 1,
+      maximum: 3_600_000,
+      default: 72_000,
+      description:
+        'A connection without requests is closed after so long; longer than load balancers keep theirs.',
+    }),
+    maxEventStreams: Type.Integer({
+      minimum: 1,
+      maximum: 100_000,
+      default: 256,
+      description: 'Streams of job events at a time; further ones get 503.',
+    }),
+    maxUploads: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 16,
+      description: 'Uploads that are received at a time; further ones get 503.',
+    }),
+    maxUnfinishedJobs: Type.Integer({
+      minimum: 1,
+      maximum: 100_000,
+      default: 256,
+      description: 'Jobs that wait or run; further ones get 503.',
+    }),
+    maxEventLoopDelayMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 1_000,
+      description: 'Recommends and uploads get 503 while the HTTP thread falls behind by more; 0: never.',
+    }),
     uploadIdleTimeoutMs: Type.Integer({
       minimum: 100,
       maximum: 600_000,

@@ -84,6 +84,12 @@ export class Metrics {
     help: 'Histories that a model had read before, or read once for several requests.',
     registers: [this.registry],
   });
+  readonly refusals = new Counter({
+    name: 'espalier_refusals_total',
+    help: 'Requests refused as too much, by what there was too much of.',
+    labelNames: ['reason'],
+    registers: [this.registry],
+  });
   readonly engineFailures = new Counter({
     name: 'espalier_decode_engine_failures_total',
     help: 'Decode engines that failed and were replaced.',

@@ -32,6 +32,9 @@ export interface ServicesDeps {
   onThreadFailure: (error: EspalierError) => void;
 }
 
+/** By then nobody waits for a batch any more: its connections are closed. */
+const ENGINE_GRACE_MS = 1_000;
+
 type LogError = (error: EspalierError, message: string) => void;
 
 /**
@@ -56,13 +59,21 @@ export async function startServices(
     () => setService.freshness(),
   );
   const engine = startEngine(config, metrics, logError);
-  started.push(() => engine.close());
+  started.push(() => engine.close(ENGINE_GRACE_MS));
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
   started.push(closeQueue);
   const onEnd = ({ kind, state }: Job, durationMs: number) =>
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
-  const jobs = new Jobs({ dataDir, store: jobStore, queue, onEnd, log: logError });
+  const jobs = new Jobs({
+    dataDir,
+    store: jobStore,
+    queue,
+    maxUnfinished: config.maxUnfinishedJobs,
+    onEnd,
+    onRefusal: () => metrics.refusals.inc({ reason: 'jobs' }),
+    log: logError,
+  });
 
   const evaluator = new SetEvaluator(store, sets, changes, onThreadFailure);
   started.push(() => evaluator.close());
@@ -151,6 +162,7 @@ function startEngine(config: Config, metrics: Metrics, logError: LogError): Engi
       logError(error, 'a decode engine is being replaced');
     },
     onBatch: (batch) => metrics.recordBatch(batch),
+    onRefusal: (reason) => metrics.refusals.inc({ reason }),
   });
 }
 

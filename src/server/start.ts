@@ -1,20 +1,35 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { EspalierError } from '../errors.js';
 import { chooseKernel } from '../kernels/index.js';
 import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
+import { type Drainable, drainAll } from './drain.js';
 import { buildApp } from './http/app.js';
+import { HttpListener } from './http/http-listener.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
+import { Readiness } from './readiness.js';
 import { startServices } from './services.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
   url: string;
-  /** Stops taking requests, finishes those in flight, and ends the threads; jobs go on at the next start. */
+  /**
+   * Says first that it is not ready, then stops taking requests, finishes those in flight, and ends the threads; jobs
+   * go on at the next start. Further calls wait for the first.
+   */
   close(): Promise<void>;
+  /** Before a process that has not closed in time is ended from outside: ends those that would outlive it. */
+  abandon(): void;
+}
+
+/** What is undone at a stop, or when a later part cannot start, in the order in which it was started. */
+interface Started {
+  parts: (() => Promise<void> | void)[];
+  abandon: () => void;
 }
 
 /**
@@ -23,20 +38,25 @@ export interface RunningServer {
  * @throws EspalierError ESP_CONFIG_INVALID, ESP_KERNEL_UNKNOWN, ESP_DATA_DIR, ESP_ADDRESS
  */
 export async function startServer(config: Config): Promise<RunningServer> {
-  const started: (() => Promise<void> | void)[] = [];
-  const close = async () => {
-    for (const stop of started.splice(0).reverse()) await stop();
+  const started: Started = { parts: [], abandon: () => {} };
+  let closed: Promise<void> | undefined;
+  const stopAll = async () => {
+    for (const stop of started.parts.splice(0).reverse()) await stop();
+  };
+  const close = () => {
+    closed ??= stopAll();
+    return closed;
   };
   try {
-    return { url: await start(config, started), close };
+    return { url: await start(config, started), close, abandon: () => started.abandon() };
   } catch (thrown) {
     await close();
     throw thrown;
   }
 }
 
-/** @param started gets what undoes each part, in the order in which they were started. */
-async function start(config: Config, started: (() => Promise<void> | void)[]): Promise<string> {
+/** @param started gets what undoes each part */
+async function start(config: Config, started: Started): Promise<string> {
   if (!existsSync(config.modelsDir)) {
     throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
   }
@@ -54,31 +74,38 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     logger.warn(`anyone who reaches ${config.host} can change catalogs and rules: there are no API keys yet`);
   }
 
-  started.push(lockDataDir(config.dataDir));
-  const services = await startServices(config, { kernel, logger, onThreadFailure }, started);
-  const { catalogs, jobs, queue, engine } = services;
+  started.parts.push(lockDataDir(config.dataDir));
+  const services = await startServices(config, { kernel, logger, onThreadFailure }, started.parts);
+  const { catalogs, jobs, metrics, engine } = services;
+  started.abandon = () => engine.kill();
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);
   });
   jobs.resume();
 
-  const notReadyReasons = () => {
-    const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const redis = queue.unavailable();
-    const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
-    const reasons = [...failures, ...engines, ...waiting, ...catalogs.notServing().map(notServedReason)];
-    const anyActive = catalogs.list().some(({ active }) => active !== null);
-    return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
+  const readiness = new Readiness({ ...services, failures });
+  const listener = new HttpListener(config, () => metrics.refusals.inc({ reason: 'connections' }));
+  const deps = {
+    ...services,
+    config,
+    idempotencyKeys: new IdempotencyKeys(jobs),
+    kernel,
+    listener,
+    readiness,
+    notReadyReasons: () => readiness.reasons(),
   };
-  const deps = { ...services, config, idempotencyKeys: new IdempotencyKeys(jobs), kernel, notReadyReasons };
   const app = await buildApp(deps, logger);
-  started.push(() => closeApp(app, config.shutdownGraceMs));
-  return listen(app, config);
-}
-
-function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {
-  const isPublic = error !== undefined && error.code !== 'ESP_INTERNAL';
-  return `catalog ${name} is not served: ${isPublic ? `${error.code}: ${error.message}` : 'the log has more'}`;
+  listener.attach(app);
+  /** Everything that listens, so that a stop closes all of it alike. */
+  const drainables: Drainable[] = [listener];
+  started.parts.push(() => drainAll(drainables, config.shutdownGraceMs));
+  const url = await listen(app, config);
+  started.parts.push(async () => {
+    readiness.drain();
+    logger.info('the server is shutting down');
+    await setTimeout(config.drainDelayMs);
+  });
+  return url;
 }
 
 /** @returns the server's address as a URL. */
@@ -91,11 +118,4 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
   }
   const address = app.server.address() as AddressInfo;
   return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`;
-}
-
-/** Requests in flight may finish; what has not by then, such as a stalled upload, is cut off. */
-async function closeApp(app: FastifyInstance, graceMs: number): Promise<void> {
-  const timer = setTimeout(() => app.server.closeAllConnections(), graceMs);
-  await app.close();
-  clearTimeout(timer);
 }

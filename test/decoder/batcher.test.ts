@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherOptions, type DecodedBatch } from '../../src/decoder/batcher.js';
+import { Batcher, type BatcherOptions, type DecodedBatch, type Refusal } from '../../src/decoder/batcher.js';
 import type { BatchReply } from '../../src/decoder/engine.js';
 import type { RecommendAnswer, RecommendQuery } from '../../src/decoder/recommend-query.js';
 import { EspalierError } from '../../src/errors.js';
@@ -11,6 +11,7 @@ class HeldEngines {
   readonly batches: { ids: string[]; end: (outcome?: Error) => void }[] = [];
   readonly cancelled: string[] = [];
   readonly decoded: DecodedBatch[] = [];
+  readonly refusals: Refusal[] = [];
   readonly batcher: Batcher;
   #idle: number;
 
@@ -21,8 +22,10 @@ class HeldEngines {
       maxWaitMs: 0,
       maxRowsOf: () => 100,
       hasIdleEngine: () => this.#idle > 0,
+      engineCount: () => engineCount,
       run: (queries, onStart) => this.#run(queries, onStart),
       onBatch: (batch) => this.decoded.push(batch),
+      onRefusal: (reason) => this.refusals.push(reason),
       ...options,
     });
   }
@@ -30,6 +33,14 @@ class HeldEngines {
   ask(id: string, fields: Partial<RecommendQuery> & { model?: string; signal?: AbortSignal } = {}) {
     const { model = 'a', signal, ...rest } = fields;
     return this.batcher.recommend(query({ requestId: id, beamWidth: 10, ...rest }), model, signal);
+  }
+
+  /** A batch of ten rows that takes so long: what later ones are expected to take. */
+  async decodeFor(ms: number): Promise<void> {
+    const answer = this.ask('first');
+    await sleep(ms);
+    this.batches[0].end();
+    await answer;
   }
 
   get ids(): string[][] {
@@ -154,9 +165,63 @@ describe('requests that do not get an answer', () => {
     expect(() => engines.ask('3')).toThrow(
       expect.objectContaining({ code: 'ESP_OVERLOADED', statusCode: 503, retryAfterSeconds: 1 }),
     );
+    expect(engines.refusals).toEqual(['queue']);
     engines.batches[0].end();
     await first;
     void engines.ask('3');
+    expect(engines.batcher.length).toBe(2);
+  });
+
+  it('are refused at once where those before them leave no time, and taken where they do', async () => {
+    const engines = new HeldEngines(1, { maxRowsOf: () => 10 });
+    await engines.decodeFor(100);
+    const within = (ms: number) => ({ deadlineAtMs: performance.timeOrigin + performance.now() + ms });
+    // An idle engine always tries.
+    const tried = engines.ask('tried', within(50));
+    const behind = engines.ask('behind', within(60_000));
+    // 100 ms each: those two and its own.
+    expect(() => engines.ask('late', within(250))).toThrow(
+      expect.objectContaining({ code: 'ESP_OVERLOADED', retryAfterSeconds: 1 }),
+    );
+    const patient = engines.ask('patient', within(60_000));
+    expect(engines.refusals).toEqual(['deadline']);
+    await expect(tried).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
+    for (const batch of [1, 2, 3]) {
+      engines.batches[batch].end();
+      await sleep(0);
+    }
+    expect((await behind).unknownItems).toEqual(['behind']);
+    expect((await patient).unknownItems).toEqual(['patient']);
+    expect(engines.batcher.length).toBe(0);
+  });
+
+  it('make room once they are too late, and the last one is tried all the same', async () => {
+    const engines = new HeldEngines(1, { maxRowsOf: () => 10 });
+    await engines.decodeFor(300);
+    const within = (ms: number) => ({ deadlineAtMs: performance.timeOrigin + performance.now() + ms });
+    const decoding = engines.ask('decoding');
+    const late = engines.ask('late', within(1_500));
+    const last = engines.ask('last', within(1_500));
+    await sleep(1_250);
+    engines.batches[1].end();
+    await decoding;
+    await expect(late).rejects.toMatchObject({ code: 'ESP_OVERLOADED' });
+    expect(engines.ids.slice(2)).toEqual([['last']]);
+    engines.batches[2].end();
+    expect((await last).unknownItems).toEqual(['last']);
+  });
+
+  it('do not count as work that lies ahead once they have left', async () => {
+    const engines = new HeldEngines(1, { maxRowsOf: () => 10 });
+    await engines.decodeFor(100);
+    void engines.ask('decoding');
+    const gone = new AbortController();
+    const left = [1, 2, 3].map((id) => engines.ask(`${id}`, { signal: gone.signal }));
+    const ask = () => engines.ask('next', { deadlineAtMs: performance.timeOrigin + performance.now() + 600 });
+    expect(ask).toThrow(expect.objectContaining({ code: 'ESP_OVERLOADED' }));
+    gone.abort();
+    await Promise.allSettled(left);
+    ask().catch(() => {});
     expect(engines.batcher.length).toBe(2);
   });
 

@@ -204,6 +204,21 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     await server.stop();
     await own.start();
   });
+
+  it.each(['is gone', 'hangs'] as const)('a stop does not wait for a Redis that %s', async (how) => {
+    const { url } = own;
+    const server = await startTestServer(makeDataDir(), ['--redis-url', url], models);
+    await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+    if (how === 'is gone') await own.stop();
+    else own.signal('SIGSTOP');
+    const startMs = performance.now();
+    await server.stop();
+    expect(server.process.exitCode).toBe(0);
+    // BullMQ by itself takes 5 s for each of the two.
+    expect(performance.now() - startMs).toBeLessThan(5_000);
+    if (how === 'is gone') await own.start();
+    else own.signal('SIGCONT');
+  });
 });
 
 /** Soon, where BullMQ by itself would wait for ever; and with nothing left behind. */

@@ -34,7 +34,15 @@ function open({ dataDir = makeDataDir(), concurrency = 1, kind = {} as Partial<J
   });
   const queue = new EmbeddedQueue({ kinds: { 'catalog-build': work }, dataDir, concurrency });
   const onEnd = ({ state }: Job) => void ended.push(state);
-  const jobs = new Jobs({ dataDir, store, queue, onEnd, log: (error) => void log.push(error.message) });
+  const jobs = new Jobs({
+    dataDir,
+    store,
+    queue,
+    maxUnfinished: 100,
+    onEnd,
+    onRefusal: () => {},
+    log: (error) => void log.push(error.message),
+  });
   const nameOf = (job: JobRecord) => String(job.payload!.name);
   jobs.define('catalog-build', {
     findResult: () => undefined,

@@ -9,7 +9,9 @@ import type { IdempotencyKeys } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
+import type { Readiness } from '../readiness.js';
 import type { RecommendService } from '../recommend/recommend-service.js';
+import type { HttpListener } from './http-listener.js';
 
 /** What the routes work with. */
 export interface AppDeps {
@@ -25,6 +27,8 @@ export interface AppDeps {
   idempotencyKeys: IdempotencyKeys;
   metrics: Metrics;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
+  listener: HttpListener;
+  readiness: Readiness;
   /** Why the server should not get traffic; empty when it should. */
   notReadyReasons: () => string[];
 }

@@ -4,8 +4,10 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { findRepeatedName } from '../../static-trie/index.js';
 import { packageVersion } from '../package-version.js';
+import type { Readiness } from '../readiness.js';
 import type { AppDeps } from './app-deps.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
+import { Pressure, shedUnderPressure } from './pressure.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
@@ -16,12 +18,16 @@ import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
 import { ErrorAnswer, MAX_ID_LENGTH, NoQuery } from './schemas/common.js';
+import { refuseSlowBodies } from './slow-bodies.js';
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {
-  const { config, metrics } = deps;
+  const { config, metrics, listener, readiness } = deps;
   const app = Fastify({
     loggerInstance: logger,
+    serverFactory: listener.createServer,
+    // What comes on an open connection during a stop is still answered.
+    return503OnClosing: false,
     bodyLimit: config.bodyLimitBytes,
     genReqId: () => crypto.randomUUID(),
     routerOptions: { maxParamLength: 12 * MAX_ID_LENGTH },
@@ -37,6 +43,9 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(notFound);
   acceptJsonOnly(app);
+  leaveWhileDraining(app, readiness);
+  refuseSlowBodies(app, config.bodyTimeoutMs);
+  shedUnderPressure(app, new Pressure(config.maxEventLoopDelayMs), metrics);
   app.addHook('onResponse', async (request, reply) => {
     const labels = {
       method: request.method,
@@ -58,6 +67,14 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(operationsRoutes, deps);
   await app.ready();
   return app;
+}
+
+/** Clients are told to come back on another connection, which reaches another server, before this one closes theirs. */
+function leaveWhileDraining(app: FastifyInstance, readiness: Readiness): void {
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (readiness.isDraining) reply.header('connection', 'close');
+    done(null, payload);
+  });
 }
 
 async function documentApi(app: FastifyInstance): Promise<void> {

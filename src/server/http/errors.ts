@@ -1,6 +1,14 @@
+import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { describe, type ErrorCode, type ErrorDetail, EspalierError, type PlainError } from '../../errors.js';
+import {
+  describe,
+  type ErrorCode,
+  type ErrorDetail,
+  EspalierError,
+  errorCatalogue,
+  type PlainError,
+} from '../../errors.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -9,6 +17,12 @@ const fastifyCodes: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'ESP_BODY_MALFORMED',
   FST_ERR_CTP_BODY_TOO_LARGE: 'ESP_BODY_TOO_LARGE',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'ESP_MEDIA_TYPE',
+};
+
+/** What Node finds wrong with a connection; anything else is malformed HTTP. */
+const connectionCodes: Record<string, ErrorCode> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'ESP_REQUEST_STALLED',
+  HPE_HEADER_OVERFLOW: 'ESP_HEADERS_TOO_LARGE',
 };
 
 const RETRY_AFTER_SECONDS = 1;
@@ -37,13 +51,16 @@ export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyR
   return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
 }
 
-/** What is not HTTP at all gets our error too, and the connection is closed. */
-export function badConnection(thrown: Error, socket: Socket): void {
+/** What is not HTTP at all, or comes too slowly to be, gets our error too, and the connection is closed. */
+export function badConnection(thrown: NodeJS.ErrnoException, socket: Socket): void {
   if (!socket.writable) return;
-  const error = { code: 'ESP_BODY_MALFORMED' satisfies ErrorCode, message: thrown.message };
-  const body = JSON.stringify({ error });
+  const code = connectionCodes[thrown.code ?? ''] ?? 'ESP_BODY_MALFORMED';
+  const { statusCode } = errorCatalogue[code];
+  const body = JSON.stringify({ error: { code, message: thrown.message } });
   socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    // A client that goes on sending and does not close is not waited for.
+    () => socket.destroySoon(),
   );
 }
 

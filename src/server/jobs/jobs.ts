@@ -51,9 +51,16 @@ export interface JobsDeps {
   dataDir: string;
   store: JobStore;
   queue: WorkQueue;
+  /** Jobs that wait or run; further ones are refused. */
+  maxUnfinished: number;
   onEnd: (job: Job, durationMs: number) => void;
+  /** A job is refused, since there are too many. */
+  onRefusal: () => void;
   log: (error: EspalierError, message: string) => void;
 }
+
+/** Builds take from seconds to minutes. */
+const RETRY_AFTER_SECONDS = 10;
 
 type OnProgress = (phase: string, fraction: number) => void;
 
@@ -84,7 +91,7 @@ export class Jobs {
 
   /**
    * Accepts a job: when it returns, the job and its files are durable, and its work is in the queue.
-   * @throws EspalierError ESP_REDIS_UNAVAILABLE, ESP_WRITE_FAILED, ESP_SHUTTING_DOWN; there is no such job then
+   * @throws EspalierError ESP_OVERLOADED, ESP_REDIS_UNAVAILABLE, ESP_WRITE_FAILED, ESP_SHUTTING_DOWN; there is no such job then
    */
   async submit({ kind, ...rest }: NewJob): Promise<Job> {
     this.checkAvailable();
@@ -112,9 +119,23 @@ export class Jobs {
     return this.get(job.id);
   }
 
-  /** Before a large upload is received in vain. @throws EspalierError ESP_REDIS_UNAVAILABLE, ESP_SHUTTING_DOWN */
+  /**
+   * Before a large upload is received in vain.
+   * @throws EspalierError ESP_OVERLOADED, ESP_REDIS_UNAVAILABLE, ESP_SHUTTING_DOWN
+   */
   checkAvailable(): void {
     if (this.#isClosing) throw shuttingDown();
+    const { maxUnfinished, onRefusal } = this.#deps;
+    if (this.#runs.size >= maxUnfinished) {
+      onRefusal();
+      throw new EspalierError(
+        'ESP_OVERLOADED',
+        `the job is refused: ${this.#runs.size} wait or run already`,
+        {
+          retryAfterSeconds: RETRY_AFTER_SECONDS,
+        },
+      );
+    }
     const reason = this.#deps.queue.unavailable();
     if (reason !== undefined) throw new EspalierError('ESP_REDIS_UNAVAILABLE', reason);
   }

@@ -1,12 +1,13 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { AppDeps } from '../app-deps.js';
+import { Gate } from '../gate.js';
 import { JobEvents } from '../job-events.js';
 import { JobPath } from '../schemas/common.js';
 import { JobAnswer, JobsAnswer, JobsQuery } from '../schemas/jobs.js';
 
 /** What became of uploads, and what is becoming of them. */
-export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs }) => {
+export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs, config, metrics }) => {
   app.get(
     '/v1/jobs',
     {
@@ -49,6 +50,8 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs 
     ({ params }) => ({ job: jobs.cancel(params.id) }),
   );
 
+  const onRefusal = () => metrics.refusals.inc({ reason: 'streams' });
+  const gate = new Gate(config.maxEventStreams, 'streams of events are open', onRefusal);
   const open = new Set<JobEvents>();
   app.addHook('preClose', async () => {
     for (const events of open) events.end();
@@ -66,9 +69,14 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs 
       },
     },
     async ({ params }, reply) => {
+      jobs.get(params.id);
+      const leave = gate.enter();
       const events = new JobEvents(jobs, params.id);
       open.add(events);
-      events.once('close', () => open.delete(events));
+      events.once('close', () => {
+        open.delete(events);
+        leave();
+      });
       return reply
         .headers({
           'content-type': 'text/event-stream',

@@ -8,6 +8,7 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
   app.post(
     '/v1/recommend',
     {
+      config: { isShed: true },
       schema: {
         tags: ['recommend'],
         summary: 'k allowed items, exactly ranked',

@@ -8,6 +8,7 @@ import type { ItemFile, ItemFormat } from '../../../static-trie/index.js';
 import type { Idempotency, StartedJob } from '../../jobs/idempotency.js';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
+import { Gate } from '../gate.js';
 import { receiveUpload } from '../receive-upload.js';
 import { CatalogPath, closed, SetPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
@@ -46,7 +47,9 @@ const ActivateQuery = Type.Object({ activate: Type.Optional(Type.Enum(['true', '
 
 /** Uploads of items and of lists. A plugin of its own, so that only these routes take their content types. */
 export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
-  const { catalogs, setBuilds, store, jobs, idempotencyKeys, config } = deps;
+  const { catalogs, setBuilds, store, jobs, idempotencyKeys, config, metrics } = deps;
+  const onRefusal = () => metrics.refusals.inc({ reason: 'uploads' });
+  const gate = new Gate(config.maxUploads, 'uploads are being received', onRefusal);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(Object.keys(uploadFormats), (_request, payload, done) => done(null, payload));
   await app.register(multipart, formOptions);
@@ -58,7 +61,8 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
   ): Promise<StartedJob> {
     return idempotencyKeys.once(request, async (idempotency) => {
       jobs.checkAvailable();
-      const files = await receiveUpload(request, () => store.uploadPath(randomUUID()), config);
+      const newPath = () => store.uploadPath(randomUUID());
+      const files = await gate.within(() => receiveUpload(request, newPath, config));
       try {
         return await start(files, idempotency);
       } catch (thrown) {
@@ -71,6 +75,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
   app.post(
     '/v1/catalogs/:catalog/versions',
     {
+      config: { isShed: true },
       schema: {
         tags: ['catalogs'],
         summary:
@@ -98,6 +103,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
   app.post(
     '/v1/catalogs/:catalog/constraint-sets/:set/versions',
     {
+      config: { isShed: true },
       schema: {
         tags: ['constraint sets'],
         summary: 'Upload a list of ids or SIDs, in any of the formats of items, as the next version of a set',

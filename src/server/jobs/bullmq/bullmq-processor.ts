@@ -27,8 +27,10 @@ const MAX_STALLED = 3;
 const CANCEL_LOOK_INTERVAL_MS = 500;
 /** BullMQ's own is 15 s, for which a Redis that is back would wait. */
 const RETRY_DELAY_MS = 1_000;
-/** For how long `close` waits to hand back what runs, such as while Redis is gone. */
+/** For how long `close` waits to hand back what runs. */
 const CLOSE_GRACE_MS = 5_000;
+/** The same for a Redis that is gone, and for how long one may take to say that it is not. */
+const GONE_GRACE_MS = 500;
 const PROGRESS_INTERVAL_MS = 200;
 
 /** Runs work that waits in Redis. */
@@ -77,13 +79,8 @@ export class BullMqProcessor {
     this.#isClosing = true;
     clearInterval(this.#lookingForCancels);
     this.#worker.cancelAllJobs();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, CLOSE_GRACE_MS);
-    });
-    const mustForce = this.#connection.status !== 'ready';
-    await Promise.race([this.#worker.close(mustForce), late]);
-    clearTimeout(timer);
+    const mustForce = (await within(GONE_GRACE_MS, this.#connection.ping())) === undefined;
+    await within(mustForce ? GONE_GRACE_MS : CLOSE_GRACE_MS, this.#worker.close(mustForce));
     // Where Redis is gone the worker still waits for it; its lock runs out, and others take over.
     this.#connection.disconnect();
   }
@@ -112,6 +109,19 @@ export class BullMqProcessor {
   async #cancelIfAsked(id: string): Promise<void> {
     const isAsked = (await this.#connection.exists(cancelKey(this.#prefix, id))) === 1;
     if (isAsked) this.#worker.cancelJob(id);
+  }
+}
+
+/** @returns undefined where it fails, or takes longer */
+async function within<Value>(ms: number, promise: Promise<Value>): Promise<Value | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms);
+  });
+  try {
+    return await Promise.race([promise.catch(() => undefined), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

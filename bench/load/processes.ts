@@ -1,0 +1,62 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import type { Sample, Task } from './generator.js';
+
+/** Cores of each: the last is the load generator's own, where there are several and they can be chosen. */
+export function chooseCores(): { server: string; generator: string } | undefined {
+  const count = cpus().length;
+  if (count < 2 || spawnSync('taskset', ['--version']).status !== 0) return undefined;
+  return { server: count === 2 ? '0' : `0-${count - 2}`, generator: String(count - 1) };
+}
+
+/** Keeps a process, its threads and those that they start on some cores. */
+export function pin(pid: number, cores: string): void {
+  spawnSync('taskset', ['--all-tasks', '--pid', '--cpu-list', cores, String(pid)]);
+}
+
+/** The generator's process. */
+export class Generator {
+  readonly #child: ChildProcess;
+
+  constructor(cores: string | undefined) {
+    const script = new URL('./generator.ts', import.meta.url).pathname;
+    const command = [process.execPath, '--import', 'tsx', script];
+    const [file, ...args] = cores === undefined ? command : ['taskset', '--cpu-list', cores, ...command];
+    this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  }
+
+  async run(task: Task): Promise<Sample[]> {
+    this.#child.send(task);
+    const ended = once(this.#child, 'exit').then(([code]) => {
+      throw new Error(`the load generator ended with code ${code}`);
+    });
+    const [samples] = (await Promise.race([once(this.#child, 'message'), ended])) as [Sample[]];
+    ended.catch(() => {});
+    return samples;
+  }
+
+  close(): void {
+    this.#child.disconnect();
+  }
+}
+
+/** Resident memory of a process, again and again. */
+export class MemoryWatch {
+  readonly samples: { atMs: number; rssBytes: number }[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(pid: number, intervalMs: number) {
+    const beginMs = performance.now();
+    this.#timer = setInterval(() => {
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      const kilobytes = Number(/^VmRSS:\s*(\d+) kB$/m.exec(status)?.[1]);
+      this.samples.push({ atMs: performance.now() - beginMs, rssBytes: kilobytes * 1024 });
+    }, intervalMs);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}

@@ -1,0 +1,49 @@
+import type { EngineClient } from '../decoder/index.js';
+import type { EspalierError } from '../errors.js';
+import type { CatalogService } from './catalogs/catalog-service.js';
+import type { WorkQueue } from './jobs/work-queue.js';
+
+export interface ReadinessDeps {
+  engine: Pick<EngineClient, 'engineCount'>;
+  queue: Pick<WorkQueue, 'unavailable'>;
+  catalogs: Pick<CatalogService, 'notServing' | 'list'>;
+  /** Why threads that nothing replaces have died. */
+  failures: readonly string[];
+}
+
+/** Whether the server should get traffic: models are loaded, catalogs are active, and it is not about to stop. */
+export class Readiness {
+  readonly #deps: ReadinessDeps;
+  #isDraining = false;
+
+  constructor(deps: ReadinessDeps) {
+    this.#deps = deps;
+  }
+
+  /** From here on it is not ready, though it still answers. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** Why the server should not get traffic; empty when it should. */
+  reasons(): string[] {
+    const { engine, queue, catalogs, failures } = this.#deps;
+    const draining = this.#isDraining ? ['the server is shutting down'] : [];
+    const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
+    const redis = queue.unavailable();
+    const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
+    const notServed = catalogs.notServing().map(notServedReason);
+    const anyActive = catalogs.list().some(({ active }) => active !== null);
+    const inactive = anyActive ? [] : ['no catalog has an active version'];
+    return [...draining, ...failures, ...engines, ...waiting, ...notServed, ...inactive];
+  }
+}
+
+function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {
+  const isPublic = error !== undefined && error.code !== 'ESP_INTERNAL';
+  return `catalog ${name} is not served: ${isPublic ? `${error.code}: ${error.message}` : 'the log has more'}`;
+}

@@ -1,0 +1,134 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { manyItems, post, until } from '../helpers/build-load.js';
+import { makeDataDir, send, startTestServer } from '../helpers/server.js';
+import { makeSmallCatalog } from '../helpers/small-server.js';
+
+const TIMEOUT_MS = 400;
+/** Between two bytes; there are enough of them for minutes. */
+const PACE_MS = 20;
+const BOUND_MS = 15_000;
+const MAX_CONNECTIONS = 12;
+
+let server: ServerProcess;
+beforeAll(async () => {
+  server = await startTestServer(makeDataDir(), [
+    ...['--headers-timeout-ms', String(TIMEOUT_MS), '--body-timeout-ms', String(TIMEOUT_MS)],
+    ...['--max-connections', String(MAX_CONNECTIONS), '--max-uploads', '1'],
+    ...['--max-event-streams', '1', '--max-unfinished-jobs', '2'],
+  ]);
+  await makeSmallCatalog(server);
+});
+afterAll(() => server.stop());
+
+async function open(): Promise<Socket> {
+  const { hostname, port } = new URL(server.url);
+  const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Sends some text at once and then bytes without end, one at a time. @returns what came until the connection ended */
+async function drip(begin: string): Promise<string> {
+  const socket = await open();
+  let heard = '';
+  socket.on('data', (chunk) => {
+    heard += chunk;
+  });
+  const closed = once(socket, 'close');
+  if (begin !== '') socket.write(begin);
+  const timer = setInterval(() => begin !== '' && socket.write('a'), PACE_MS);
+  socket.once('end', () => clearInterval(timer));
+  const late = setTimeout(() => socket.destroy(new Error('late')), BOUND_MS);
+  socket.once('end', () => socket.end());
+  await closed;
+  clearInterval(timer);
+  clearTimeout(late);
+  return heard;
+}
+
+const head = (path: string, more = '') =>
+  `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${more}`;
+
+it('cuts off headers that come byte by byte, a body that does, and a connection that says nothing', async () => {
+  const startMs = performance.now();
+  const body = head('/v1/recommend', 'content-length: 100000\r\n\r\n{"history": ["');
+  const heard = await Promise.all([drip(head('/v1/recommend', 'x-slow: ')), drip(body), drip('')]);
+  expect(performance.now() - startMs).toBeLessThan(BOUND_MS);
+  for (const answer of heard) {
+    expect(answer).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n/);
+    expect(answer).toContain('"code":"ESP_REQUEST_STALLED"');
+  }
+});
+
+it('cuts off a body that still comes when it has been answered', async () => {
+  const startMs = performance.now();
+  const text = 'content-type: text/plain\r\ncontent-length: 100000\r\n\r\n';
+  const answer = await drip(`POST /v1/recommend HTTP/1.1\r\nhost: x\r\n${text}`);
+  expect(performance.now() - startMs).toBeLessThan(BOUND_MS);
+  expect(answer).toMatch(/^HTTP\/1.1 415 /);
+});
+
+it('refuses headers that are too large', async () => {
+  const response = await fetch(`${server.url}/healthz`, { headers: { 'x-large': 'a'.repeat(20_000) } });
+  expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
+    431,
+    'ESP_HEADERS_TOO_LARGE',
+  ]);
+});
+
+it('closes connections beyond its limit at once, and takes others when some have gone', async () => {
+  const sockets = await Promise.all(Array.from({ length: MAX_CONNECTIONS + 8 }, open));
+  await until(() => sockets.filter(({ readableEnded, destroyed }) => readableEnded || destroyed).length > 0);
+  for (const socket of sockets) socket.destroy();
+  await until(async () => (await send(server, 'GET', '/healthz')).status === 200);
+  expect(await refusals('connections')).toBeGreaterThan(0);
+});
+
+it('refuses uploads, streams of events and jobs beyond their limits, and says when to come again', async () => {
+  const upload = await open();
+  const type = 'content-type: application/x-ndjson\r\ncontent-length: 100000\r\n\r\n{"id"';
+  upload.write(`POST /v1/catalogs/small/versions HTTP/1.1\r\nhost: x\r\n${type}`);
+  await until(async () => (await post(server, '{"id": "a", "sid": [0, 0]}')).status === 503);
+  await expectRefused(await post(server, '{"id": "a", "sid": [0, 0]}'), 'uploads');
+  upload.destroy();
+  const first = await until2xx();
+  const second = await until2xx();
+  const jobRefused = await post(server, '{"id": "a", "sid": [0, 0]}', { query: '' });
+  await expectRefused(jobRefused, 'jobs');
+
+  const events = await fetch(`${server.url}/v1/jobs/${first}/events`);
+  expect(events.status).toBe(200);
+  await expectRefused(await send(server, 'GET', `/v1/jobs/${second}/events`), 'streams');
+  await events.body?.cancel();
+  for (const id of [second, first]) await send(server, 'DELETE', `/v1/jobs/${id}`);
+  await until(async () => (await post(server, '{"id": "a", "sid": [0, 0]}')).status === 202);
+});
+
+/** Starts a build that takes a while, once there is room for it. */
+async function until2xx(): Promise<string> {
+  for (;;) {
+    const { status, body } = await post(server, many);
+    if (status === 202) return body.job.id;
+  }
+}
+const many = manyItems(400_000);
+
+async function expectRefused(
+  { status, headers, body }: Awaited<ReturnType<typeof send>>,
+  reason: string,
+): Promise<void> {
+  expect([status, body.error?.code]).toEqual([503, 'ESP_OVERLOADED']);
+  expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+  expect(await refusals(reason)).toBeGreaterThan(0);
+}
+
+async function refusals(reason: string): Promise<number> {
+  const page = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(
+    new RegExp(`^espalier_refusals_total\\{reason="${reason}"\\} (.*)$`, 'm').exec(page)?.[1] ?? 0,
+  );
+}

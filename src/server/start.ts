@@ -8,6 +8,7 @@ import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
+import { checkReach } from './security/start-security.js';
 import { startServices } from './services.js';
 
 export interface RunningServer {
@@ -50,13 +51,10 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     logger.fatal({ err: error }, 'a worker thread died; restart the server');
   };
 
-  if (!/^(127\.|::1$|localhost$)/.test(config.host)) {
-    logger.warn(`anyone who reaches ${config.host} can change catalogs and rules: there are no API keys yet`);
-  }
-
+  checkReach(config);
   started.push(lockDataDir(config.dataDir));
   const services = await startServices(config, { kernel, logger, onThreadFailure }, started);
-  const { catalogs, jobs, queue, engine } = services;
+  const { catalogs, jobs, queue, engine, gatekeeper } = services;
   await catalogs.restore((catalog, error) => {
     logError(error, `catalog ${catalog} could not be restored and is not served`);
   });
@@ -66,7 +64,14 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
     const redis = queue.unavailable();
     const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
-    const reasons = [...failures, ...engines, ...waiting, ...catalogs.notServing().map(notServedReason)];
+    const keys = gatekeeper.failure === undefined ? [] : [gatekeeper.failure.message];
+    const reasons = [
+      ...failures,
+      ...keys,
+      ...engines,
+      ...waiting,
+      ...catalogs.notServing().map(notServedReason),
+    ];
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };

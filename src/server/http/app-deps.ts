@@ -10,6 +10,9 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
 import type { RecommendService } from '../recommend/recommend-service.js';
+import type { AuditLog } from '../security/audit-log.js';
+import type { Gatekeeper } from '../security/gatekeeper.js';
+import type { RateLimits } from '../security/rate-limits.js';
 
 /** What the routes work with. */
 export interface AppDeps {
@@ -24,6 +27,9 @@ export interface AppDeps {
   jobs: Jobs;
   idempotencyKeys: IdempotencyKeys;
   metrics: Metrics;
+  gatekeeper: Gatekeeper;
+  limits: RateLimits;
+  audit: AuditLog;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   /** Why the server should not get traffic; empty when it should. */
   notReadyReasons: () => string[];

@@ -1,6 +1,13 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { describe, type ErrorCode, type ErrorDetail, EspalierError, type PlainError } from '../../errors.js';
+import {
+  describe,
+  type ErrorCode,
+  type ErrorDetail,
+  EspalierError,
+  errorCatalogue,
+  type PlainError,
+} from '../../errors.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -23,6 +30,7 @@ export function handleError(
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
   const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
   if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
+  if (error.code === 'ESP_UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer realm="espalier"');
   const internal = `something went wrong; the log has request ${request.id}`;
   return reply.code(error.statusCode).send({ error: publicError(error, internal) });
 }
@@ -38,12 +46,15 @@ export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyR
 }
 
 /** What is not HTTP at all gets our error too, and the connection is closed. */
-export function badConnection(thrown: Error, socket: Socket): void {
+export function badConnection(thrown: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable) return;
-  const error = { code: 'ESP_BODY_MALFORMED' satisfies ErrorCode, message: thrown.message };
-  const body = JSON.stringify({ error });
+  const isTooLarge = thrown.code === 'HPE_HEADER_OVERFLOW';
+  const code: ErrorCode = isTooLarge ? 'ESP_HEADERS_TOO_LARGE' : 'ESP_BODY_MALFORMED';
+  const message = isTooLarge ? errorCatalogue[code].summary : thrown.message;
+  const status = isTooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const body = JSON.stringify({ error: { code, message } });
   socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }
 

@@ -51,7 +51,8 @@ export interface JobsDeps {
   dataDir: string;
   store: JobStore;
   queue: WorkQueue;
-  onEnd: (job: Job, durationMs: number) => void;
+  /** @param by who asked for the job */
+  onEnd: (job: Job, durationMs: number, by: string | null) => void;
   log: (error: EspalierError, message: string) => void;
 }
 
@@ -312,7 +313,8 @@ export class Jobs {
 
   #tellEnd(job: JobRecord, run: Run | undefined): void {
     const ended = publicJob(job);
-    this.#deps.onEnd(ended, run?.beganMs === undefined ? 0 : performance.now() - run.beganMs);
+    const durationMs = run?.beganMs === undefined ? 0 : performance.now() - run.beganMs;
+    this.#deps.onEnd(ended, durationMs, (job.payload?.by as string | null | undefined) ?? null);
     this.#listeners.tell(ended);
   }
 

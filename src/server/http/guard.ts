@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { credentialsOf, type Principal } from '../security/gatekeeper.js';
 import { checkLocal, isLoopback } from '../security/local-only.js';
 import type { LimitKind, Quota } from '../security/rate-limits.js';
-import type { Need } from '../security/route-scopes.js';
+import { listedNeed, type Need } from '../security/route-scopes.js';
 import type { AppDeps } from './app-deps.js';
 
 declare module 'fastify' {
@@ -22,6 +22,7 @@ export async function guard(app: FastifyInstance, { gatekeeper, limits, config }
   await app.register(helmet, { contentSecurityPolicy, strictTransportSecurity: false });
   const { host, allowUnauthenticated } = config;
   const isLocalOnly = isLoopback(host) && !allowUnauthenticated;
+  warnOfUnlistedRoutes(app);
   app.decorateRequest('principal', null);
   app.addHook('onRequest', async (request, reply) => {
     const { method, headers, ip, routeOptions } = request;
@@ -54,6 +55,15 @@ const contentSecurityPolicy = {
     frameAncestors: ["'none'"],
   },
 };
+
+function warnOfUnlistedRoutes(app: FastifyInstance): void {
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const one of [method].flat()) {
+      if (listedNeed(one, url) === undefined)
+        app.log.warn(`${one} ${url} is in no table of scopes: it takes admin`);
+    }
+  });
+}
 
 function limitKindOf(method: string, need: Need): LimitKind | undefined {
   if (need === 'recommend') return 'recommend';

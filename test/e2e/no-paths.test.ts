@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -127,6 +127,8 @@ it('tells nothing about files that are damaged or gone', async () => {
   const versions = filesWith('catalogs').filter((path) => /\/2\//.test(path) || /versions/.test(path));
   expect(versions.length).toBeGreaterThan(0);
   for (const path of versions.filter((one) => !one.endsWith('version.json'))) writeFileSync(path, 'damaged');
+  await ask('POST', '/v1/catalogs/small/versions/2/activate');
+  for (const path of versions) rmSync(path, { force: true });
   await ask('POST', '/v1/catalogs/small/versions/2/activate');
   await ask('POST', '/v1/catalogs/small/versions/1/activate');
   await ask('POST', '/v1/catalogs/small/rollback', {});

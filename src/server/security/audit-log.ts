@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EspalierError } from '../../errors.js';
 import { syncFolder } from '../../static-trie/index.js';
@@ -31,8 +31,8 @@ export interface AuditOptions {
 }
 
 const CURRENT = 'audit.jsonl';
-const MAX_FILE_BYTES = 16_777_216;
-const MAX_FILES = 8;
+const MAX_FILE_BYTES = 4_194_304;
+const MAX_FILES = 32;
 const ASIDE = /^audit\.(\d+)\.jsonl$/;
 
 /**
@@ -60,12 +60,12 @@ export class AuditLog {
     return this.#writing;
   }
 
-  /** The newest first. @throws EspalierError ESP_SYSTEM where the system refuses */
-  latest(limit: number): AuditEntry[] {
+  /** The newest first. */
+  async latest(limit: number): Promise<AuditEntry[]> {
     const found: AuditEntry[] = [];
     for (const file of [CURRENT, ...this.#aside().reverse()]) {
       if (found.length >= limit) break;
-      found.push(...entriesIn(join(this.#folder, file), limit - found.length));
+      found.push(...(await entriesIn(join(this.#folder, file), limit - found.length)));
     }
     return found;
   }
@@ -139,10 +139,10 @@ async function endLastLine(file: { handle: FileHandle; bytes: number }): Promise
 }
 
 /** The newest first, without lines that were cut off. */
-function entriesIn(path: string, limit: number): AuditEntry[] {
-  if (!existsSync(path) || statSync(path).size === 0) return [];
+async function entriesIn(path: string, limit: number): Promise<AuditEntry[]> {
+  if (!existsSync(path)) return [];
   const found: AuditEntry[] = [];
-  for (const line of readFileSync(path, 'utf8').split('\n').reverse()) {
+  for (const line of (await readFile(path, 'utf8')).split('\n').reverse()) {
     if (found.length >= limit) break;
     try {
       if (line !== '') found.push(JSON.parse(line) as AuditEntry);

@@ -2,6 +2,7 @@ import rateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { type Config, redactUrl } from '../config.js';
+import type { RedisLink } from '../jobs/bullmq/index.js';
 
 export type LimitKind = 'recommend' | 'write';
 
@@ -31,7 +32,7 @@ export class RateLimits {
   readonly #config: Pick<Config, 'rateLimitPerMinute' | 'writeRateLimitPerMinute' | 'redisUrl'>;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   #count: ((caller: Caller) => Promise<Quota | undefined>) | undefined;
-  #disconnect = () => {};
+  #link: RedisLink | undefined;
 
   constructor(
     config: Pick<Config, 'rateLimitPerMinute' | 'writeRateLimitPerMinute' | 'redisUrl'>,
@@ -46,7 +47,7 @@ export class RateLimits {
     const { rateLimitPerMinute, writeRateLimitPerMinute } = this.#config;
     const perMinute = { recommend: rateLimitPerMinute, write: writeRateLimitPerMinute };
     if (rateLimitPerMinute + writeRateLimitPerMinute === 0) return;
-    const redis = await this.#connect();
+    this.#link = await this.#connect();
     await app.register(rateLimit, {
       global: false,
       skipOnError: true,
@@ -54,11 +55,12 @@ export class RateLimits {
       timeWindow: WINDOW_MS,
       max: (caller) => perMinute[asCaller(caller).kind],
       keyGenerator: (caller) => `${asCaller(caller).kind}:${asCaller(caller).who}`,
-      ...(redis !== undefined && { redis, nameSpace: NAME_SPACE }),
+      ...(this.#link !== undefined && { redis: this.#link.redis, nameSpace: NAME_SPACE }),
     });
     const limit = app.createRateLimit();
     this.#count = async (caller) => {
-      if (perMinute[caller.kind] === 0) return undefined;
+      // A Redis that hangs would keep each request for as long as a command may take.
+      if (perMinute[caller.kind] === 0 || this.#link?.unavailable() !== undefined) return undefined;
       // The plugin reads nothing of a request but what is here, so that one that did not come by HTTP is counted alike.
       const found = await limit({ ...caller, routeOptions: { config: {} } } as unknown as FastifyRequest);
       if (found.isAllowed) throw new Error('the rate limit has no list of callers that it lets pass');
@@ -67,26 +69,25 @@ export class RateLimits {
     };
   }
 
+  /** @returns undefined where there is no limit, or Redis does not answer */
   async count(kind: LimitKind, who: string): Promise<Quota | undefined> {
     return this.#count?.({ kind, who });
   }
 
   close(): void {
-    this.#disconnect();
+    this.#link?.close();
   }
 
-  async #connect() {
+  async #connect(): Promise<RedisLink | undefined> {
     const { redisUrl } = this.#config;
     if (redisUrl === undefined) return undefined;
     // Only where there is a Redis: it takes a while to load.
     const { RedisLink } = await import('../jobs/bullmq/index.js');
     const name = redactUrl(redisUrl);
-    const link = new RedisLink(redisUrl, (isThere) => {
+    return new RedisLink(redisUrl, (isThere) => {
       if (isThere) this.#logger.info(`rate limits are counted on Redis at ${name}`);
       else this.#logger.warn(`Redis at ${name} does not answer; nobody is rate-limited meanwhile`);
     });
-    this.#disconnect = () => link.close();
-    return link.redis;
   }
 }
 

@@ -16,7 +16,8 @@ const entry = (version: number) => ({
   version,
   outcome: 'done' as const,
 });
-const versions = (log: AuditLog, limit = 1_000) => log.latest(limit).map(({ version }) => version);
+const versions = async (log: AuditLog, limit = 1_000) =>
+  (await log.latest(limit)).map(({ version }) => version);
 
 beforeEach(() => {
   dataDir = mkdtempSync(join(tmpdir(), 'espalier-audit-'));
@@ -33,9 +34,9 @@ it('keeps entries in order, over restarts, for its owner alone', async () => {
   await log.close();
   const later = open();
   await later.append(entry(4));
-  expect(versions(later)).toEqual([4, 3, 2, 1]);
-  expect(versions(later, 2)).toEqual([4, 3]);
-  expect(later.latest(1)[0].at).toMatch(/^\d{4}-/);
+  expect(await versions(later)).toEqual([4, 3, 2, 1]);
+  expect(await versions(later, 2)).toEqual([4, 3]);
+  expect((await later.latest(1))[0].at).toMatch(/^\d{4}-/);
   expect(statSync(join(dataDir, 'audit', 'audit.jsonl')).mode & 0o777).toBe(0o600);
   await later.close();
 });
@@ -54,7 +55,7 @@ it('puts full files aside, and forgets the oldest', async () => {
   const log = open({ maxFileBytes: 300, maxFiles: 3 });
   for (let version = 1; version <= 40; version++) await log.append(entry(version));
   expect(readdirSync(join(dataDir, 'audit'))).toHaveLength(3);
-  const kept = versions(log) as number[];
+  const kept = (await versions(log)) as number[];
   expect(kept.length).toBeGreaterThan(3);
   expect(kept).toEqual(kept.map((_, index) => 40 - index));
   await log.close();
@@ -67,7 +68,7 @@ it('goes on after a line that a crash cut off', async () => {
   appendFileSync(join(dataDir, 'audit', 'audit.jsonl'), '{"at":"2026');
   const later = open();
   await later.append(entry(2));
-  expect(versions(later)).toEqual([2, 1]);
+  expect(await versions(later)).toEqual([2, 1]);
   await later.close();
 });
 
@@ -79,6 +80,6 @@ it('reports a disk that refuses, and goes on when it does not', async () => {
   expect(failures.splice(0)).toHaveLength(1);
   rmSync(path, { recursive: true });
   await log.append(entry(2));
-  expect(versions(log)).toEqual([2]);
+  expect(await versions(log)).toEqual([2]);
   await log.close();
 });

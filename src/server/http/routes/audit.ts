@@ -32,6 +32,6 @@ export const auditRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { aud
         response: { 200: Type.Object({ entries: Type.Array(AuditEntry) }) },
       },
     },
-    ({ query: { limit } }) => ({ entries: audit.latest(Number(limit)) }),
+    async ({ query: { limit } }) => ({ entries: await audit.latest(Number(limit)) }),
   );
 };

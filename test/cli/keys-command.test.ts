@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +57,20 @@ describe('espalier keys', () => {
       ['keys revoke', 'shop'],
       ['keys revoke', 'ops'],
     ]);
+  });
+
+  it('loses no key of several that are made at once', async () => {
+    const dataDir = join(folder, 'many');
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+    const made = names.map(async (name) => {
+      const args = ['keys', 'create', '--data-dir', dataDir, '--name', name, '--scopes', 'write'];
+      const [code] = await once(spawn(process.execPath, [main, ...args], { stdio: 'ignore' }), 'exit');
+      return code;
+    });
+    expect(await Promise.all(made)).toEqual(names.map(() => 0));
+    const { keys } = JSON.parse(keysCommand('list', '--data-dir', dataDir, '--json').stdout);
+    expect(keys.map(({ name }: { name: string }) => name).sort()).toEqual(names);
   });
 
   it.each([

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EspalierError } from '../../errors.js';
@@ -43,7 +43,6 @@ export class AuditLog {
   readonly #folder: string;
   readonly #dataDir: string;
   readonly #options: Required<AuditOptions>;
-  #file: { handle: FileHandle; bytes: number } | undefined;
   #waiting: AuditEntry[] = [];
   #writing: Promise<void> = Promise.resolve();
 
@@ -70,45 +69,39 @@ export class AuditLog {
     return found;
   }
 
+  /** Waits for what was appended. */
   async close(): Promise<void> {
     await this.#writing;
-    await this.#file?.handle.close();
-    this.#file = undefined;
   }
 
   async #writeWaiting(): Promise<void> {
     const entries = this.#waiting;
     this.#waiting = [];
-    const bytes = Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
     try {
-      const file = await this.#open();
-      await file.handle.appendFile(bytes);
-      await file.handle.datasync();
-      file.bytes += bytes.length;
+      await this.#write(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
     } catch (thrown) {
-      // Opened anew the next time, which also ends a line that was cut off.
-      await this.#file?.handle.close().catch(() => {});
-      this.#file = undefined;
       this.#options.onFailure(EspalierError.from(thrown), entries);
     }
   }
 
-  async #open(): Promise<{ handle: FileHandle; bytes: number }> {
-    if (this.#file !== undefined && this.#file.bytes >= this.#options.maxFileBytes) {
-      await this.#file.handle.close();
-      this.#file = undefined;
-      this.#putAside();
-    }
-    if (this.#file !== undefined) return this.#file;
+  /** Opens the file each time: one that is kept open would keep the disk from being unmounted. */
+  async #write(lines: string): Promise<void> {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     giveToOwner(this.#folder, this.#dataDir);
     const path = join(this.#folder, CURRENT);
-    const handle = await open(path, 'a+', 0o600);
-    this.#file = { handle, bytes: (await handle.stat()).size };
+    if (existsSync(path) && statSync(path).size >= this.#options.maxFileBytes) this.#putAside();
+    const isNew = !existsSync(path);
+    const file = await open(path, 'a+', 0o600);
+    try {
+      await endLastLine(file);
+      await file.appendFile(lines);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
+    if (!isNew) return;
     giveToOwner(path, this.#dataDir);
     syncFolder(this.#folder);
-    await endLastLine(this.#file);
-    return this.#file;
   }
 
   #putAside(): void {
@@ -130,12 +123,11 @@ export class AuditLog {
 }
 
 /** A kill or a full disk may have cut off the last line; what comes must not become a part of it. */
-async function endLastLine(file: { handle: FileHandle; bytes: number }): Promise<void> {
-  if (file.bytes === 0) return;
-  const { buffer } = await file.handle.read(Buffer.alloc(1), 0, 1, file.bytes - 1);
-  if (buffer[0] === 0x0a) return;
-  await file.handle.appendFile('\n');
-  file.bytes++;
+async function endLastLine(file: FileHandle): Promise<void> {
+  const { size } = await file.stat();
+  if (size === 0) return;
+  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+  if (buffer[0] !== 0x0a) await file.appendFile('\n');
 }
 
 /** The newest first, without lines that were cut off. */

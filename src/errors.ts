@@ -10,6 +10,26 @@ export const errorCatalogue = {
     statusCode: 415,
     summary: 'The request body has another content type than the route reads.',
   },
+  ESP_HEADERS_TOO_LARGE: {
+    statusCode: 431,
+    summary: 'The request line and headers are larger than allowed.',
+  },
+  ESP_UNAUTHENTICATED: {
+    statusCode: 401,
+    summary: 'The request has no API key, or one that is unknown, revoked or expired.',
+  },
+  ESP_FORBIDDEN: { statusCode: 403, summary: 'The API key does not have the scope that the route needs.' },
+  ESP_KEYS_UNAVAILABLE: {
+    statusCode: 503,
+    summary: 'The file of API keys is damaged or gone, so that no key can be checked; nothing is let in.',
+  },
+  ESP_HOST_REFUSED: {
+    statusCode: 403,
+    summary: 'Without API keys only requests of this machine are answered, none that other sites send.',
+  },
+  ESP_RATE_LIMITED: { statusCode: 429, summary: 'Too many requests; try again after Retry-After.' },
+  ESP_KEY_CONFLICT: { statusCode: 409, summary: 'There is an API key of that name, or there are too many.' },
+  ESP_KEY_NOT_FOUND: { statusCode: 404, summary: 'There is no API key of that name or id.' },
   ESP_ROUTE_NOT_FOUND: { statusCode: 404, summary: 'There is no such route.' },
   ESP_CATALOG_NOT_FOUND: { statusCode: 404, summary: 'There is no catalog of that name.' },
   ESP_CATALOG_CONFLICT: {
@@ -80,7 +100,6 @@ export const errorCatalogue = {
     statusCode: 408,
     summary: "The request's headers or body did not come in time; its connection is closed.",
   },
-  ESP_HEADERS_TOO_LARGE: { statusCode: 431, summary: "The request's headers are larger than allowed." },
   ESP_UPLOAD_EMPTY: { statusCode: 422, summary: 'The upload has no items, or a list no ids or SIDs.' },
   ESP_RULE_SYNTAX: { statusCode: 400, summary: 'The rule is not a well-formed CEL expression.' },
   ESP_RULE_NAME: {

@@ -13,6 +13,8 @@ async function main([command, ...args]: string[]): Promise<number> {
       return (await import('./serve.js')).serve(args);
     case 'worker':
       return (await import('./worker.js')).worker(args);
+    case 'keys':
+      return (await import('./keys-command.js')).keysCommand(args);
     case 'index':
       return (await import('./index-command.js')).indexCommand(args);
     case '--version':

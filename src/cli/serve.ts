@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { configKeys, flagName, loadConfig, redactConfig, startServer } from '../server/index.js';
+import { configKeys, flagName, isSwitch, loadConfig, redactConfig, startServer } from '../server/index.js';
 import { untilSignal } from './until-signal.js';
 import { usage } from './usage.js';
 import { UsageError } from './usage-error.js';
@@ -30,7 +30,7 @@ function parseFlags(args: string[]) {
     'check-config': { type: 'boolean' },
     help: { type: 'boolean' },
   };
-  for (const key of configKeys) options[flagName(key)] = { type: 'string' };
+  for (const key of configKeys) options[flagName(key)] = { type: isSwitch(key) ? 'boolean' : 'string' };
   let values: Record<string, string | boolean | undefined>;
   try {
     values = parseArgs({ args, options, strict: true, allowPositionals: false }).values as typeof values;
@@ -40,7 +40,7 @@ function parseFlags(args: string[]) {
   const flags: Record<string, string> = {};
   for (const key of configKeys) {
     const value = values[flagName(key)];
-    if (typeof value === 'string') flags[key] = value;
+    if (value !== undefined) flags[key] = String(value);
   }
   return {
     flags,

@@ -17,6 +17,7 @@ export function usage(): string {
     'Usage:',
     '  espalier serve --data-dir D --models-dir M [options]',
     '  espalier worker --data-dir D --redis-url URL [options]       (espalier worker --help says more)',
+    '  espalier keys create | list | revoke                         (espalier keys --help says more)',
     '  espalier index build | inspect | verify | export | import    (espalier index --help says more)',
     '  espalier --help | --version',
     '',

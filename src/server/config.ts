@@ -187,6 +187,25 @@ export const ConfigSchema = Type.Object(
       default: 1,
       description: 'Builds that this server runs at a time; 0: only espalier worker processes build.',
     }),
+    allowUnauthenticated: Type.Boolean({
+      default: false,
+      description:
+        'Serves other machines even without API keys: anyone who reaches it may change everything.',
+    }),
+    openMetrics: Type.Boolean({ default: false, description: 'Answers /metrics without an API key.' }),
+    rateLimitPerMinute: Type.Integer({
+      minimum: 0,
+      maximum: 1_000_000_000,
+      default: 0,
+      description:
+        'Recommend requests that an API key, or an address without one, may send in a minute; 0: any.',
+    }),
+    writeRateLimitPerMinute: Type.Integer({
+      minimum: 0,
+      maximum: 1_000_000_000,
+      default: 0,
+      description: 'The same for changes; 0: any.',
+    }),
   },
   { additionalProperties: false },
 );
@@ -210,6 +229,11 @@ export const configKeys = Object.keys(ConfigSchema.properties) as ConfigKey[];
 
 /** Variables that other parts read; any further ESPALIER_… is taken for a typing error. */
 const OTHER_VARIABLES = ['ESPALIER_KERNELS'];
+
+/** Whether an option is on by its flag alone, as `--open-metrics`. */
+export function isSwitch(key: ConfigKey): boolean {
+  return (ConfigSchema.properties[key] as { type?: string }).type === 'boolean';
+}
 
 /** `dataDir` → `data-dir`. */
 export function flagName(key: string): string {
@@ -309,6 +333,7 @@ function readConfigFile(path: string): Record<string, unknown> {
 function fromText(key: string, text: string): unknown {
   const schema = ConfigSchema.properties[key as ConfigKey] as { type?: string } | undefined;
   if (schema?.type === 'integer' && /^-?\d+$/.test(text)) return Number(text);
+  if (schema?.type === 'boolean' && /^(true|false)$/.test(text)) return text === 'true';
   return schema?.type === 'number' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }
 
@@ -320,6 +345,7 @@ function expectedText(key: string, message: string): string {
     minimum?: number;
     maximum?: number;
   };
+  if (schema?.type === 'boolean') return 'true or false';
   if (schema?.enum !== undefined) return `one of ${schema.enum.join(', ')}`;
   if (schema?.minimum !== undefined) {
     const kind = schema.type === 'integer' ? 'an integer' : 'a number';

@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DecodedBatch, RecommendAnswer } from '../decoder/index.js';
 import type { Kernel } from '../kernels/index.js';
+import { SecurityMetrics } from './security/security-metrics.js';
 
 /** From a microsecond: a constraint step is that short, and buckets must still reach a slow model. */
 const SECONDS = [
@@ -25,6 +26,7 @@ export interface SetFreshness {
 /** Every metric that the server exports. `docs/metrics.md` lists them; a test keeps the two equal. */
 export class Metrics {
   readonly registry = new Registry();
+  readonly security = new SecurityMetrics(this.registry);
 
   readonly requestDuration = new Histogram({
     name: 'espalier_http_request_duration_seconds',

@@ -2,10 +2,12 @@ import type { EngineClient } from '../decoder/index.js';
 import type { EspalierError } from '../errors.js';
 import type { CatalogService } from './catalogs/catalog-service.js';
 import type { WorkQueue } from './jobs/work-queue.js';
+import type { Gatekeeper } from './security/gatekeeper.js';
 
 export interface ReadinessDeps {
   engine: Pick<EngineClient, 'engineCount'>;
   queue: Pick<WorkQueue, 'unavailable'>;
+  gatekeeper: Pick<Gatekeeper, 'failure'>;
   catalogs: Pick<CatalogService, 'notServing' | 'list'>;
   /** Why threads that nothing replaces have died. */
   failures: readonly string[];
@@ -31,15 +33,16 @@ export class Readiness {
 
   /** Why the server should not get traffic; empty when it should. */
   reasons(): string[] {
-    const { engine, queue, catalogs, failures } = this.#deps;
+    const { engine, queue, gatekeeper, catalogs, failures } = this.#deps;
     const draining = this.#isDraining ? ['the server is shutting down'] : [];
+    const keys = gatekeeper.failure === undefined ? [] : [gatekeeper.failure.message];
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
     const redis = queue.unavailable();
     const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
     const notServed = catalogs.notServing().map(notServedReason);
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     const inactive = anyActive ? [] : ['no catalog has an active version'];
-    return [...draining, ...failures, ...engines, ...waiting, ...notServed, ...inactive];
+    return [...draining, ...failures, ...keys, ...engines, ...waiting, ...notServed, ...inactive];
   }
 }
 

@@ -24,6 +24,7 @@ import { ModelStore } from './model-store.js';
 import { ModelRegistry } from './models/model-registry.js';
 import { ModelService } from './models/model-service.js';
 import { RecommendService } from './recommend/recommend-service.js';
+import { jobEnd, startSecurity } from './security/start-security.js';
 
 export interface ServicesDeps {
   kernel: Pick<Kernel, 'name' | 'stepName'>;
@@ -63,8 +64,12 @@ export async function startServices(
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
   started.push(closeQueue);
-  const onEnd = ({ kind, state }: Job, durationMs: number) =>
+  const { gatekeeper, limits, audit } = startSecurity(config, metrics.security, logger, started);
+  const onEnd = (job: Job, durationMs: number, by: string | null) => {
+    const { kind, state } = job;
     metrics.jobDuration.observe({ kind, state }, durationMs / 1000);
+    void audit.append(jobEnd(job, by));
+  };
   const jobs = new Jobs({
     dataDir,
     store: jobStore,
@@ -129,6 +134,9 @@ export async function startServices(
     queue,
     engine,
     metrics,
+    gatekeeper,
+    limits,
+    audit,
   };
 }
 

@@ -12,6 +12,7 @@ import { buildApp } from './http/app.js';
 import { HttpListener } from './http/http-listener.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
 import { Readiness } from './readiness.js';
+import { checkReach } from './security/start-security.js';
 import { startServices } from './services.js';
 
 export interface RunningServer {
@@ -70,10 +71,7 @@ async function start(config: Config, started: Started): Promise<string> {
     logger.fatal({ err: error }, 'a worker thread died; restart the server');
   };
 
-  if (!/^(127\.|::1$|localhost$)/.test(config.host)) {
-    logger.warn(`anyone who reaches ${config.host} can change catalogs and rules: there are no API keys yet`);
-  }
-
+  checkReach(config);
   started.parts.push(lockDataDir(config.dataDir));
   const services = await startServices(config, { kernel, logger, onThreadFailure }, started.parts);
   const { catalogs, jobs, metrics, engine } = services;

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EspalierError } from '../errors.js';
-import { orWriteFailure, syncFolder, writeDurably } from '../static-trie/index.js';
+import { isSystemError, orWriteFailure, syncFolder, writeDurably } from '../static-trie/index.js';
 
 /** JSON files of the data directory. Writes are durable when they return. */
 
@@ -10,7 +10,9 @@ export function readState<Type>(path: string): Type {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Type;
   } catch (cause) {
-    const message = `${basename(path)} cannot be read: ${(cause as Error).message}`;
+    // What follows the comma in what the system says may be the path.
+    const reason = isSystemError(cause) ? cause.message.split(',')[0] : (cause as Error).message;
+    const message = `${basename(path)} cannot be read: ${reason}`;
     throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
   }
 }

@@ -5,13 +5,14 @@ import { EspalierError } from '../errors.js';
 /**
  * Writes a file so that a crash at any moment leaves the old content or the new, never a mixture:
  * temporary file → fsync → rename → fsync of the folder.
+ * @param mode who may read it, where that is not everybody
  * @throws EspalierError ESP_WRITE_FAILED where the system refuses (a full disk, no permission)
  */
-export function writeDurably(path: string, chunks: Iterable<Uint8Array | string>): void {
+export function writeDurably(path: string, chunks: Iterable<Uint8Array | string>, mode = 0o666): void {
   const temporary = `${path}.${process.pid}.tmp`;
   let isOpened = false;
   try {
-    const file = openSync(temporary, 'w');
+    const file = openSync(temporary, 'w', mode);
     isOpened = true;
     try {
       for (const chunk of chunks) writeAll(file, typeof chunk === 'string' ? Buffer.from(chunk) : chunk);

@@ -361,7 +361,7 @@ describe('uploads', () => {
 
 describe('uploads that end in the middle', () => {
   const head = (path: string) =>
-    `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"id"\r\n`;
+    `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"id"\r\n`;
 
   it('are given up when nothing comes, and do not keep the server from stopping', async () => {
     const dataDir = makeDataDir();

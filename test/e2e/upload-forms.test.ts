@@ -188,7 +188,7 @@ describe('a form that is no upload', () => {
 describe('a form that ends in the middle', () => {
   const half = form([ndjson, { ...csv, content: 'id,sid\nc,1-' }], '').subarray(0, -2);
   const head = (length: number) =>
-    `POST ${VERSIONS} HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=${BOUNDARY}\r\ncontent-length: ${length}\r\n\r\n`;
+    `POST ${VERSIONS} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: multipart/form-data; boundary=${BOUNDARY}\r\ncontent-length: ${length}\r\n\r\n`;
   const open = () => connect(Number(new URL(server.url).port), '127.0.0.1');
 
   async function untilReceived(count: number): Promise<void> {

@@ -11,6 +11,9 @@ import type { Metrics } from '../metrics.js';
 import type { ModelService } from '../models/model-service.js';
 import type { Readiness } from '../readiness.js';
 import type { RecommendService } from '../recommend/recommend-service.js';
+import type { AuditLog } from '../security/audit-log.js';
+import type { Gatekeeper } from '../security/gatekeeper.js';
+import type { RateLimits } from '../security/rate-limits.js';
 import type { HttpListener } from './http-listener.js';
 
 /** What the routes work with. */
@@ -26,6 +29,9 @@ export interface AppDeps {
   jobs: Jobs;
   idempotencyKeys: IdempotencyKeys;
   metrics: Metrics;
+  gatekeeper: Gatekeeper;
+  limits: RateLimits;
+  audit: AuditLog;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   listener: HttpListener;
   readiness: Readiness;

@@ -2,13 +2,16 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
-import { findRepeatedName } from '../../static-trie/index.js';
 import { packageVersion } from '../package-version.js';
 import type { Readiness } from '../readiness.js';
 import type { AppDeps } from './app-deps.js';
+import { auditChanges } from './audit-changes.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
+import { guard } from './guard.js';
+import { acceptJsonOnly } from './json-body.js';
 import { Pressure, shedUnderPressure } from './pressure.js';
 import { aliasRoutes } from './routes/aliases.js';
+import { auditRoutes } from './routes/audit.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { itemRoutes } from './routes/items.js';
@@ -40,6 +43,8 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
       customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false, verbose: true },
     },
   });
+  // Node would drop headers beyond 2,000 silently, an If-Match among them; their bytes are bounded.
+  app.server.maxHeadersCount = 0;
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(notFound);
   acceptJsonOnly(app);
@@ -54,6 +59,8 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
     };
     metrics.requestDuration.observe(labels, reply.elapsedTime / 1000);
   });
+  await guard(app, deps);
+  auditChanges(app, deps);
   await documentApi(app);
   refuseWhatRoutesDoNotRead(app);
   await app.register(recommendRoutes, deps);
@@ -65,6 +72,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(modelRoutes, deps);
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);
+  await app.register(auditRoutes, deps);
   await app.ready();
   return app;
 }
@@ -99,24 +107,6 @@ async function documentApi(app: FastifyInstance): Promise<void> {
     },
   });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
-}
-
-/** JSON in which no name comes twice; any other content type is a 415. */
-function acceptJsonOnly(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    void parse(request, body as string, (error, json) => {
-      const repeated = error ? undefined : findRepeatedName(body as string);
-      if (repeated === undefined) return done(error, json);
-      const details = [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }];
-      done(
-        new EspalierError('ESP_REQUEST_INVALID', `the name ${repeated} comes twice in an object`, {
-          details,
-        }),
-      );
-    });
-  });
 }
 
 /**

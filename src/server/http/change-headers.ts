@@ -5,15 +5,28 @@ import type { ChangeRequest } from '../change-request.js';
 const MAX_ACTOR_LENGTH = 128;
 
 /**
+ * Who asks, as records and the audit log say it: the name of its API key, with what it calls itself (`X-Actor`) behind
+ * it; without keys what it calls itself, which nobody checks.
+ * @throws EspalierError ESP_REQUEST_INVALID on an X-Actor that is no name
+ */
+export function callerOf({ headers, principal }: FastifyRequest): string | null {
+  const actor = actorOf(headers['x-actor']);
+  const name = principal?.name ?? null;
+  if (name === null) return actor;
+  return actor === null ? name : `${name} (${actor})`;
+}
+
+/**
  * Who asks for a change, and under which condition: `X-Actor`, `If-Match`, `If-None-Match: *`.
  * @throws EspalierError ESP_REQUEST_INVALID on headers that mean something else.
  */
-export function changeOf({ headers }: FastifyRequest): ChangeRequest {
+export function changeOf(request: FastifyRequest): ChangeRequest {
+  const { headers } = request;
   const ifMatch = headers['if-match'];
   const ifNoneMatch = headers['if-none-match'];
   if (ifNoneMatch !== undefined && ifNoneMatch !== '*') throw refused('if-none-match', '*', ifNoneMatch);
   return {
-    by: actorOf(headers['x-actor']),
+    by: callerOf(request),
     ...(ifMatch !== undefined && { ifMatch: etagsOf(ifMatch) }),
     ...(ifNoneMatch !== undefined && { ifAbsent: true }),
   };

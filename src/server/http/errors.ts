@@ -37,6 +37,7 @@ export function handleError(
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
   const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
   if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
+  if (error.code === 'ESP_UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer realm="espalier"');
   const internal = `something went wrong; the log has request ${request.id}`;
   return reply.code(error.statusCode).send({ error: publicError(error, internal) });
 }

@@ -17,6 +17,8 @@ export type ListenerLimits = Pick<
 
 /** The system asks clients that say nothing for so long whether they are still there. */
 const PROBE_AFTER_MS = 60_000;
+/** Of the request line and all headers; names in URLs are the longest that they hold. */
+const MAX_HEADER_BYTES = 16_384;
 /** Slow connections are looked for so often at least. */
 const MAX_CHECK_INTERVAL_MS = 1_000;
 
@@ -50,6 +52,7 @@ export class HttpListener implements Drainable {
     const { maxConnections, headersTimeoutMs, keepAliveTimeoutMs } = this.#limits;
     const server = createServer(
       {
+        maxHeaderSize: MAX_HEADER_BYTES,
         headersTimeout: headersTimeoutMs,
         keepAliveTimeout: keepAliveTimeoutMs,
         // Bodies have clocks of their own: an upload may take hours, other bodies may not.

@@ -53,7 +53,8 @@ export interface JobsDeps {
   queue: WorkQueue;
   /** Jobs that wait or run; further ones are refused. */
   maxUnfinished: number;
-  onEnd: (job: Job, durationMs: number) => void;
+  /** @param by who asked for the job */
+  onEnd: (job: Job, durationMs: number, by: string | null) => void;
   /** A job is refused, since there are too many. */
   onRefusal: () => void;
   log: (error: EspalierError, message: string) => void;
@@ -333,7 +334,8 @@ export class Jobs {
 
   #tellEnd(job: JobRecord, run: Run | undefined): void {
     const ended = publicJob(job);
-    this.#deps.onEnd(ended, run?.beganMs === undefined ? 0 : performance.now() - run.beganMs);
+    const durationMs = run?.beganMs === undefined ? 0 : performance.now() - run.beganMs;
+    this.#deps.onEnd(ended, durationMs, (job.payload?.by as string | null | undefined) ?? null);
     this.#listeners.tell(ended);
   }
 

@@ -29,7 +29,9 @@ export const JobPath = Type.Object({ id: Type.String({ pattern: '^[0-9a-f-]{36}$
 export const ModelRef = Type.Object({ name: Name, version: Type.Integer({ minimum: 1 }) }, closed);
 export const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 export const By = Type.Optional(
-  nullable(Type.String({ description: 'As the caller named itself in X-Actor.' })),
+  nullable(
+    Type.String({ description: 'The name of the API key, and what the caller called itself in X-Actor.' }),
+  ),
 );
 
 const ParamValue = Type.Union([

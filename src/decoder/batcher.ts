@@ -54,6 +54,8 @@ export class Batcher {
   /** How many requests the last batch had, and when it ended. */
   #lastSize = 0;
   #lastEndMs = Number.NEGATIVE_INFINITY;
+  /** How many callers of `together` are still enqueueing. */
+  #held = 0;
   /** A moving average, for what overloaded clients are told. */
   #msPerRequest = 0;
 
@@ -107,8 +109,20 @@ export class Batcher {
     });
   }
 
+  /** Takes requests that come at once: an idle engine does not begin with the first of them alone. */
+  together<Result>(enqueue: () => Result): Result {
+    this.#held++;
+    try {
+      return enqueue();
+    } finally {
+      this.#held--;
+      this.dispatch();
+    }
+  }
+
   /** Gives batches to engines as long as there are both. Called whenever there may be more of either. */
   dispatch(): void {
+    if (this.#held > 0) return;
     clearTimeout(this.#timer);
     while (this.#queue.length > 0 && this.#options.hasIdleEngine()) {
       const batch = this.#nextBatch();

@@ -82,6 +82,13 @@ export const ConfigSchema = Type.Object(
       default: 256,
       description: 'Requests that may wait for a decode; further ones get 503.',
     }),
+    bulkConcurrency: Type.Integer({
+      minimum: 1,
+      maximum: 1_024,
+      default: 32,
+      description:
+        'Requests of bulk streams, all together, that decode at a time; never more than half of decodeQueueLimit.',
+    }),
     requestTimeoutMs: Type.Integer({
       minimum: 1,
       maximum: 600_000,

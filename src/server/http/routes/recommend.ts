@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
@@ -50,6 +51,8 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
 /** Aborted when the client goes away before it has its answer. */
 export function abortedWhenGone(response: ServerResponse): AbortSignal {
   const controller = new AbortController();
+  // Each request of a batch or a stream listens for itself.
+  setMaxListeners(0, controller.signal);
   response.once('close', () => {
     if (!response.writableEnded) controller.abort();
   });

@@ -111,10 +111,10 @@ describe('a bulk stream', () => {
   it('that is none gets a typed error, or nothing', async () => {
     expect((await post('')).lines).toEqual([]);
     const wrong = await post(line, { 'content-type': 'application/json' });
-    expect([wrong.response.status, (await wrong.response.json()).error.code]).toEqual([
-      415,
-      'ESP_MEDIA_TYPE',
-    ]);
+    expect([
+      wrong.response.status,
+      ((await wrong.response.json()) as { error: { code: string } }).error.code,
+    ]).toEqual([415, 'ESP_MEDIA_TYPE']);
     const encoded = await post(line, { ...NDJSON, 'content-encoding': 'br' });
     expect(encoded.response.status).toBe(415);
     const unpacked = await post(line, { ...NDJSON, 'content-encoding': 'gzip' });

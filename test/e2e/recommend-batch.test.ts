@@ -80,7 +80,10 @@ describe('a batch', () => {
       expect(answer.body.error.details[0].field).toBe(field);
     }
     const unknown = await send(server, 'POST', '/v1/recommend/batch', { requests: [good], catalog: 'small' });
-    expect(unknown.body.error.details[0]).toMatchObject({ field: 'catalog', expected: 'no field of this name' });
+    expect(unknown.body.error.details[0]).toMatchObject({
+      field: 'catalog',
+      expected: 'no field of this name',
+    });
   });
 
   it('that is larger than the queue has room for is answered as far as there is', async () => {

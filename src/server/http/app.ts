@@ -8,6 +8,7 @@ import type { AppDeps } from './app-deps.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { bulkRoutes } from './routes/bulk.js';
+import { bulkJobRoutes } from './routes/bulk-jobs.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { itemRoutes } from './routes/items.js';
@@ -50,6 +51,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   refuseWhatRoutesDoNotRead(app);
   await app.register(recommendRoutes, deps);
   await app.register(bulkRoutes, deps);
+  await app.register(bulkJobRoutes, deps);
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
   await app.register(itemRoutes, deps);

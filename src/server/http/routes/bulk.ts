@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { EspalierError } from '../../../errors.js';
+import { EspalierError, fieldError } from '../../../errors.js';
 import { BulkAnswers } from '../../bulk/bulk-answers.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
@@ -46,6 +46,7 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
         },
         response: { 200: { content: { [NDJSON]: { schema: Type.String() } } } },
       },
+      preHandler: requireNdjson,
     },
     async (request, reply) => {
       const context = { requestId: request.id, signal: abortedWhenGone(reply.raw) };
@@ -83,4 +84,10 @@ async function* readAlong(stream: Readable): AsyncGenerator<Buffer> {
     if (isPacking) throw new EspalierError('ESP_BODY_MALFORMED', 'the body is no gzip', { cause });
     throw new EspalierError('ESP_UPLOAD_ABORTED', 'the client went away', { cause });
   }
+}
+
+/** A request without any content type has no parser, and comes through. @throws EspalierError ESP_MEDIA_TYPE */
+export async function requireNdjson({ headers }: FastifyRequest, _reply: FastifyReply): Promise<void> {
+  if (headers['content-type'] === undefined)
+    throw fieldError('ESP_MEDIA_TYPE', 'content-type', NDJSON, 'nothing');
 }

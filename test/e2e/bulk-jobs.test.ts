@@ -12,7 +12,7 @@ import { makeSmallCatalog, putRule, SETS } from '../helpers/small-server.js';
 
 const dataDir = makeDataDir();
 const models = makeModelsDir();
-const options = ['--bulk-chunk-requests', '40', '--keep-bulk-outputs', '2', '--body-limit-bytes', '4096'];
+const options = ['--bulk-chunk-requests', '100', '--keep-bulk-outputs', '1', '--body-limit-bytes', '4096'];
 let server: ServerProcess;
 
 beforeAll(async () => {
@@ -32,7 +32,7 @@ const doneChunks = (id: string) =>
 describe('a bulk job', () => {
   it('answers as single requests are answered, over the retail data', async () => {
     await loadRetail(server.url);
-    const shoppers = (await readShoppers()).slice(0, 100);
+    const shoppers = (await readShoppers()).slice(0, 200);
     const requests = shoppers.map(({ history }, index) => ({
       catalog: 'retail',
       history,
@@ -46,8 +46,8 @@ describe('a bulk job', () => {
     expect(job).toMatchObject({
       state: 'succeeded',
       result: {
-        requests: 100,
-        answered: 100,
+        requests: 200,
+        answered: 200,
         failed: 0,
         versions: [{ catalog: 'retail', version: 1, constraintSets: [{ name: 'christmas', version: 1 }] }],
         output: `/v1/bulk-recommendations/jobs/${job.id}/output`,
@@ -97,13 +97,13 @@ describe('a bulk job', () => {
     }));
     const expected = await answersOf(requests);
     const { id } = (await postBulkJob(server, requests, { ...NDJSON, 'idempotency-key': 'bulk' })).body.job;
-    await until(() => doneChunks(id).length >= 2);
+    await until(() => doneChunks(id).length >= 1);
     // Neither another rule nor an item that goes changes what the job answers.
     await putRule(server, 'red', 'colour == "blue"');
     await send(server, 'PATCH', '/v1/catalogs/small/items', { remove: ['0-0'] });
     await kill(server);
     const before = doneChunks(id);
-    expect(before.length).toBeLessThan(10);
+    expect(before.length).toBeLessThan(4);
     const written = before.map((name) => statSync(join(folderOf(id), name)).mtimeMs);
     server = await startTestServer(dataDir, options, models);
     const again = await postBulkJob(server, requests, { ...NDJSON, 'idempotency-key': 'bulk' });
@@ -135,12 +135,12 @@ describe('a bulk job', () => {
 describe('outputs of bulk jobs', () => {
   it('are deleted when asked, and the oldest when there are too many', async () => {
     const ids: string[] = [];
-    for (let count = 0; count < 3; count++) {
+    for (let count = 0; count < 2; count++) {
       const { id } = (await postBulkJob(server, [good])).body.job;
       await endOf(server, id);
       ids.push(id);
     }
-    expect(ids.map((id) => existsSync(folderOf(id)))).toEqual([false, true, true]);
+    expect(ids.map((id) => existsSync(folderOf(id)))).toEqual([false, true]);
     const path = (id: string) => `/v1/bulk-recommendations/jobs/${id}/output`;
     expect((await send(server, 'DELETE', path(ids[1]))).status).toBe(204);
     expect(existsSync(folderOf(ids[1]))).toBe(false);
@@ -154,7 +154,6 @@ describe('outputs of bulk jobs', () => {
     }
     const unknown = await send(server, 'GET', path(crypto.randomUUID()));
     expect([unknown.status, unknown.body.error.code]).toEqual([404, 'ESP_JOB_NOT_FOUND']);
-    expect(await outputOf(server, ids[2])).toHaveLength(1);
   });
 });
 

@@ -11,7 +11,6 @@ import type { Aliases } from '../constraint-sets/aliases.js';
 import { activeVersionOf, type SetRecord } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
 import { makeFolder, writeState } from '../state-file.js';
-import type { BulkFolder } from './bulk-folder.js';
 
 /** A constraint set as it was. */
 export interface PinnedSet {
@@ -44,6 +43,13 @@ export interface BulkPins {
   aliases: { catalog: string; alias: string; constraintSet: string }[];
 }
 
+/** Where in the data directory the pins of a job go; see `BulkFolder`. */
+export interface PinPlaces {
+  path: string;
+  pinsPath: string;
+  pinnedPath: string;
+}
+
 export interface PinDeps {
   store: CatalogStore;
   records: CatalogRecords;
@@ -57,7 +63,7 @@ export interface PinDeps {
  * Pins all that serves, as it is now: whatever is activated, changed or deleted later, the job has the files as links
  * of its own. Durable when it returns.
  */
-export async function pinAll(deps: PinDeps, folder: BulkFolder): Promise<void> {
+export async function pinAll(deps: PinDeps, folder: PinPlaces): Promise<void> {
   makeFolder(folder.path);
   rmSync(folder.pinnedPath, { recursive: true, force: true });
   makeFolder(folder.pinnedPath);

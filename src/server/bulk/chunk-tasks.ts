@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ItemFile } from '../../static-trie/index.js';
 import type { JobRecord } from '../jobs/job-store.js';
 import type { FollowTask } from '../jobs/jobs.js';
@@ -37,6 +38,7 @@ export class ChunkTasks {
     const waiting = done.flatMap((counts, chunk) => (counts === undefined ? [chunk] : []));
     const failing = new AbortController();
     const signal = AbortSignal.any([this.#run.signal, failing.signal]);
+    setMaxListeners(0, signal);
     let failure: unknown;
     const next = async (): Promise<void> => {
       const chunk = waiting.shift();

@@ -73,6 +73,10 @@ export const errorCatalogue = {
     statusCode: 500,
     summary: 'The job was interrupted, and cannot go on by itself; send it again.',
   },
+  ESP_OUTPUT_NOT_FOUND: {
+    statusCode: 404,
+    summary: 'The job has no output: it is no bulk job, has not succeeded, or its output was deleted.',
+  },
   ESP_JOB_ENDED: {
     statusCode: 409,
     summary: 'The job has ended, or its result is being put in place; it cannot be cancelled any more.',

@@ -68,6 +68,8 @@ export class Batcher {
   #lastSize = 0;
   #lastEndMs = Number.NEGATIVE_INFINITY;
   readonly #estimate = new WaitEstimate();
+  /** How many callers of `together` are still enqueueing. */
+  #held = 0;
 
   constructor(options: BatcherOptions) {
     this.#options = options;
@@ -119,8 +121,20 @@ export class Batcher {
     });
   }
 
+  /** Takes requests that come at once: an idle engine does not begin with the first of them alone. */
+  together<Result>(enqueue: () => Result): Result {
+    this.#held++;
+    try {
+      return enqueue();
+    } finally {
+      this.#held--;
+      this.dispatch();
+    }
+  }
+
   /** Gives batches to engines as long as there are both. Called whenever there may be more of either. */
   dispatch(): void {
+    if (this.#held > 0) return;
     clearTimeout(this.#timer);
     if (this.#options.hasIdleEngine()) this.#refuseHopeless();
     while (this.#queue.length > 0 && this.#options.hasIdleEngine()) {

@@ -152,6 +152,11 @@ export class EngineClient {
     return this.#batcher.recommend(query, model, signal);
   }
 
+  /** Requests that `enqueue` makes before it returns decode together, as far as they fit. */
+  together<Result>(enqueue: () => Result): Result {
+    return this.#batcher.together(enqueue);
+  }
+
   /**
    * Ends the engines after what they have.
    * @param graceMs one that can be killed is, when it takes longer

@@ -19,4 +19,5 @@ export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
 export type { ModelManifest } from './model-manifest.js';
 export { ProcessClient, serveProcess, tellParentProcess } from './process-rpc.js';
 export type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
+export type { CallHandlers } from './rpc.js';
 export { serveThread, ThreadClient } from './thread-rpc.js';

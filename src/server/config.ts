@@ -82,6 +82,25 @@ export const ConfigSchema = Type.Object(
       default: 256,
       description: 'Requests that may wait for a decode; further ones get 503.',
     }),
+    bulkConcurrency: Type.Integer({
+      minimum: 1,
+      maximum: 1_024,
+      default: 32,
+      description:
+        'Requests of bulk streams, all together, that decode at a time; never more than half of decodeQueueLimit.',
+    }),
+    bulkChunkRequests: Type.Integer({
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 2_000,
+      description: 'Lines of a bulk job that one build process answers, and that a kill may cost.',
+    }),
+    keepBulkOutputs: Type.Integer({
+      minimum: 1,
+      maximum: 1_000,
+      default: 20,
+      description: 'Outputs of bulk jobs that are kept; the oldest go.',
+    }),
     requestTimeoutMs: Type.Integer({
       minimum: 1,
       maximum: 600_000,

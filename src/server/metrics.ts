@@ -54,6 +54,12 @@ export class Metrics {
     labelNames: ['code'],
     registers: [this.registry],
   });
+  readonly bulkRequests = new Counter({
+    name: 'espalier_bulk_requests_total',
+    help: 'Requests of bulk streams and of bulk jobs that have ended, by outcome.',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
   readonly jobDuration = new Histogram({
     name: 'espalier_job_duration_seconds',
     help: 'Time that jobs ran, by kind and final state.',

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { EngineClient } from '../decoder/index.js';
 import type { EspalierError } from '../errors.js';
 import type { Kernel } from '../kernels/index.js';
+import { BulkJobs } from './bulk/bulk-jobs.js';
 import { Activator } from './catalogs/activator.js';
 import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
@@ -118,12 +119,19 @@ export async function startServices(
     activate: (...args) => catalogs.activateOver(...args),
   });
   const items = new ItemService({ ...common, builds, activator });
+  const bulkJobs = new BulkJobs({
+    ...common,
+    ...config,
+    activator,
+    onRequests: (outcome, count) => metrics.bulkRequests.inc({ outcome }, count),
+  });
   started.push(() => jobs.close());
   const { requestTimeoutMs } = config;
   const recommend = new RecommendService({ catalogs, sets: setService, engine, metrics, requestTimeoutMs });
   const modelService = new ModelService({ models, registry, catalogs, engine });
   return {
     recommend,
+    bulkJobs,
     store,
     catalogs,
     sets: setService,

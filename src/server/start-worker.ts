@@ -10,6 +10,8 @@ import { jobIdOf } from './jobs/work-queue.js';
 export interface WorkerConfig {
   /** The server's, or where this machine has it mounted. */
   dataDir: string;
+  /** The server's, or where this machine has them; bulk jobs need it. */
+  modelsDir?: string;
   redisUrl: string;
   concurrency: number;
   logLevel: Config['logLevel'];
@@ -28,11 +30,15 @@ const REDIS_TIMEOUT_MS = 3_000;
  */
 export async function startWorker({
   dataDir,
+  modelsDir,
   redisUrl,
   concurrency,
   logLevel,
 }: WorkerConfig): Promise<RunningWorker> {
   if (!existsSync(dataDir)) throw new EspalierError('ESP_DATA_DIR', `there is no folder ${dataDir}`);
+  if (modelsDir !== undefined && !existsSync(modelsDir)) {
+    throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${modelsDir}`);
+  }
   const identity = readIdentity(dataDir);
   const logger = pino({ level: logLevel });
   const { BullMqProcessor, RedisLink } = await import('./jobs/bullmq/index.js');
@@ -50,6 +56,7 @@ export async function startWorker({
     redisUrl,
     identity,
     dataDir,
+    ...(modelsDir !== undefined && { modelsDir }),
     kinds: workKinds,
     concurrency,
     isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),

@@ -18,9 +18,13 @@ afterAll(() => {
 });
 
 /** `espalier worker` as a process of its own, once it is ready. */
-export async function startWorkerProcess(dataDir: string, redisUrl: string): Promise<WorkerProcess> {
+export async function startWorkerProcess(
+  dataDir: string,
+  redisUrl: string,
+  options: readonly string[] = [],
+): Promise<WorkerProcess> {
   const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
-  const args = ['worker', '--data-dir', dataDir, '--redis-url', redisUrl, '--log-level', 'fatal'];
+  const args = ['worker', '--data-dir', dataDir, '--redis-url', redisUrl, '--log-level', 'fatal', ...options];
   const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'inherit', 'pipe'] });
   started.push(child);
   const ended = once(child, 'exit');

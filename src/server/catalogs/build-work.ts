@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { ProcessClient } from '../../decoder/index.js';
-import { EspalierError } from '../../errors.js';
+import type { ProcessClient } from '../../decoder/index.js';
+import { inWorkProcess } from '../jobs/work-process.js';
 import type { WorkContext, WorkFunction, WorkResult } from '../jobs/work-queue.js';
-import type { BuildEvent, BuildHandlers, BuildInput, ListInput, RebuildInput } from './build-worker.js';
+import type { BuildHandlers, BuildInput, ListInput, RebuildInput } from './build-worker.js';
 
 const WORKER = new URL('./build-worker.js', import.meta.url);
 
@@ -46,35 +46,9 @@ function inside({ dataDir }: WorkContext) {
   return { path, file: <File extends { path: string }>(file: File) => ({ ...file, path: path(file.path) }) };
 }
 
-/**
- * In a process of its own: the memory that parsing takes is given back with it, its runtime's own threads are as nice as
- * the rest, and where it takes too much memory nobody else goes along.
- */
-async function inBuildProcess(
-  { onProgress, signal }: WorkContext,
+function inBuildProcess(
+  context: WorkContext,
   work: (child: ProcessClient<BuildHandlers>) => Promise<object>,
 ): Promise<WorkResult> {
-  const onEvent = (event: unknown) => {
-    const { phase, fraction } = event as BuildEvent;
-    onProgress(phase, fraction);
-  };
-  let death: string | undefined;
-  const onFailure = ({ message }: EspalierError) => {
-    death = message;
-  };
-  const child = new ProcessClient<BuildHandlers>(WORKER, null, onFailure, onEvent);
-  // It may have ended on its own meanwhile.
-  const cancel = () => void child.call('cancel').catch(() => {});
-  signal.addEventListener('abort', cancel, { once: true });
-  try {
-    if (signal.aborted) cancel();
-    return { ...(await work(child)) };
-  } catch (cause) {
-    if (death === undefined) throw cause;
-    const message = `the build did not end by itself, most likely for want of memory: ${death}`;
-    throw new EspalierError('ESP_MEMORY', message, { cause });
-  } finally {
-    signal.removeEventListener('abort', cancel);
-    await child.close();
-  }
+  return inWorkProcess(WORKER, context, work);
 }

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readdirSync, readFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { createReadStream, readFileSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { type ActivationChanges, serveProcess, tellParentProcess } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
@@ -19,6 +18,9 @@ import {
   type SetList,
   writeCatalogFile,
 } from '../../static-trie/index.js';
+
+import { becomeNice } from '../jobs/niceness.js';
+import type { WorkEvent } from '../jobs/work-process.js';
 
 /** The build process: parses uploads and builds their tries, behind whatever answers requests. */
 
@@ -57,19 +59,11 @@ export interface ListInput {
 /** `hash`: SHA-256 of the version's file. */
 export type BuildCounts = { items: number; leaves: number; hash: string };
 
-export interface BuildEvent {
-  phase: string;
-  fraction: number;
-}
-
-/** Nice enough that the scheduler prefers what answers requests, and not starved where there are idle cores. */
-const NICENESS = 10;
-
 const cancelled = new AbortController();
 
 const { signal } = cancelled;
 const onProgress = (phase: string, fraction: number) =>
-  tellParentProcess({ phase, fraction } satisfies BuildEvent);
+  tellParentProcess({ phase, fraction } satisfies WorkEvent);
 
 const handlers = {
   async build({ files, schema, codebookSizes, maxBytes, path }: BuildInput): Promise<BuildCounts> {
@@ -124,21 +118,6 @@ async function hashOfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
   return hash.digest('hex');
-}
-
-/** On Linux a priority belongs to a thread, and those of the runtime are there already. */
-function becomeNice(): void {
-  if (process.platform !== 'linux') {
-    setPriority(NICENESS);
-    return;
-  }
-  for (const thread of readdirSync('/proc/self/task')) {
-    try {
-      setPriority(Number(thread), NICENESS);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
 }
 
 becomeNice();

@@ -1,4 +1,5 @@
 import type { Kernel } from '../../kernels/index.js';
+import type { BulkJobs } from '../bulk/bulk-jobs.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
 import type { ItemService } from '../catalogs/item-service.js';
@@ -20,6 +21,7 @@ import type { HttpListener } from './http-listener.js';
 export interface AppDeps {
   config: Config;
   recommend: RecommendService;
+  bulkJobs: BulkJobs;
   catalogs: CatalogService;
   sets: SetService;
   setBuilds: SetBuilds;

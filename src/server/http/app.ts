@@ -12,6 +12,8 @@ import { acceptJsonOnly } from './json-body.js';
 import { Pressure, shedUnderPressure } from './pressure.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { auditRoutes } from './routes/audit.js';
+import { bulkRoutes } from './routes/bulk.js';
+import { bulkJobRoutes } from './routes/bulk-jobs.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { itemRoutes } from './routes/items.js';
@@ -64,6 +66,8 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await documentApi(app);
   refuseWhatRoutesDoNotRead(app);
   await app.register(recommendRoutes, deps);
+  await app.register(bulkRoutes, deps);
+  await app.register(bulkJobRoutes, deps);
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
   await app.register(itemRoutes, deps);

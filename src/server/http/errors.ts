@@ -73,13 +73,7 @@ export function badRequest(thrown: FastifyError, request: FastifyRequest, reply:
 
 function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
   if (thrown instanceof EspalierError) return thrown;
-  if (thrown.validation !== undefined) {
-    const details = detailsOf(thrown.validation, request[placeOf(thrown)]);
-    const { field, expected, found } = details[0];
-    return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
-      details,
-    });
-  }
+  if (thrown.validation !== undefined) return invalidRequest(thrown.validation, request[placeOf(thrown)]);
   const code = fastifyCodes[thrown.code];
   if (code !== undefined) return new EspalierError(code, thrown.message, { cause: thrown });
   // Content that JSON.parse or its guard against __proto__ refuses.
@@ -89,7 +83,16 @@ function toEspalierError(thrown: FastifyError, request: FastifyRequest): Espalie
   return EspalierError.from(thrown);
 }
 
-type Fault = NonNullable<FastifyError['validation']>[number];
+export type Fault = NonNullable<FastifyError['validation']>[number];
+
+/** What does not fit its schema. @param faults Ajv's, of which there is at least one; @param value what it checked */
+export function invalidRequest(faults: readonly Fault[], value: unknown): EspalierError {
+  const details = detailsOf(faults, value);
+  const { field, expected, found } = details[0];
+  return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
+    details,
+  });
+}
 
 /** Each fault with the path of its field, what was expected there, and what came. */
 function detailsOf(faults: readonly Fault[], body: unknown): ErrorDetail[] {

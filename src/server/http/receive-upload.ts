@@ -40,7 +40,8 @@ export async function receiveUpload(
     guard.watch();
   };
   try {
-    if (request.isMultipart()) await receiveForm(request, guard, receive);
+    // Routes that take no forms do not have it.
+    if (request.isMultipart?.()) await receiveForm(request, guard, receive);
     else await receiveBody(request, guard, receive);
     for (const folder of new Set(files.map(({ path }) => dirname(path)))) syncFolder(folder);
     return files;

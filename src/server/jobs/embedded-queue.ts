@@ -4,6 +4,7 @@ import type { WorkFollower, WorkFunction, WorkKinds, WorkQueue, WorkResult, Work
 export interface EmbeddedQueueOptions {
   kinds: WorkKinds;
   dataDir: string;
+  modelsDir?: string;
   /** How much of the work runs at a time. */
   concurrency: number;
 }
@@ -38,7 +39,8 @@ export class EmbeddedQueue implements WorkQueue {
     const abort = new AbortController();
     const entry: Entry = { task, abort, progress: undefined, onProgress: () => {}, result, settle };
     this.#entries.set(task.id, entry);
-    this.#waiting.push(entry);
+    const behind = task.isBackground ? -1 : this.#waiting.findIndex((one) => one.task.isBackground);
+    this.#waiting.splice(behind < 0 ? this.#waiting.length : behind, 0, entry);
     this.#startNext();
   }
 
@@ -95,11 +97,12 @@ export class EmbeddedQueue implements WorkQueue {
     };
     try {
       onProgress('starting', 0);
-      const { kinds, dataDir } = this.#options;
+      const { kinds, dataDir, modelsDir } = this.#options;
       const work = workOf(kinds, task.kind);
       const result = await work(task.payload, {
         jobId: task.id,
         dataDir,
+        ...(modelsDir !== undefined && { modelsDir }),
         onProgress,
         signal: abort.signal,
       });

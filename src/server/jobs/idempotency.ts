@@ -6,7 +6,8 @@ import type { Jobs } from './jobs.js';
 /** What an upload is answered with. */
 export interface StartedJob {
   job: Job;
-  version: number;
+  /** Of what it makes a version of, where it does. */
+  version?: number;
 }
 
 /** What is kept with a job, so that the same request finds it again. */
@@ -46,7 +47,7 @@ export class IdempotencyKeys {
     const found = this.#jobs.findByKey(key);
     if (found !== undefined) {
       if (found.target !== url) throw keyOfAnother(found.target, url);
-      return { job: found.job, version: found.job.version! };
+      return startedJob(found.job);
     }
     this.#receiving.add(key);
     try {
@@ -55,6 +56,10 @@ export class IdempotencyKeys {
       this.#receiving.delete(key);
     }
   }
+}
+
+function startedJob(job: Job): StartedJob {
+  return { job, ...(job.version !== undefined && { version: job.version }) };
 }
 
 function readKey(headers: IncomingHttpHeaders): string | undefined {

@@ -6,7 +6,14 @@ import { ChangeListeners } from './change-listeners.js';
 import { shuttingDown } from './embedded-queue.js';
 import { isEnded, type Job, type JobRecord, type JobStore, publicJob } from './job-store.js';
 import type { JobKindName } from './work-kinds.js';
-import { furtherTaskId, type Payload, type WorkQueue, type WorkResult, type WorkTask } from './work-queue.js';
+import {
+  furtherTaskId,
+  type Payload,
+  type WorkFollower,
+  type WorkQueue,
+  type WorkResult,
+  type WorkTask,
+} from './work-queue.js';
 
 /** The part of a kind of job that runs in the server. Each function may be called again after a kill. */
 export interface JobKind {
@@ -23,6 +30,12 @@ export interface JobKind {
    */
   prepare?(job: JobRecord): Promise<Payload>;
   /**
+   * Does the work in several tasks, where it is too much for one. Called again after a kill, it goes on where it was:
+   * what a task has done is in a file.
+   * @param follow see `WorkQueue.follow`
+   */
+  work?(job: JobRecord, follow: FollowTask, run: WorkFollower): Promise<WorkResult>;
+  /**
    * Puts the work's result in place; short, and not interrupted.
    * @param payload what the work was done with; undefined where `findResult` has found its result
    * @returns the job's result, or null where what the work was prepared from has changed: then it is prepared anew.
@@ -37,13 +50,16 @@ export interface JobKind {
   discard(job: JobRecord): void;
 }
 
+export type FollowTask = (task: WorkTask, follower: WorkFollower) => Promise<WorkResult>;
+
 export interface NewJob {
   kind: JobKindName;
   payload: Payload;
   /** See `JobRecord.files`. */
   files: string[];
-  catalog: string;
-  version: number;
+  /** What it makes a version of, where it does. */
+  catalog?: string;
+  version?: number;
   idempotency?: { key: string; target: string };
 }
 
@@ -109,7 +125,7 @@ export class Jobs {
     };
     try {
       store.put(job);
-      if (!this.#isPrepared(job)) await queue.enqueue(taskOf(job));
+      if (!this.#isPrepared(job) && !this.#hasTasks(job)) await queue.enqueue(taskOf(job));
     } catch (thrown) {
       store.remove(job.id);
       throw thrown;
@@ -240,6 +256,7 @@ export class Jobs {
 
   /** A later upload of a catalog is put in place after an earlier one, even where its work was done before. */
   #earlierOf({ catalog }: JobRecord): Promise<unknown> {
+    if (catalog === undefined) return Promise.resolve();
     const runs = Array.from(this.#runs).filter(([id]) => this.#deps.store.get(id).catalog === catalog);
     return Promise.all(runs.map(([, { ended }]) => ended));
   }
@@ -272,8 +289,11 @@ export class Jobs {
     for (;;) {
       this.#checkGoesOn(run);
       const found = this.#findResult(job);
-      const task = found === undefined ? await this.#task(job) : undefined;
-      const result = found ?? (await this.#deps.queue.follow(task!, { onProgress, signal }));
+      const task = found === undefined && kind.work === undefined ? await this.#task(job) : undefined;
+      const follow: FollowTask = (one, follower) => this.#deps.queue.follow(one, follower);
+      const work = () =>
+        kind.work?.(job, follow, { onProgress, signal }) ?? follow(task!, { onProgress, signal });
+      const result = found ?? (await work());
       await earlier;
       this.#checkGoesOn(run);
       run.isFinishing = true;
@@ -297,6 +317,10 @@ export class Jobs {
 
   #isPrepared({ kind }: Pick<JobRecord, 'kind'>): boolean {
     return this.#kinds.get(kind)?.prepare !== undefined;
+  }
+
+  #hasTasks({ kind }: Pick<JobRecord, 'kind'>): boolean {
+    return this.#kinds.get(kind)?.work !== undefined;
   }
 
   /** Records of earlier servers do not say what it takes. */

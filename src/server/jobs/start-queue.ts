@@ -8,13 +8,13 @@ import { jobIdOf, type WorkQueue } from './work-queue.js';
 
 /** The queue that the configuration asks for, and what works on it in this process. */
 export async function startQueue(
-  { dataDir, redisUrl, buildConcurrency: concurrency }: Config,
+  { dataDir, modelsDir, redisUrl, buildConcurrency: concurrency }: Config,
   logger: Logger,
 ): Promise<{ queue: WorkQueue; close: () => Promise<void> }> {
   const identity = ensureIdentity(dataDir);
   const kinds = workKinds;
   if (redisUrl === undefined) {
-    const queue = new EmbeddedQueue({ kinds, dataDir, concurrency });
+    const queue = new EmbeddedQueue({ kinds, dataDir, modelsDir, concurrency });
     return { queue, close: () => queue.close() };
   }
   const { BullMqProcessor, BullMqQueue } = await import('./bullmq/index.js');
@@ -29,6 +29,7 @@ export async function startQueue(
       redisUrl,
       identity,
       dataDir,
+      modelsDir,
       kinds,
       concurrency,
       isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),

@@ -1,3 +1,4 @@
+import { workOnBulk } from '../bulk/bulk-work.js';
 import { buildCatalog, readList, rebuildCatalog } from '../catalogs/build-work.js';
 import type { WorkFunction } from './work-queue.js';
 
@@ -10,6 +11,7 @@ export const workKinds = {
   'catalog-build': buildCatalog,
   'catalog-changes': rebuildCatalog,
   'constraint-set-build': readList,
+  'bulk-recommendations': workOnBulk,
 } satisfies Record<string, WorkFunction>;
 
 export type JobKindName = keyof typeof workKinds;

@@ -6,6 +6,8 @@ export interface WorkTask {
   kind: string;
   /** Paths in it are relative to the data directory, which others may have mounted elsewhere. */
   payload: Payload;
+  /** It waits for whatever else waits: one of so many that the others would hardly get their turn. */
+  isBackground?: boolean;
 }
 
 /** A task of a job that had others before, whose results are of no use. */
@@ -23,6 +25,8 @@ export type WorkResult = Record<string, unknown>;
 export interface WorkContext {
   jobId: string;
   dataDir: string;
+  /** Where this process has the models; undefined where it has none. */
+  modelsDir?: string;
   onProgress: (phase: string, fraction: number) => void;
   /** Aborted when nobody wants the result any more; the work then throws ESP_CANCELLED soon. */
   signal: AbortSignal;

@@ -1,7 +1,9 @@
 import type { EngineClient, RecommendAnswer } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { SetService } from '../constraint-sets/set-service.js';
 import type { Metrics } from '../metrics.js';
+import { checkRequest } from './check-request.js';
 import { type RecommendRequest, toQuery } from './to-query.js';
 
 export interface RecommendServiceDeps {
@@ -18,6 +20,9 @@ export interface RecommendContext {
   /** Aborted when nobody waits for the answer any more. */
   signal: AbortSignal;
 }
+
+/** What one request of several came to. */
+export type RecommendOutcome = { answer: RecommendAnswer } | { error: EspalierError };
 
 /** The main job, for every protocol: a history and a constraint in, k allowed items out. */
 export class RecommendService {
@@ -45,5 +50,27 @@ export class RecommendService {
     const answer = await engine.recommend(query, signal);
     metrics.recordAnswer(answer);
     return answer;
+  }
+
+  /**
+   * Several requests, which decode together as far as they fit. Each fails alone: one that does not fit its schema, and
+   * one for which the decode queue has no room left.
+   * @param requests as they came, unchecked
+   * @returns in their order
+   */
+  recommendBatch(requests: readonly unknown[], context: RecommendContext): Promise<RecommendOutcome[]> {
+    const { requestId, signal } = context;
+    return this.#deps.engine.together(() =>
+      Promise.all(
+        requests.map(async (request, index): Promise<RecommendOutcome> => {
+          try {
+            const named = { requestId: `${requestId}.${index}`, signal };
+            return { answer: await this.recommend(checkRequest(request), named) };
+          } catch (thrown) {
+            return { error: EspalierError.from(thrown) };
+          }
+        }),
+      ),
+    );
   }
 }

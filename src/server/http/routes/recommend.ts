@@ -1,7 +1,9 @@
+import { setMaxListeners } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
-import { RecommendAnswerSchema, RecommendBody } from '../schemas/recommend.js';
+import { publicError } from '../errors.js';
+import { BatchAnswer, BatchBody, RecommendAnswerSchema, RecommendBody } from '../schemas/recommend.js';
 
 /** The main job: a history and a constraint in, k allowed items out. */
 export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { recommend }) => {
@@ -21,11 +23,37 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
       return recommend.recommend(request.body, context);
     },
   );
+
+  app.post(
+    '/v1/recommend/batch',
+    {
+      schema: {
+        tags: ['recommend'],
+        summary: 'Several requests, which decode together and fail each alone',
+        body: BatchBody,
+        response: { 200: BatchAnswer },
+      },
+    },
+    async (request, reply) => {
+      const context = { requestId: request.id, signal: abortedWhenGone(reply.raw) };
+      const outcomes = await recommend.recommendBatch(request.body.requests, context);
+      const responses = outcomes.map((outcome, index) => {
+        if ('answer' in outcome) return outcome.answer;
+        const { error } = outcome;
+        if (error.code === 'ESP_INTERNAL')
+          request.log.error({ err: error }, `request ${index} of a batch failed`);
+        return { error: publicError(error, `something went wrong; the log has request ${request.id}`) };
+      });
+      return { responses };
+    },
+  );
 };
 
 /** Aborted when the client goes away before it has its answer. */
 export function abortedWhenGone(response: ServerResponse): AbortSignal {
   const controller = new AbortController();
+  // Each request of a batch or a stream listens for itself.
+  setMaxListeners(0, controller.signal);
   response.once('close', () => {
     if (!response.writableEnded) controller.abort();
   });

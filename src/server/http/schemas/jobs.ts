@@ -32,4 +32,4 @@ export const JobsQuery = Type.Object(
   closed,
 );
 export const JobsAnswer = Type.Object({ jobs: Type.Array(JobResource) });
-export const BuildAnswer = Type.Object({ job: JobResource, version: Type.Integer() });
+export const BuildAnswer = Type.Object({ job: JobResource, version: Type.Optional(Type.Integer()) });

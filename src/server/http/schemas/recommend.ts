@@ -2,7 +2,17 @@ import { Type } from 'typebox';
 import { itemOutcomes, type RecommendQuery } from '../../../decoder/index.js';
 import { normalizations } from '../../../kernels/index.js';
 import { MAX_LEVELS } from '../../../static-trie/index.js';
-import { closed, ItemId, ItemIds, MAX_BEAM_WIDTH, Name, nullable, Params, Rule } from './common.js';
+import {
+  closed,
+  ErrorAnswer,
+  ItemId,
+  ItemIds,
+  MAX_BEAM_WIDTH,
+  Name,
+  nullable,
+  Params,
+  Rule,
+} from './common.js';
 
 const MAX_HISTORY = 10_000;
 const MAX_INPUT_IDS = 100_000;
@@ -125,4 +135,23 @@ export const RecommendAnswerSchema = Type.Object({
     totalMs: Type.Number(),
   }),
   explain: Type.Optional(Explanation),
+});
+
+const MAX_BATCH_REQUESTS = 64;
+
+/** Only the envelope: what is wrong with one request is that one's error, found by `checkRequest`. */
+export const BatchBody = Type.Object(
+  {
+    requests: Type.Array(Type.Unknown({ description: 'As the body of POST /v1/recommend.' }), {
+      minItems: 1,
+      maxItems: MAX_BATCH_REQUESTS,
+    }),
+  },
+  closed,
+);
+
+export const BatchAnswer = Type.Object({
+  responses: Type.Array(Type.Union([RecommendAnswerSchema, ErrorAnswer]), {
+    description: 'In the order of the requests.',
+  }),
 });

@@ -11,6 +11,7 @@ export interface ProcessorOptions {
   /** The data directory's. */
   identity: string;
   dataDir: string;
+  modelsDir?: string;
   kinds: WorkKinds;
   /** How much of the work runs here at a time. */
   concurrency: number;
@@ -87,14 +88,21 @@ export class BullMqProcessor {
 
   async #process(job: Job<Payload, WorkResult>, token: string, signal: AbortSignal): Promise<WorkResult> {
     const id = job.id!;
-    const { kinds, dataDir, isWanted } = this.#options;
+    const { kinds, dataDir, modelsDir, isWanted } = this.#options;
     this.#active.add(id);
     try {
       if (!isWanted(id)) throw new EspalierError('ESP_CANCELLED', 'nobody waits for the job any more');
       await this.#cancelIfAsked(id);
       if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the work was cancelled before it began');
       const onProgress = progressOf(job);
-      return await workOf(kinds, job.name)(job.data, { jobId: id, dataDir, onProgress, signal });
+      const context = {
+        jobId: id,
+        dataDir,
+        ...(modelsDir !== undefined && { modelsDir }),
+        onProgress,
+        signal,
+      };
+      return await workOf(kinds, job.name)(job.data, context);
     } catch (thrown) {
       if (this.#isClosing && signal.aborted) {
         await job.moveToWait(token);

@@ -64,7 +64,7 @@ export class BullMqQueue implements WorkQueue {
     }, LOOK_INTERVAL_MS);
   }
 
-  async enqueue({ id, kind, payload }: WorkTask): Promise<void> {
+  async enqueue({ id, kind, payload, isBackground }: WorkTask): Promise<void> {
     if (this.#isClosed) throw shuttingDown();
     const options = {
       jobId: id,
@@ -72,6 +72,8 @@ export class BullMqQueue implements WorkQueue {
       backoff: { type: 'exponential', delay: this.#backoffMs },
       removeOnComplete: KEPT,
       removeOnFail: KEPT,
+      // What has a priority, whichever, comes behind all that has none.
+      ...(isBackground && { priority: 1 }),
     };
     await this.#ask((queue) => queue.add(kind, payload, options));
   }

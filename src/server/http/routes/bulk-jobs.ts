@@ -1,0 +1,82 @@
+import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { Readable } from 'node:stream';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import type { AppDeps } from '../app-deps.js';
+import { receiveUpload } from '../receive-upload.js';
+import { JobPath } from '../schemas/common.js';
+import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
+import { NDJSON, requireNdjson } from './bulk.js';
+
+const READ_BYTES = 1 << 16;
+
+/** Files of requests, answered in the background. */
+export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
+  const { bulkJobs, store, jobs, idempotencyKeys, config } = deps;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(NDJSON, (_request, payload, done) => done(null, payload));
+
+  app.post(
+    '/v1/bulk-recommendations/jobs',
+    {
+      schema: {
+        tags: ['jobs'],
+        summary: 'Upload requests as NDJSON, packed with gzip or not; answers them in the background',
+        body: {
+          content: { [NDJSON]: { schema: Type.Any({ description: 'As the body of POST /v1/recommend.' }) } },
+        },
+        headers: UploadHeaders,
+        response: { 202: BuildAnswer },
+      },
+      preHandler: requireNdjson,
+    },
+    async (request, reply) => {
+      const started = await idempotencyKeys.once(request, async (idempotency) => {
+        jobs.checkAvailable();
+        const [file] = await receiveUpload(request, () => store.uploadPath(randomUUID()), config);
+        try {
+          return await bulkJobs.start(file, idempotency);
+        } catch (thrown) {
+          rmSync(file.path, { force: true });
+          throw thrown;
+        }
+      });
+      return reply.code(202).send(started);
+    },
+  );
+
+  app.get(
+    '/v1/bulk-recommendations/jobs/:id/output',
+    {
+      exposeHeadRoute: false,
+      schema: {
+        tags: ['jobs'],
+        summary: 'The answers of a bulk job, one a line, in the order of the requests',
+        params: JobPath,
+        response: { 200: { content: { [NDJSON]: { schema: Type.String() } } } },
+      },
+    },
+    async ({ params }, reply) => {
+      const { bytes, chunks } = bulkJobs.output(params.id);
+      const body = Readable.from(chunks, { objectMode: false, highWaterMark: READ_BYTES });
+      return reply.headers({ 'content-type': NDJSON, 'content-length': bytes }).send(body as never);
+    },
+  );
+
+  app.delete(
+    '/v1/bulk-recommendations/jobs/:id/output',
+    {
+      schema: {
+        tags: ['jobs'],
+        summary: 'Delete the answers of a bulk job; the job itself stays',
+        params: JobPath,
+        response: { 204: Type.Null() },
+      },
+    },
+    async ({ params }, reply) => {
+      bulkJobs.deleteOutput(params.id);
+      return reply.code(204).send(null);
+    },
+  );
+};

@@ -1,0 +1,20 @@
+import { readdirSync } from 'node:fs';
+import { setPriority } from 'node:os';
+
+/** Nice enough that the scheduler prefers what answers requests, and not starved where there are idle cores. */
+const NICENESS = 10;
+
+/** For a process that works on jobs. On Linux a priority belongs to a thread, and those of the runtime are there already. */
+export function becomeNice(): void {
+  if (process.platform !== 'linux') {
+    setPriority(NICENESS);
+    return;
+  }
+  for (const thread of readdirSync('/proc/self/task')) {
+    try {
+      setPriority(Number(thread), NICENESS);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+}

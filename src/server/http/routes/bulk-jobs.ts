@@ -20,6 +20,7 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, dep
   app.post(
     '/v1/bulk-recommendations/jobs',
     {
+      config: { isShed: true },
       schema: {
         tags: ['jobs'],
         summary: 'Upload requests as NDJSON, packed with gzip or not; answers them in the background',

@@ -38,6 +38,7 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
   app.post(
     '/v1/bulk-recommendations',
     {
+      config: { isShed: true },
       schema: {
         tags: ['recommend'],
         summary: 'Requests as NDJSON, packed with gzip or not; their answers as NDJSON, in the same order',

@@ -27,6 +27,7 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
   app.post(
     '/v1/recommend/batch',
     {
+      config: { isShed: true },
       schema: {
         tags: ['recommend'],
         summary: 'Several requests, which decode together and fail each alone',

@@ -16,6 +16,7 @@ export async function serve(args: string[]): Promise<number> {
     return 0;
   }
   const server = await startServer(config);
+  if (server.grpcUrl !== undefined) console.error(`Espalier serves gRPC on ${server.grpcUrl}`);
   console.error(`Espalier listens on ${server.url} (docs: ${server.url}/docs)`);
   await new Promise<void>((resolve) => {
     process.once('SIGINT', resolve);

@@ -8,11 +8,15 @@ import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
+import { startGrpcServer } from './rpc/grpc-server.js';
+import { openGuard } from './rpc/guard.js';
 import { startServices } from './services.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
   url: string;
+  /** Of gRPC, where it has a port. */
+  grpcUrl?: string;
   /** Stops taking requests, finishes those in flight, and ends the threads; jobs go on at the next start. */
   close(): Promise<void>;
 }
@@ -28,7 +32,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
     for (const stop of started.splice(0).reverse()) await stop();
   };
   try {
-    return { url: await start(config, started), close };
+    return { ...(await start(config, started)), close };
   } catch (thrown) {
     await close();
     throw thrown;
@@ -36,7 +40,10 @@ export async function startServer(config: Config): Promise<RunningServer> {
 }
 
 /** @param started gets what undoes each part, in the order in which they were started. */
-async function start(config: Config, started: (() => Promise<void> | void)[]): Promise<string> {
+async function start(
+  config: Config,
+  started: (() => Promise<void> | void)[],
+): Promise<Omit<RunningServer, 'close'>> {
   if (!existsSync(config.modelsDir)) {
     throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
   }
@@ -73,7 +80,13 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   const deps = { ...services, config, idempotencyKeys: new IdempotencyKeys(jobs), kernel, notReadyReasons };
   const app = await buildApp(deps, logger);
   started.push(() => closeApp(app, config.shutdownGraceMs));
-  return listen(app, config);
+  const url = await listen(app, config);
+  const { grpcPort, host, shutdownGraceMs } = config;
+  if (grpcPort === undefined) return { url };
+  const grpc = await startGrpcServer({ ...deps, app, guard: openGuard }, { host, port: grpcPort });
+  started.push(() => grpc.close(shutdownGraceMs));
+  logger.info(`gRPC at ${grpc.url}`);
+  return { url, grpcUrl: grpc.url };
 }
 
 function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {

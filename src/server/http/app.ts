@@ -4,6 +4,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { findRepeatedName } from '../../static-trie/index.js';
 import { packageVersion } from '../package-version.js';
+import { connectRoutes } from '../rpc/connect-routes.js';
 import type { AppDeps } from './app-deps.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { aliasRoutes } from './routes/aliases.js';
@@ -47,6 +48,8 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   });
   await documentApi(app);
   refuseWhatRoutesDoNotRead(app);
+  // Not in a plugin: a schema at the root makes the compiler that other protocols check requests with.
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(recommendRoutes, deps);
   await app.register(catalogRoutes, deps);
   await app.register(uploadRoutes, deps);
@@ -56,6 +59,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(modelRoutes, deps);
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);
+  await app.register(connectRoutes, deps);
   await app.ready();
   return app;
 }
@@ -81,7 +85,6 @@ async function documentApi(app: FastifyInstance): Promise<void> {
       css: [{ filename: 'espalier.css', content: '.swagger-ui .topbar { display: none }' }],
     },
   });
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
 /** JSON in which no name comes twice; any other content type is a 415. */

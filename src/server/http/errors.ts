@@ -21,10 +21,15 @@ export function handleError(
 ): FastifyReply {
   const error = toEspalierError(thrown, request);
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
-  const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
-  if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
+  const retryAfterSeconds = retryAfterOf(error);
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
   const internal = `something went wrong; the log has request ${request.id}`;
   return reply.code(error.statusCode).send({ error: publicError(error, internal) });
+}
+
+/** When trying again is worth while; undefined where that is not known to help. */
+export function retryAfterOf({ retryAfterSeconds, statusCode }: EspalierError): number | undefined {
+  return retryAfterSeconds ?? (statusCode === 503 ? RETRY_AFTER_SECONDS : undefined);
 }
 
 /** What callers may see of an error. @param internal the message in place of one that is not for them. */
@@ -56,11 +61,7 @@ export function badRequest(thrown: FastifyError, request: FastifyRequest, reply:
 function toEspalierError(thrown: FastifyError, request: FastifyRequest): EspalierError {
   if (thrown instanceof EspalierError) return thrown;
   if (thrown.validation !== undefined) {
-    const details = detailsOf(thrown.validation, request[placeOf(thrown)]);
-    const { field, expected, found } = details[0];
-    return new EspalierError('ESP_REQUEST_INVALID', `${field}: expected ${expected}, found ${found}`, {
-      details,
-    });
+    return schemaError(thrown.validation, request[placeOf(thrown)]);
   }
   const code = fastifyCodes[thrown.code];
   if (code !== undefined) return new EspalierError(code, thrown.message, { cause: thrown });
@@ -69,6 +70,14 @@ function toEspalierError(thrown: FastifyError, request: FastifyRequest): Espalie
     return new EspalierError('ESP_BODY_MALFORMED', thrown.message, { cause: thrown });
   }
   return EspalierError.from(thrown);
+}
+
+/** What does not fit a schema. @param faults as Ajv gives them, at least one. */
+export function schemaError(faults: readonly Fault[], value: unknown): EspalierError {
+  const details = detailsOf(faults, value);
+  const { field, expected, found } = details[0];
+  const message = `${field}: expected ${expected}, found ${found}`;
+  return new EspalierError('ESP_REQUEST_INVALID', message, { details });
 }
 
 type Fault = NonNullable<FastifyError['validation']>[number];

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
+import type { RecommendAnswer } from '../../decoder/index.js';
+import { EspalierError, fieldError } from '../../errors.js';
+import { recommendValidator } from '../http/recommend-validator.js';
+import { publicInfoOf } from './errors.js';
+import type {
+  RecommendationService,
+  RecommendRequest,
+  RecommendResultSchema,
+} from './generated/espalier/v1/recommendation_pb.js';
+import { inOrder } from './in-order.js';
+import { bodyOf, responseOf } from './recommend-messages.js';
+import type { RpcDeps } from './rpc-deps.js';
+import { refuseUnknownFields } from './unknown-fields.js';
+
+const MAX_BATCH = 64;
+/** Of one stream; they decode together. */
+const MAX_IN_FLIGHT = 16;
+const MAX_TIMEOUT_MS = 600_000;
+
+type Result = MessageInitShape<typeof RecommendResultSchema>;
+
+/** The main job, straight to the service that HTTP uses, after the same checks. */
+export function recommendationRpc({
+  app,
+  recommend,
+}: Pick<RpcDeps, 'app' | 'recommend'>): ServiceImpl<typeof RecommendationService> {
+  const validate = recommendValidator(app);
+
+  async function answer(message: RecommendRequest, context: HandlerContext): Promise<RecommendAnswer> {
+    const { signal } = context;
+    const request = validate(bodyOf(message));
+    const remainingMs = context.timeoutMs();
+    if (remainingMs !== undefined) {
+      const { timeoutMs = MAX_TIMEOUT_MS } = request;
+      request.timeoutMs = Math.min(timeoutMs, Math.max(1, Math.floor(remainingMs)));
+    }
+    try {
+      return await recommend.recommend(request, { requestId: randomUUID(), signal });
+    } catch (thrown) {
+      throw signal.aborted ? abortedBy(signal.reason, thrown) : thrown;
+    }
+  }
+
+  async function settled(message: RecommendRequest, context: HandlerContext): Promise<Result> {
+    try {
+      refuseUnknownFields(message);
+      return { result: { case: 'answer', value: responseOf(await answer(message, context)) } };
+    } catch (thrown) {
+      if (context.signal.aborted) throw thrown;
+      return { result: { case: 'error', value: publicInfoOf(thrown) } };
+    }
+  }
+
+  return {
+    recommend: async (message, context) => responseOf(await answer(message, context)),
+
+    async recommendBatch({ requests }, context) {
+      if (requests.length === 0 || requests.length > MAX_BATCH) {
+        const found = `a list of ${requests.length} values`;
+        throw fieldError('ESP_REQUEST_INVALID', 'requests', `1 to ${MAX_BATCH} requests`, found);
+      }
+      return { responses: await Promise.all(requests.map((request) => settled(request, context))) };
+    },
+
+    recommendStream: (requests, context) =>
+      inOrder(requests, (request) => settled(request, context), MAX_IN_FLIGHT),
+  };
+}
+
+/** The deadline aborts a call, too: who waited that long gets told so. */
+function abortedBy(reason: unknown, thrown: unknown): unknown {
+  const isDeadline = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+  if (!isDeadline) return thrown;
+  const message = "the call's deadline passed before the answer was ready";
+  return new EspalierError('ESP_TIMEOUT', message, { cause: thrown });
+}

@@ -1,6 +1,11 @@
-import { type ClientOptions, credentials, loadPackageDefinition, Metadata, type ServiceError } from '@grpc/grpc-js';
+import {
+  type ClientOptions,
+  credentials,
+  loadPackageDefinition,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-
 
 // biome-ignore lint/suspicious/noExplicitAny: the client is made of the .proto files when the test runs.
 type Dynamic = any;
@@ -156,12 +161,12 @@ function isStruct(value: Dynamic): boolean {
 }
 
 function structOf({ fields }: Dynamic): Dynamic {
-  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, valueOf(value)]));
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, jsonOf(value)]));
 }
 
-function valueOf(value: Dynamic): Dynamic {
+function jsonOf(value: Dynamic): Dynamic {
   if (value.kind === 'nullValue') return null;
-  if (value.kind === 'listValue') return (value.listValue.values ?? []).map(valueOf);
+  if (value.kind === 'listValue') return (value.listValue.values ?? []).map(jsonOf);
   if (value.kind === 'structValue') return structOf(value.structValue);
   return value[value.kind];
 }

@@ -13,6 +13,7 @@ import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { itemRoutes } from './routes/items.js';
 import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
+import { openInferenceRoutes } from './routes/open-inference.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
@@ -59,6 +60,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(modelRoutes, deps);
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);
+  await app.register(openInferenceRoutes, deps);
   await app.register(connectRoutes, deps);
   await app.ready();
   return app;

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
 import type { RecommendAnswer } from '../../decoder/index.js';
@@ -62,12 +63,20 @@ export function recommendationRpc({
         const found = `a list of ${requests.length} values`;
         throw fieldError('ESP_REQUEST_INVALID', 'requests', `1 to ${MAX_BATCH} requests`, found);
       }
+      expectListeners(context);
       return { responses: await Promise.all(requests.map((request) => settled(request, context))) };
     },
 
-    recommendStream: (requests, context) =>
-      inOrder(requests, (request) => settled(request, context), MAX_IN_FLIGHT),
+    recommendStream(requests, context) {
+      expectListeners(context);
+      return inOrder(requests, (request) => settled(request, context), MAX_IN_FLIGHT);
+    },
   };
+}
+
+/** Each request of a call listens to its signal; Node takes more than ten for a leak. */
+function expectListeners({ signal }: HandlerContext): void {
+  setMaxListeners(2 * MAX_BATCH, signal);
 }
 
 /** The deadline aborts a call, too: who waited that long gets told so. */

@@ -5,6 +5,8 @@ import { modelsDir } from './retail.js';
 
 export interface ServerProcess {
   url: string;
+  /** host:port of gRPC, where `--grpc-port` is among the options. */
+  grpcAddress?: string;
   process: ChildProcess;
   /** SIGTERM, then waits until the process has ended. */
   stop(): Promise<void>;
@@ -29,11 +31,14 @@ export async function startServerProcess(
   ];
   const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'inherit', 'pipe'] });
   const ended = once(child, 'exit');
+  let grpcAddress: string | undefined;
   const url = await new Promise<string>((resolve, reject) => {
     const lines: string[] = [];
     createInterface({ input: child.stderr! }).on('line', (line) => {
       const listening = /^Espalier listens on (\S+)/.exec(line);
+      const serving = /^Espalier serves gRPC on http:\/\/(\S+)/.exec(line);
       if (listening) resolve(listening[1]);
+      else if (serving) grpcAddress = serving[1];
       else process.stderr.write(`${line}\n`);
       lines.push(line);
     });
@@ -43,6 +48,7 @@ export async function startServerProcess(
   });
   return {
     url,
+    ...(grpcAddress !== undefined && { grpcAddress }),
     process: child,
     async stop() {
       child.kill('SIGTERM');

@@ -20,6 +20,7 @@ export async function serve(args: string[]): Promise<number> {
     return 0;
   }
   const server = await startServer(config);
+  if (server.grpcUrl !== undefined) console.error(`Espalier serves gRPC on ${server.grpcUrl}`);
   console.error(`Espalier listens on ${server.url} (docs: ${server.url}/docs)`);
   return untilSignal(server, config.drainDelayMs + config.shutdownGraceMs + STOP_BOUND_MS);
 }

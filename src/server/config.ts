@@ -23,6 +23,14 @@ export const ConfigSchema = Type.Object(
       default: 8080,
       description: 'HTTP port; 0 takes a free one.',
     }),
+    grpcPort: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 65_535,
+        description:
+          'Port for gRPC over HTTP/2 without TLS; 0 takes a free one, and without it there is none.',
+      }),
+    ),
     logLevel: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       default: 'info',
       description: 'Least severe level that is logged.',

@@ -9,15 +9,20 @@ import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { type Drainable, drainAll } from './drain.js';
 import { buildApp } from './http/app.js';
+import type { AppDeps } from './http/app-deps.js';
 import { HttpListener } from './http/http-listener.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
 import { Readiness } from './readiness.js';
+import { startGrpcServer } from './rpc/grpc-server.js';
+import { guardOf } from './rpc/guard.js';
 import { checkReach } from './security/start-security.js';
 import { startServices } from './services.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
   url: string;
+  /** Of gRPC, where it has a port. */
+  grpcUrl?: string;
   /**
    * Says first that it is not ready, then stops taking requests, finishes those in flight, and ends the threads; jobs
    * go on at the next start. Further calls wait for the first.
@@ -49,7 +54,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
     return closed;
   };
   try {
-    return { url: await start(config, started), close, abandon: () => started.abandon() };
+    return { ...(await start(config, started)), close, abandon: () => started.abandon() };
   } catch (thrown) {
     await close();
     throw thrown;
@@ -57,7 +62,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
 }
 
 /** @param started gets what undoes each part */
-async function start(config: Config, started: Started): Promise<string> {
+async function start(config: Config, started: Started): Promise<Pick<RunningServer, 'url' | 'grpcUrl'>> {
   if (!existsSync(config.modelsDir)) {
     throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
   }
@@ -98,12 +103,20 @@ async function start(config: Config, started: Started): Promise<string> {
   const drainables: Drainable[] = [listener];
   started.parts.push(() => drainAll(drainables, config.shutdownGraceMs));
   const url = await listen(app, config);
+  const grpc = await startGrpc(config, { ...deps, app });
+  if (grpc !== undefined) drainables.push(grpc);
   started.parts.push(async () => {
     readiness.drain();
     logger.info('the server is shutting down');
     await setTimeout(config.drainDelayMs);
   });
-  return url;
+  return { url, ...(grpc && { grpcUrl: grpc.url }) };
+}
+
+async function startGrpc({ host, grpcPort }: Config, deps: AppDeps & { app: FastifyInstance }) {
+  if (grpcPort === undefined) return undefined;
+  const guard = guardOf(deps.gatekeeper);
+  return startGrpcServer({ ...deps, guard }, { host, port: grpcPort });
 }
 
 /** @returns the server's address as a URL. */

@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EspalierError } from '../../errors.js';
+import { inOrder } from '../in-order.js';
 import { shuttingDown } from '../jobs/embedded-queue.js';
 import type { RecommendContext, RecommendService } from '../recommend/recommend-service.js';
 import { GuardedInput } from './guarded-input.js';
-import { inOrder } from './in-order.js';
 import { isBlank, parseRequest } from './parse-request.js';
 import { type RequestLine, requestLines } from './request-lines.js';
 import { Slots } from './slots.js';

@@ -4,6 +4,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { packageVersion } from '../package-version.js';
 import type { Readiness } from '../readiness.js';
+import { connectRoutes } from '../rpc/connect-routes.js';
 import type { AppDeps } from './app-deps.js';
 import { auditChanges } from './audit-changes.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
@@ -19,6 +20,7 @@ import { constraintSetRoutes } from './routes/constraint-sets.js';
 import { itemRoutes } from './routes/items.js';
 import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
+import { openInferenceRoutes } from './routes/open-inference.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
@@ -65,6 +67,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   auditChanges(app, deps);
   await documentApi(app);
   refuseWhatRoutesDoNotRead(app);
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(recommendRoutes, deps);
   await app.register(bulkRoutes, deps);
   await app.register(bulkJobRoutes, deps);
@@ -77,6 +80,8 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(jobRoutes, deps);
   await app.register(operationsRoutes, deps);
   await app.register(auditRoutes, deps);
+  await app.register(openInferenceRoutes, deps);
+  await app.register(connectRoutes, deps);
   await app.ready();
   return app;
 }
@@ -110,7 +115,6 @@ async function documentApi(app: FastifyInstance): Promise<void> {
       css: [{ filename: 'espalier.css', content: '.swagger-ui .topbar { display: none }' }],
     },
   });
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
 /**

@@ -35,11 +35,16 @@ export function handleError(
 ): FastifyReply {
   const error = toEspalierError(thrown, request);
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
-  const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
-  if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
+  const retryAfterSeconds = retryAfterOf(error);
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
   if (error.code === 'ESP_UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer realm="espalier"');
   const internal = `something went wrong; the log has request ${request.id}`;
   return reply.code(error.statusCode).send({ error: publicError(error, internal) });
+}
+
+/** When trying again is worth while; undefined where that is not known to help. */
+export function retryAfterOf({ retryAfterSeconds, statusCode }: EspalierError): number | undefined {
+  return retryAfterSeconds ?? (statusCode === 503 ? RETRY_AFTER_SECONDS : undefined);
 }
 
 /** What callers may see of an error. @param internal the message in place of one that is not for them. */

@@ -1,6 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import { EspalierError } from '../../errors.js';
 
+/** Of one message, whatever the protocol. */
+const SHORT_BODIES = /^application\/(json|proto|grpc-web)/;
+
 /**
  * Ends requests whose JSON takes too long to come: sent byte by byte it would hold its connection for ever. What
  * routes read as streams, such as uploads, has a clock of its own there.
@@ -8,8 +11,8 @@ import { EspalierError } from '../../errors.js';
 export function refuseSlowBodies(app: FastifyInstance, bodyTimeoutMs: number): void {
   app.addHook('preParsing', (request, reply, payload, done) => {
     const { raw, headers } = request;
-    const isJson = headers['content-type']?.startsWith('application/json') === true;
-    if (!isJson || raw.complete) return done(null, payload);
+    const isShort = SHORT_BODIES.test(headers['content-type'] ?? '');
+    if (!isShort || raw.complete) return done(null, payload);
     const timer = setTimeout(() => {
       // Refused for something else meanwhile: nobody listens, and the listener closes what still comes.
       if (reply.sent) return;

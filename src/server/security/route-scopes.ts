@@ -15,13 +15,23 @@ export const routeScopes: Readonly<Record<string, Need>> = {
   'GET /openapi.json': 'open',
   'GET /docs*': 'open',
   'GET /metrics': 'anyKey',
+  'GET /v2': 'open',
   'GET /v2/models/:model': 'anyKey',
+  'GET /v2/models/:model/ready': 'anyKey',
+
+  'POST /espalier.v1.RecommendationService*': 'recommend',
+  // What they ask for is checked again as a request to the routes below.
+  'POST /espalier.v1.CatalogService*': 'anyKey',
+  'POST /espalier.v1.ConstraintSetService*': 'anyKey',
+  'POST /espalier.v1.JobService*': 'anyKey',
+  'POST /grpc.health.v1.Health*': 'open',
 
   'POST /v1/recommend': 'recommend',
   'POST /v1/recommend/batch': 'recommend',
   'POST /v1/bulk-recommendations': 'recommend',
   'POST /v1/bulk-recommendations/jobs': 'write',
   'GET /v1/bulk-recommendations/jobs/:id/output': 'write',
+  'DELETE /v1/bulk-recommendations/jobs/:id/output': 'write',
 
   'GET /v1/catalogs': 'write',
   'GET /v1/catalogs/:catalog': 'write',

@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox';
+import { type ErrorCode, errorCatalogue } from '../../../errors.js';
 import { MAX_RULE_LENGTH, type RuleParams } from '../../../static-trie/index.js';
 /** The shapes of requests and responses. Every request object is closed: an unknown field is an error. */
 export const closed = { additionalProperties: false } as const;
@@ -82,7 +83,7 @@ const ErrorDetail = Type.Object({
   found: Type.String(),
 });
 export const ErrorBody = Type.Object({
-  code: Type.String(),
+  code: Type.Enum(Object.keys(errorCatalogue) as ErrorCode[], { description: 'See docs/errors.md.' }),
   message: Type.String(),
   details: Type.Optional(Type.Array(ErrorDetail)),
 });

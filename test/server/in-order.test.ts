@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { inOrder } from '../../../src/server/bulk/in-order.js';
-import { Slots } from '../../../src/server/bulk/slots.js';
+import { Slots } from '../../src/server/bulk/slots.js';
+import { inOrder } from '../../src/server/in-order.js';
 
 const tick = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -1,0 +1,26 @@
+import { createContextValues } from '@connectrpc/connect';
+import { fastifyConnectPlugin } from '@connectrpc/connect-fastify';
+import type { FastifyPluginAsync } from 'fastify';
+import type { AppDeps } from '../http/app-deps.js';
+import { openGuard } from './guard.js';
+import { rpcOptions, rpcRoutes } from './routes.js';
+import { remoteAddress } from './rpc-deps.js';
+
+/** Connect and gRPC-Web on the HTTP port, at paths such as `/espalier.v1.RecommendationService/Recommend`. */
+export const connectRoutes: FastifyPluginAsync<AppDeps> = async (app, deps) => {
+  const closing = new AbortController();
+  app.addHook('preClose', async () => closing.abort());
+  // The document is of JSON over HTTP; these services have one of their own, in proto/.
+  app.addHook('onRoute', (route) => {
+    route.schema = { ...route.schema, hide: true };
+  });
+  // Connect reads bodies itself.
+  app.removeAllContentTypeParsers();
+  const rpcDeps = { ...deps, app, guard: openGuard, closing: closing.signal };
+  await app.register(fastifyConnectPlugin, {
+    ...rpcOptions(deps),
+    grpc: false,
+    routes: rpcRoutes(rpcDeps),
+    contextValues: ({ ip }) => createContextValues().set(remoteAddress, ip),
+  });
+};

@@ -1,0 +1,24 @@
+import { credentialsOf, type Gatekeeper } from '../security/gatekeeper.js';
+
+/** Who may call what, for calls that do not pass through the HTTP application. */
+export interface Guard {
+  /**
+   * @param path e.g. `/espalier.v1.RecommendationService/Recommend`
+   * @throws EspalierError where the call is not allowed
+   */
+  check(headers: Headers, path: string, address: string | undefined): Promise<void>;
+}
+
+/** For calls that the HTTP application has let in already. */
+export const openGuard: Guard = { async check() {} };
+
+/** The same keys and limits as over HTTP. */
+export function guardOf(gatekeeper: Gatekeeper): Guard {
+  return {
+    async check(headers, path, address) {
+      const need = gatekeeper.needOf('POST', path);
+      const principal = gatekeeper.authorize(credentialsOf(Object.fromEntries(headers)), need, address);
+      if (need === 'recommend') await gatekeeper.count('recommend', principal, address ?? 'unknown');
+    },
+  };
+}

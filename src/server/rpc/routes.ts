@@ -1,0 +1,44 @@
+import type { ConnectRouter, ConnectRouterOptions } from '@connectrpc/connect';
+import { Bridge } from './bridge.js';
+import { catalogsRpc } from './catalogs-rpc.js';
+import { constraintSetsRpc } from './constraint-sets-rpc.js';
+import { CatalogService } from './generated/espalier/v1/catalogs_pb.js';
+import { ConstraintSetService } from './generated/espalier/v1/constraint_sets_pb.js';
+import { JobService } from './generated/espalier/v1/jobs_pb.js';
+import { RecommendationService } from './generated/espalier/v1/recommendation_pb.js';
+import { Health } from './generated/grpc/health/v1/health_pb.js';
+import { healthRpc } from './health-rpc.js';
+import { closedRequests, guardedBy, typedErrors } from './interceptors.js';
+import { jobsRpc } from './jobs-rpc.js';
+import { recommendationRpc } from './recommendation-rpc.js';
+import type { RpcDeps } from './rpc-deps.js';
+
+const services = [RecommendationService, CatalogService, ConstraintSetService, JobService];
+
+/** All services, for any transport. @param deps with an app that is ready when the first call comes. */
+export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
+  const { app, guard, closing } = deps;
+  const bridge = new Bridge(app);
+  const common = [typedErrors(app.log), closedRequests];
+  // What goes through the application is checked there.
+  const direct = { interceptors: [...common, guardedBy(guard)] };
+  const bridged = { interceptors: common };
+  return (router) =>
+    router
+      .service(RecommendationService, recommendationRpc(deps), direct)
+      .service(CatalogService, catalogsRpc(bridge), bridged)
+      .service(ConstraintSetService, constraintSetsRpc(bridge), bridged)
+      .service(JobService, jobsRpc(bridge, closing), bridged)
+      .service(Health, healthRpc(deps, services), bridged);
+}
+
+/** The bounds of every transport. */
+export function rpcOptions({ config }: Pick<RpcDeps, 'config'>) {
+  return {
+    readMaxBytes: config.bodyLimitBytes,
+    // A misspelt field of JSON is refused, as over HTTP.
+    jsonOptions: { ignoreUnknownFields: false },
+    // Answers are small, and packing them costs more than sending them.
+    acceptCompression: [],
+  } satisfies Partial<ConnectRouterOptions>;
+}

@@ -1,0 +1,18 @@
+import { createContextKey } from '@connectrpc/connect';
+import type { FastifyInstance } from 'fastify';
+import type { AppDeps } from '../http/app-deps.js';
+import type { Guard } from './guard.js';
+
+/** What calls work with. */
+export interface RpcDeps extends Pick<AppDeps, 'recommend' | 'config' | 'notReadyReasons'> {
+  /** Management calls go through it, so that limits, keys and errors are those of HTTP. */
+  app: FastifyInstance;
+  guard: Guard;
+  /** Aborted when the server stops: calls that would wait for ever end then. */
+  closing: AbortSignal;
+}
+
+/** The caller's address, for what limits and logs. */
+export const remoteAddress = createContextKey<string | undefined>(undefined, {
+  description: 'remote address',
+});

@@ -26,6 +26,8 @@ export interface BatcherOptions {
 export interface DecodedBatch {
   requests: number;
   rows: number;
+  /** Rows that it took of those that a batch may have: its requests times the widest beam, over the limit. */
+  fill: number;
   reply: BatchReply;
 }
 
@@ -158,6 +160,7 @@ export class Batcher {
       this.#options.onBatch({
         requests: requests.length,
         rows: requests.reduce((sum, { rows }) => sum + rows, 0),
+        fill: this.#fillOf(requests),
         reply,
       });
       reply.results.forEach((result, index) => {
@@ -174,6 +177,12 @@ export class Batcher {
       this.#msPerRequest = this.#msPerRequest === 0 ? tookMs : this.#msPerRequest * 0.9 + tookMs * 0.1;
       this.dispatch();
     }
+  }
+
+  /** Above 1 where one request alone is wider than the limit. */
+  #fillOf(requests: readonly Waiting[]): number {
+    const widest = requests.reduce((most, { rows }) => Math.max(most, rows), 0);
+    return (requests.length * widest) / this.#options.maxRowsOf(requests[0].model);
   }
 
   #overloaded(): EspalierError {

@@ -4,6 +4,7 @@ import { EngineClient } from '../decoder/index.js';
 import type { EspalierError } from '../errors.js';
 import type { Kernel } from '../kernels/index.js';
 import { Activator } from './catalogs/activator.js';
+import { CatalogFactsReader } from './catalogs/catalog-facts.js';
 import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
@@ -19,7 +20,8 @@ import { SetStore } from './constraint-sets/set-store.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
 import { startQueue } from './jobs/start-queue.js';
-import { Metrics } from './metrics.js';
+import { RecommendLog } from './logs/recommend-log.js';
+import { Metrics } from './metrics/index.js';
 import { ModelStore } from './model-store.js';
 import { ModelRegistry } from './models/model-registry.js';
 import { ModelService } from './models/model-service.js';
@@ -50,12 +52,15 @@ export async function startServices(
   const stores = openStores(config, logError);
   const { store, jobStore, sets, records, aliases, changes, models } = stores;
 
-  const metrics: Metrics = new Metrics(
+  const facts = new CatalogFactsReader(store, records);
+  const metrics: Metrics = new Metrics({
     kernel,
-    () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
-    () => setService.freshness(),
-  );
-  const engine = startEngine(config, metrics, logError);
+    decoding: () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
+    sets: () => setService.freshness(),
+    catalogs: () => facts.read(),
+  });
+  const log = new RecommendLog(logger, config.slowRequestMs);
+  const engine = startEngine(config, metrics, log, logError);
   started.push(() => engine.close());
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
@@ -104,7 +109,14 @@ export async function startServices(
   const items = new ItemService({ ...common, builds, activator });
   started.push(() => jobs.close());
   const { requestTimeoutMs } = config;
-  const recommend = new RecommendService({ catalogs, sets: setService, engine, metrics, requestTimeoutMs });
+  const recommend = new RecommendService({
+    catalogs,
+    sets: setService,
+    engine,
+    metrics,
+    log,
+    requestTimeoutMs,
+  });
   const modelService = new ModelService({ models, registry, catalogs, engine });
   return {
     recommend,
@@ -135,7 +147,7 @@ function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
   return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
 }
 
-function startEngine(config: Config, metrics: Metrics, logError: LogError): EngineClient {
+function startEngine(config: Config, metrics: Metrics, log: RecommendLog, logError: LogError): EngineClient {
   return new EngineClient({
     isolation: config.decodeIsolation,
     engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
@@ -151,6 +163,11 @@ function startEngine(config: Config, metrics: Metrics, logError: LogError): Engi
       logError(error, 'a decode engine is being replaced');
     },
     onBatch: (batch) => metrics.recordBatch(batch),
+    recheckShare: config.recheckShare,
+    onRecheck: (recheck) => {
+      metrics.recordRecheck(recheck);
+      log.rechecked(recheck);
+    },
   });
 }
 

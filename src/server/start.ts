@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { pino } from 'pino';
 import { EspalierError } from '../errors.js';
 import { chooseKernel } from '../kernels/index.js';
 import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { buildApp } from './http/app.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
+import { makeLogger } from './logs/logger.js';
 import { startServices } from './services.js';
+import { startTracing } from './tracing/start-tracing.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
@@ -42,7 +43,7 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
   }
   // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
   const kernel = chooseKernel();
-  const logger = pino({ level: config.logLevel });
+  const logger = makeLogger(config);
   const logError = (error: EspalierError, message: string) => logger.error({ err: error }, message);
   const failures: string[] = [];
   const onThreadFailure = (error: EspalierError) => {
@@ -70,7 +71,10 @@ async function start(config: Config, started: (() => Promise<void> | void)[]): P
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     return anyActive ? reasons : [...reasons, 'no catalog has an active version'];
   };
-  const deps = { ...services, config, idempotencyKeys: new IdempotencyKeys(jobs), kernel, notReadyReasons };
+  const tracing = await startTracing(config, (message) => logger.warn(message));
+  started.push(() => tracing?.close());
+  const idempotencyKeys = new IdempotencyKeys(jobs);
+  const deps = { ...services, config, idempotencyKeys, kernel, notReadyReasons, tracing };
   const app = await buildApp(deps, logger);
   started.push(() => closeApp(app, config.shutdownGraceMs));
   return listen(app, config);

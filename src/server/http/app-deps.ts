@@ -7,9 +7,10 @@ import type { SetBuilds } from '../constraint-sets/set-builds.js';
 import type { SetService } from '../constraint-sets/set-service.js';
 import type { IdempotencyKeys } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
-import type { Metrics } from '../metrics.js';
+import type { Metrics } from '../metrics/index.js';
 import type { ModelService } from '../models/model-service.js';
 import type { RecommendService } from '../recommend/recommend-service.js';
+import type { Tracing } from '../tracing/tracing.js';
 
 /** What the routes work with. */
 export interface AppDeps {
@@ -24,6 +25,8 @@ export interface AppDeps {
   jobs: Jobs;
   idempotencyKeys: IdempotencyKeys;
   metrics: Metrics;
+  /** undefined where there are no traces. */
+  tracing: Tracing | undefined;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   /** Why the server should not get traffic; empty when it should. */
   notReadyReasons: () => string[];

@@ -3,9 +3,11 @@ import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { findRepeatedName } from '../../static-trie/index.js';
+import { requestIdOf } from '../logs/request-id.js';
 import { packageVersion } from '../package-version.js';
 import type { AppDeps } from './app-deps.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
+import { QuietLogController, watchRequests } from './request-hooks.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { catalogRoutes } from './routes/catalogs.js';
 import { constraintSetRoutes } from './routes/constraint-sets.js';
@@ -23,11 +25,18 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   const app = Fastify({
     loggerInstance: logger,
     bodyLimit: config.bodyLimitBytes,
-    genReqId: () => crypto.randomUUID(),
+    logController: new QuietLogController(),
+    genReqId: ({ headers }) => requestIdOf(headers),
     routerOptions: { maxParamLength: 12 * MAX_ID_LENGTH },
     // Faults that are found before any route: malformed URLs, names that are too long, malformed HTTP.
-    frameworkErrors: badRequest,
-    clientErrorHandler: badConnection,
+    frameworkErrors: (thrown, request, reply) => {
+      metrics.recordError('ESP_REQUEST_INVALID');
+      badRequest(thrown, request, reply);
+    },
+    clientErrorHandler: (thrown, socket) => {
+      metrics.recordError('ESP_BODY_MALFORMED');
+      badConnection(thrown, socket);
+    },
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
       // One fault at a time: collecting all of a large body's would keep this thread busy.
@@ -37,14 +46,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(notFound);
   acceptJsonOnly(app);
-  app.addHook('onResponse', async (request, reply) => {
-    const labels = {
-      method: request.method,
-      route: request.routeOptions.url ?? 'none',
-      status: String(reply.statusCode),
-    };
-    metrics.requestDuration.observe(labels, reply.elapsedTime / 1000);
-  });
+  watchRequests(app, deps);
   await documentApi(app);
   refuseWhatRoutesDoNotRead(app);
   await app.register(recommendRoutes, deps);

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { describe, type ErrorCode, type ErrorDetail, EspalierError, type PlainError } from '../../errors.js';
+import { REQUEST_ID_HEADER } from '../logs/request-id.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -20,6 +21,7 @@ export function handleError(
   reply: FastifyReply,
 ): FastifyReply {
   const error = toEspalierError(thrown, request);
+  request.errorCode = error.code;
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
   const retryAfterSeconds = error.retryAfterSeconds ?? (error.statusCode === 503 && RETRY_AFTER_SECONDS);
   if (retryAfterSeconds !== false) reply.header('retry-after', retryAfterSeconds);
@@ -33,6 +35,7 @@ export function publicError(error: EspalierError, internal = 'something went wro
 }
 
 export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  request.errorCode = 'ESP_ROUTE_NOT_FOUND';
   const message = `there is no route ${request.method} ${request.url.split('?')[0]}; see /docs`;
   return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
 }
@@ -50,6 +53,8 @@ export function badConnection(thrown: Error, socket: Socket): void {
 export function badRequest(thrown: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const { message } = thrown;
   request.log.info({ err: thrown }, message);
+  // No hook runs for what has no route.
+  reply.header(REQUEST_ID_HEADER, request.id);
   reply.code(400).send({ error: { code: 'ESP_REQUEST_INVALID' satisfies ErrorCode, message } });
 }
 

@@ -1,7 +1,11 @@
 import type { EngineClient, RecommendAnswer } from '../../decoder/index.js';
+import { EspalierError } from '../../errors.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { SetService } from '../constraint-sets/set-service.js';
-import type { Metrics } from '../metrics.js';
+import type { RecommendLog } from '../logs/recommend-log.js';
+import type { Metrics } from '../metrics/index.js';
+import type { RequestTrace } from '../tracing/tracing.js';
+import { IdsInFlight } from './ids-in-flight.js';
 import { type RecommendRequest, toQuery } from './to-query.js';
 
 export interface RecommendServiceDeps {
@@ -9,6 +13,7 @@ export interface RecommendServiceDeps {
   sets: SetService;
   engine: EngineClient;
   metrics: Metrics;
+  log: RecommendLog;
   /** A request's time where it names none. */
   requestTimeoutMs: number;
 }
@@ -17,11 +22,14 @@ export interface RecommendContext {
   requestId: string;
   /** Aborted when nobody waits for the answer any more. */
   signal: AbortSignal;
+  /** Where the request is traced. */
+  trace?: RequestTrace | undefined;
 }
 
 /** The main job, for every protocol: a history and a constraint in, k allowed items out. */
 export class RecommendService {
   readonly #deps: RecommendServiceDeps;
+  readonly #ids = new IdsInFlight();
 
   constructor(deps: RecommendServiceDeps) {
     this.#deps = deps;
@@ -31,19 +39,36 @@ export class RecommendService {
    * @param request fits its schema
    * @throws EspalierError ESP_REQUEST_INVALID, ESP_BEAM_WIDTH, ESP_CATALOG_NOT_FOUND, and as `EngineClient.recommend`
    */
-  async recommend(
+  async recommend(request: RecommendRequest, context: RecommendContext): Promise<RecommendAnswer> {
+    const { metrics, log } = this.#deps;
+    const { requestId, trace } = context;
+    const startMs = performance.now();
+    const id = this.#ids.take(requestId);
+    try {
+      const answer = await this.#decode(request, { ...context, requestId: id });
+      metrics.recordAnswer(answer);
+      log.answered(requestId, request.catalog, answer.timings);
+      trace?.addDecode(answer.timings);
+      return answer;
+    } catch (thrown) {
+      log.failed(requestId, request.catalog, EspalierError.from(thrown), performance.now() - startMs);
+      throw thrown;
+    } finally {
+      this.#ids.free(id);
+    }
+  }
+
+  async #decode(
     request: RecommendRequest,
     { requestId, signal }: RecommendContext,
   ): Promise<RecommendAnswer> {
-    const { catalogs, sets, engine, metrics, requestTimeoutMs } = this.#deps;
+    const { catalogs, sets, engine, requestTimeoutMs } = this.#deps;
     catalogs.get(request.catalog);
     const query = toQuery(request, requestId, requestTimeoutMs);
     const { set } = query.constraint;
     if (set !== undefined) {
       query.constraint = { ...query.constraint, set: sets.aliases.resolve(query.catalog, set) };
     }
-    const answer = await engine.recommend(query, signal);
-    metrics.recordAnswer(answer);
-    return answer;
+    return engine.recommend(query, signal);
   }
 }

@@ -13,6 +13,7 @@ import {
   setByteLength,
 } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, SetSnapshot } from './activation.js';
+import { alignedSet } from './aligned-set.js';
 import { canonicalJson } from './canonical-json.js';
 import { LruCache } from './lru-cache.js';
 import type { Model } from './model.js';
@@ -174,7 +175,9 @@ export class ActiveCatalog {
         `catalog ${this.name}: expected version ${this.version}, found ${found}`,
       );
     }
-    this.#snapshot = this.#snapshot.withBoundSets(snapshots.map((snapshot) => [snapshot.name, snapshot]));
+    this.#snapshot = this.#snapshot.withBoundSets(
+      snapshots.map((snapshot) => [snapshot.name, { ...snapshot, set: alignedSet(snapshot.set) }]),
+    );
     for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
     // Some are of the sets as they were.
     this.#intersections.clear();

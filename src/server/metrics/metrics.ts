@@ -1,9 +1,10 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DecodedBatch, Recheck, RecommendAnswer } from '../../decoder/index.js';
 import type { ErrorCode } from '../../errors.js';
 import type { Kernel } from '../../kernels/index.js';
 import { JOB_SECONDS } from './buckets.js';
 import { type CatalogFacts, registerCatalogMetrics, type SetFreshness } from './catalog-metrics.js';
+import { counterOf } from './counter-of.js';
 import { DecodeMetrics, type DecodingNow } from './decode-metrics.js';
 import { registerEventLoopMetrics } from './event-loop-metrics.js';
 import { type EndedRequest, HttpMetrics } from './http-metrics.js';
@@ -35,11 +36,9 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  readonly setRefreshes = new Counter({
+  readonly setRefreshes = counterOf(this.registry, 'outcome', ['succeeded', 'failed'], {
     name: 'espalier_constraint_set_refreshes_total',
     help: 'Evaluations of constraint sets by themselves (refreshSeconds), by outcome.',
-    labelNames: ['outcome'],
-    registers: [this.registry],
   });
 
   constructor({ kernel, decoding, sets, catalogs }: MetricsSources) {

@@ -1,4 +1,4 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { type Counter, Histogram, type Registry } from 'prom-client';
 import {
   type Recheck,
   type RecommendAnswer,
@@ -8,6 +8,7 @@ import {
   violationKinds,
 } from '../../decoder/index.js';
 import { SECONDS } from './buckets.js';
+import { counterOf } from './counter-of.js';
 
 const OUTCOMES = ['passed', 'partial', 'violated', 'failed'] as const;
 
@@ -59,16 +60,4 @@ export class RecommendMetrics {
     this.#rechecks.inc({ outcome });
     for (const { kind } of violations) this.#violations.inc({ kind });
   }
-}
-
-/** A counter whose series are there from the start: what rises from nothing raises no alarm. */
-function counterOf<Label extends string, Value extends string>(
-  registry: Registry,
-  label: Label,
-  values: readonly Value[],
-  about: { name: string; help: string },
-): Counter<Label> {
-  const counter = new Counter({ ...about, labelNames: [label], registers: [registry] });
-  for (const value of values) counter.labels(value).inc(0);
-  return counter;
 }

@@ -14,7 +14,7 @@ import type { Model } from './model.js';
 /** One of so many steps is looked into. A prime above any number of levels, so that each level gets its turn. */
 const SAMPLED_STEPS = 61;
 /** Listing the children of more beams would show in the step's time. */
-const SAMPLED_BEAMS = 16;
+const SAMPLED_BEAMS = 8;
 
 /**
  * Looks at steps from outside, with the reference code: how far the beams fan out, and whether a beam is dead. A beam

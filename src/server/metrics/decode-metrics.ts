@@ -77,7 +77,7 @@ export class DecodeMetrics {
     );
     this.#fanOut = histogram(
       'espalier_decode_live_children',
-      'Live children of a beam, of which a step chooses; from the first 16 beams of one request in 1 of 61 steps.',
+      'Live children of a beam, of which a step chooses; from the first 8 beams of one request in 1 of 61 steps.',
       powersOfTwo(65_536),
     );
     this.#deadBeams = counter(

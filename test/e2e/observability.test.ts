@@ -226,4 +226,15 @@ describe('traces', () => {
     expect(nanoseconds).toEqual([...nanoseconds].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)));
     expect(spans).toHaveLength(6);
   });
+
+  it('that cannot be sent are told of, and keep nothing from closing', async () => {
+    const gone = await startTraceReceiver();
+    await gone.close();
+    const other = await startLogged(['--otlp-url', gone.url]);
+    await send(other, 'GET', '/v1/jobs');
+    await other.stop();
+    expect(other.process.exitCode).toBe(0);
+    const said = await lineWhere(({ level, msg }) => level === 40 && /spans could not be sent/.test(msg));
+    expect(said.pid).toBe(other.process.pid);
+  });
 });

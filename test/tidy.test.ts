@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { errorCatalogue } from '../src/errors.js';
-import { Metrics } from '../src/server/metrics.js';
+import { Metrics } from '../src/server/metrics/index.js';
 
 const root = new URL('..', import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8');
@@ -47,16 +47,24 @@ describe('the house', () => {
     expect(documented).toEqual(errorCatalogue);
   });
 
-  it('lists every metric in docs/metrics.md, with its type and labels, and no other', async () => {
-    const decoding = () => ({ queueLength: 0, engineCount: 0 });
-    const { registry } = new Metrics({ name: 'js', stepName: 'js' }, decoding, () => []);
+  it('lists every metric in docs/metrics.md, with its type, labels and meaning, and no other', async () => {
+    const { registry } = new Metrics({
+      kernel: { name: 'js', stepName: 'js' },
+      decoding: () => ({ queueLength: 0, engineCount: 0 }),
+      sets: () => [],
+      catalogs: () => [],
+    });
     const metrics = await registry.getMetricsAsJSON();
-    const own = metrics.filter(({ name }) => name.startsWith('espalier_'));
-    const documented = Array.from(
-      read('docs/metrics.md').matchAll(/^\| `(espalier_\w+)` \| (\w+) \| /gm),
-      ([, name, type]) => ({ name, type }),
-    );
-    const exported = own.map(({ name, type }) => ({ name, type: String(type) }));
+    const exported = metrics
+      .filter(({ name }) => name.startsWith('espalier_'))
+      .map(({ name, type, help }) => {
+        const { labelNames } = registry.getSingleMetric(name) as unknown as { labelNames: string[] };
+        return { name, type: String(type), labels: labelNames.join(', '), help };
+      });
+    const rows = read('docs/metrics.md').matchAll(/^\| `(espalier_\w+)` \| (\w+) \| (.*?)\| (.*) \|$/gm);
+    const documented = Array.from(rows, ([, name, type, labels, help]) => {
+      return { name, type, labels: labels.replaceAll('`', '').trim(), help };
+    });
     const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name);
     expect(documented.sort(byName)).toEqual(exported.sort(byName));
   });

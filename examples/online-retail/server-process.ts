@@ -12,11 +12,15 @@ export interface ServerProcess {
   stop(): Promise<void>;
 }
 
-/** Starts `espalier serve` over the bundled models and waits until it listens. */
+/**
+ * Starts `espalier serve` over the bundled models and waits until it listens.
+ * @param log where its log goes: with this process' output, or to `process.stdout` of what is returned
+ */
 export async function startServerProcess(
   dataDir: string,
   port: number,
   options: readonly string[] = [],
+  log: 'inherit' | 'pipe' = 'inherit',
 ): Promise<ServerProcess> {
   const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
   const args = [
@@ -29,7 +33,7 @@ export async function startServerProcess(
     String(port),
     ...options,
   ];
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'inherit', 'pipe'] });
+  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', log, 'pipe'] });
   const ended = once(child, 'exit');
   let grpcAddress: string | undefined;
   const url = await new Promise<string>((resolve, reject) => {

@@ -13,6 +13,7 @@ import {
   setByteLength,
 } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, SetSnapshot } from './activation.js';
+import { alignedSet } from './aligned-set.js';
 import { canonicalJson } from './canonical-json.js';
 import { LruCache } from './lru-cache.js';
 import type { Model } from './model.js';
@@ -38,6 +39,8 @@ export interface ResolvedSets {
   set: ConstraintSet | null;
   /** The named set's version. */
   version: number | undefined;
+  /** The filter, and what `now` stands for in it. */
+  filter: { rule: CompiledRule; nowMs: number } | undefined;
 }
 
 /** Of a set, what its bitmaps do not say. */
@@ -126,14 +129,15 @@ export class ActiveCatalog {
     const named = setName === undefined ? undefined : this.#set(setName);
     const parts: NamedSet[] = [];
     if (named !== undefined) parts.push({ name: `set ${setName}`, set: named.set });
-    const { key, set: filtered } = filter === undefined ? {} : this.#filter(filter, params ?? {});
+    const own = filter === undefined ? undefined : this.#filter(filter, params ?? {});
+    const filtered = own?.set;
     if (filtered !== undefined) parts.push({ name: 'filter', set: filtered });
     let set = parts.at(0)?.set ?? null;
     if (named !== undefined && filtered !== undefined) {
-      const both = JSON.stringify([setName, key]);
+      const both = JSON.stringify([setName, own?.key]);
       set = this.#intersections.get(both, () => this.intersect(named.set, filtered));
     }
-    return { parts, set, version: named?.version };
+    return { parts, set, version: named?.version, filter: own };
   }
 
   intersect(a: ConstraintSet, b: ConstraintSet): ConstraintSet {
@@ -171,7 +175,9 @@ export class ActiveCatalog {
         `catalog ${this.name}: expected version ${this.version}, found ${found}`,
       );
     }
-    this.#snapshot = this.#snapshot.withBoundSets(snapshots.map((snapshot) => [snapshot.name, snapshot]));
+    this.#snapshot = this.#snapshot.withBoundSets(
+      snapshots.map((snapshot) => [snapshot.name, { ...snapshot, set: alignedSet(snapshot.set) }]),
+    );
     for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
     // Some are of the sets as they were.
     this.#intersections.clear();
@@ -200,7 +206,10 @@ export class ActiveCatalog {
   }
 
   /** The items for which a rule that came with a request is true. */
-  #filter(rule: string, params: RuleParams): { key: string; set: ConstraintSet } {
+  #filter(
+    rule: string,
+    params: RuleParams,
+  ): { key: string; set: ConstraintSet; rule: CompiledRule; nowMs: number } {
     const source = canonicalJson([rule, params]);
     const snapshot = this.#snapshot;
     const compiled = this.#rules.get(source, () => compileRule(rule, snapshot.schema, params));
@@ -215,7 +224,7 @@ export class ActiveCatalog {
     const set = this.#filters.get(key, () =>
       constraintSetFromItems(trie, leafItems, snapshot.evaluateCompiled(compiled, nowMs)),
     );
-    return { key, set };
+    return { key, set, rule: compiled, nowMs };
   }
 }
 

@@ -11,7 +11,7 @@ import type { SearchResult } from './batch-search.js';
 import { DiversityFilter } from './diversity.js';
 import { type Explainer, type FoundItem, shortScore } from './explain.js';
 import type { PreparedRequest } from './prepare-request.js';
-import type { AnswerItem, RecommendAnswer } from './recommend-query.js';
+import type { AnswerItem, RecommendAnswer, Timings } from './recommend-query.js';
 
 interface RankedItem {
   item: number;
@@ -30,7 +30,7 @@ interface Choice {
 export function answerOf(
   request: PreparedRequest,
   result: SearchResult,
-  times: { modelMs: number; constraintMs: number },
+  times: Pick<Timings, 'prefillMs' | 'modelMs' | 'constraintMs'>,
   explainer: Explainer | undefined,
 ): RecommendAnswer {
   const { catalog, snapshot, query, setVersion, startedAtMs, queueMs, unknownItems } = request;
@@ -48,6 +48,7 @@ export function answerOf(
     },
     timings: {
       queueMs,
+      prefillMs: times.prefillMs,
       modelMs: times.modelMs,
       constraintMs: request.constraintMs + times.constraintMs,
       totalMs: queueMs + performance.now() - startedAtMs,

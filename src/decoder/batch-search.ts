@@ -7,7 +7,9 @@ import {
   StepBatch,
   tokenOf,
 } from '../kernels/index.js';
+import { BeamWatch } from './beam-watch.js';
 import type { Prefill, StepBeams, StepLogits } from './contracts/contract.js';
+import { type DecodeReport, newReport } from './decode-report.js';
 import type { Model } from './model.js';
 
 /** One request's part of a batch. */
@@ -62,6 +64,7 @@ const NOTHING: SearchResult = { leaves: new Uint32Array(0), scores: new Float32A
  */
 export class BatchSearch {
   readonly #kernel: Kernel;
+  readonly #watch = new BeamWatch();
   #batch = new StepBatch(1, 64);
   #parents = new Uint32Array(64);
   #tokens = new Uint32Array(64);
@@ -71,8 +74,16 @@ export class BatchSearch {
     this.#kernel = kernel;
   }
 
-  /** One search at a time. @throws what the model throws; what concerns one request is its result. */
-  async run(model: Model, requests: readonly SearchRequest[]): Promise<BatchResult> {
+  /**
+   * One search at a time.
+   * @param report gets the times of the steps, and what was seen of the beams
+   * @throws what the model throws; what concerns one request is its result.
+   */
+  async run(
+    model: Model,
+    requests: readonly SearchRequest[],
+    report: DecodeReport = newReport(),
+  ): Promise<BatchResult> {
     const batch = this.#begin(requests);
     const decoding = model.begin(requests.map(({ prefill }) => prefill));
     const levels = model.levelTokens.length;
@@ -87,7 +98,12 @@ export class BatchSearch {
       const modelEndMs = performance.now();
       batch.firstRows.set(logits.firstRows);
       const { data, vocabSize } = logits;
+      const stepStartMs = performance.now();
       this.#kernel.step(batch, { depth, logits: data, vocabSize, tokens: model.levelTokens[depth] });
+      report.constraintStepMs.push(performance.now() - stepStartMs);
+      // The first step's logits were there when the histories were read.
+      if (depth > 0) report.modelStepMs.push(modelEndMs - startMs);
+      this.#watch.afterStep(model, depth, batch, logits, report);
       this.#tell(requests, depth, logits);
       this.#takeOut(requests, depth, levels, results);
       const isLast = depth === levels - 1;
@@ -97,6 +113,7 @@ export class BatchSearch {
       constraintMs += performance.now() - modelEndMs;
       if (beams !== undefined && beams.tokens.length === 0) break;
     }
+    this.#watch.atEnd(batch, report);
     this.#collect(results);
     return { results, modelMs, constraintMs };
   }

@@ -38,6 +38,8 @@ export interface BatcherOptions {
 export interface DecodedBatch {
   requests: number;
   rows: number;
+  /** Rows that it took of those that a batch may have: its requests times the widest beam, over the limit. */
+  fill: number;
   reply: BatchReply;
 }
 
@@ -187,6 +189,7 @@ export class Batcher {
       this.#options.onBatch({
         requests: requests.length,
         rows,
+        fill: this.#fillOf(requests),
         reply,
       });
       // Not what a failed one took: that says how long an engine hung.
@@ -204,6 +207,12 @@ export class Batcher {
       this.#estimate.remove(model, rows);
       this.dispatch();
     }
+  }
+
+  /** Above 1 where one request alone is wider than the limit. */
+  #fillOf(requests: readonly Waiting[]): number {
+    const widest = requests.reduce((most, { rows }) => Math.max(most, rows), 0);
+    return (requests.length * widest) / this.#options.maxRowsOf(requests[0].model);
   }
 
   /** Ends a request before it has its answer, wherever it is. */

@@ -4,6 +4,7 @@ import { Batcher, type BatcherOptions } from './batcher.js';
 import { EnginePool } from './engine-pool.js';
 import { type EngineIsolation, engineStarter, type StartEngine } from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
+import type { Recheck } from './recheck.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 
 export interface EngineClientOptions {
@@ -27,6 +28,9 @@ export interface EngineClientOptions {
   onFailure: (error: EspalierError) => void;
   onBatch?: BatcherOptions['onBatch'];
   onRefusal?: BatcherOptions['onRefusal'];
+  /** Of the answers, which are looked at again after they were sent, 0 to 1; by default none. */
+  recheckShare?: number;
+  onRecheck?: (recheck: Recheck) => void;
   /** How engines are started; by default as `isolation` says. */
   start?: StartEngine;
 }
@@ -48,6 +52,7 @@ export class EngineClient {
       threads,
       stepThreads,
       prefillCacheBytes: Math.floor(prefillCacheBytes / engineCount),
+      recheckShare: options.recheckShare ?? 0,
     };
     this.#maxBatchRows = options.maxBatchRows;
     this.#pool = new EnginePool({
@@ -56,6 +61,7 @@ export class EngineClient {
       hangTimeoutMs: options.hangTimeoutMs,
       onFailure: options.onFailure,
       onIdle: () => this.#batcher.dispatch(),
+      onRecheck: options.onRecheck,
     });
     this.#batcher = new Batcher({
       queueLimit: options.queueLimit,

@@ -4,6 +4,7 @@ import type { Calibration } from './calibrate.js';
 import type { BatchReply } from './engine.js';
 import type { EnginePort, StartEngine } from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
+import type { Recheck } from './recheck.js';
 import type { RecommendQuery } from './recommend-query.js';
 
 export interface EnginePoolOptions {
@@ -16,6 +17,8 @@ export interface EnginePoolOptions {
   onFailure: (error: EspalierError) => void;
   /** An engine has become free. */
   onIdle: () => void;
+  /** An engine has given an answer a second look. */
+  onRecheck?: ((recheck: Recheck) => void) | undefined;
 }
 
 /** An engine of the pool. */
@@ -227,7 +230,10 @@ export class EnginePool {
 
   #startSlot(): Slot {
     const slot: Slot = {
-      engine: this.#options.start((error) => this.#replace(slot, failed(error.message, error))),
+      engine: this.#options.start(
+        (error) => this.#replace(slot, failed(error.message, error)),
+        this.#options.onRecheck,
+      ),
       isBusy: false,
       isLost: false,
     };

@@ -5,6 +5,7 @@ import type { BatchReply, EngineOptions } from './engine.js';
 import type { EngineHandlers } from './engine-worker.js';
 import type { ModelInfo } from './model-fingerprint.js';
 import { ProcessClient } from './process-rpc.js';
+import type { Recheck } from './recheck.js';
 import type { RecommendQuery } from './recommend-query.js';
 import { ThreadClient } from './thread-rpc.js';
 
@@ -33,8 +34,14 @@ export interface EnginePort {
   kill?(): void;
 }
 
-/** @param onExit called once if the engine ends without having been asked to. */
-export type StartEngine = (onExit: (error: EspalierError) => void) => EnginePort;
+/**
+ * @param onExit called once if the engine ends without having been asked to
+ * @param onRecheck gets what the second look at an answer came to
+ */
+export type StartEngine = (
+  onExit: (error: EspalierError) => void,
+  onRecheck?: (recheck: Recheck) => void,
+) => EnginePort;
 
 /** How an engine is kept apart from this thread: on another one, or so that its crashes and hangs are contained. */
 export const engineIsolations = ['thread', 'process'] as const;
@@ -49,12 +56,18 @@ export function engineStarter(
   script: URL = WORKER,
 ): StartEngine {
   if (isolation === 'thread') {
-    return (onExit) => portOf(new ThreadClient<EngineHandlers>(script, options, onExit));
+    return (onExit, onRecheck) =>
+      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onRecheck)));
   }
-  return (onExit) => {
-    const client = new ProcessClient<EngineHandlers>(script, options, onExit);
+  return (onExit, onRecheck) => {
+    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onRecheck));
     return { ...portOf(client), kill: () => client.kill() };
   };
+}
+
+/** Rechecks are all that engines say of their own accord. */
+function asEvents(onRecheck: ((recheck: Recheck) => void) | undefined) {
+  return (event: unknown) => onRecheck?.(event as Recheck);
 }
 
 function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): EnginePort {

@@ -1,11 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { DecodeEngine, type EngineOptions } from './engine.js';
-import { serveProcess } from './process-rpc.js';
+import { serveProcess, tellParentProcess } from './process-rpc.js';
+import type { Recheck } from './recheck.js';
+import { sendEvent } from './rpc.js';
 import { serveThread } from './thread-rpc.js';
 
 /** The decode worker: a thread, or a process, that does nothing but decode. */
 const options = (parentPort === null ? JSON.parse(process.argv[2]) : workerData) as EngineOptions;
-const engine = new DecodeEngine(options);
+const engine = new DecodeEngine(options, tell);
 
 const handlers = {
   loadModel: engine.loadModel.bind(engine),
@@ -27,5 +29,11 @@ export type EngineHandlers = typeof handlers;
 const close = () => engine.close();
 // A cancel that waited for the batch would come too late.
 const urgent = ['cancel'];
+/** The only thing that an engine says of its own accord. */
+function tell(recheck: Recheck): void {
+  if (parentPort === null) tellParentProcess(recheck);
+  else sendEvent({ post: (message) => parentPort!.postMessage(message) }, recheck);
+}
+
 if (parentPort === null) serveProcess(handlers, close, urgent);
 else serveThread(parentPort, handlers, close, urgent);

@@ -3,11 +3,14 @@ import { chooseKernel, type Kernel } from '../kernels/index.js';
 import { openCatalogFileInTurns } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
+import { AnswerRechecks } from './answer-rechecks.js';
 import { type Calibration, calibrate } from './calibrate.js';
+import type { DecodeReport } from './decode-report.js';
 import type { Model } from './model.js';
 import { fingerprintFaults, fingerprintModel, type ModelInfo } from './model-fingerprint.js';
 import { OpenModels } from './open-models.js';
 import { PrefillCache } from './prefill-cache.js';
+import type { Recheck } from './recheck.js';
 import { Recommender } from './recommend.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 
@@ -18,6 +21,8 @@ export interface EngineOptions {
   stepThreads: number;
   /** Bytes of read histories that are kept. */
   prefillCacheBytes: number;
+  /** Of the answers, which are looked at again; by default 0. */
+  recheckShare?: number;
 }
 
 /** One request of a batch: its answer, or its own error. */
@@ -26,7 +31,7 @@ export type QueryResult = { answer: RecommendAnswer } | { error: PlainError };
 export interface BatchReply {
   /** In the queries' order. */
   results: QueryResult[];
-  prefillHits: number;
+  report: DecodeReport;
   prefillCacheBytes: number;
   /** Wall time in the engine. */
   durationMs: number;
@@ -48,11 +53,15 @@ export class DecodeEngine {
   /** Requests of the batch under way, and those of them that nobody waits for any more. */
   #decoding = new Set<string>();
   readonly #cancelled = new Set<string>();
+  readonly #rechecks: AnswerRechecks;
 
+  /** @param onRecheck gets what the second look at an answer came to */
   constructor(
-    { threads, stepThreads, prefillCacheBytes }: EngineOptions,
+    { threads, stepThreads, prefillCacheBytes, recheckShare = 0 }: EngineOptions,
+    onRecheck: (recheck: Recheck) => void = () => {},
     kernel: Kernel = chooseKernel(undefined, stepThreads),
   ) {
+    this.#rechecks = new AnswerRechecks(recheckShare, onRecheck);
     this.#models = new OpenModels(threads);
     this.#prefills = new PrefillCache(prefillCacheBytes);
     this.#recommender = new Recommender(kernel, this.#prefills);
@@ -151,14 +160,15 @@ export class DecodeEngine {
       pinned.flatMap((one) => (one instanceof EspalierError ? [] : [one.catalog.model])),
     );
     try {
-      const { answers, prefillHits } = await this.#recommender.answer(pinned, (id) =>
+      const { answers, requests, report } = await this.#recommender.answer(pinned, (id) =>
         this.#cancelled.has(id),
       );
+      this.#rechecks.sample(requests, answers);
       return {
         results: answers.map((answer) =>
           answer instanceof EspalierError ? { error: answer.toPlain() } : { answer },
         ),
-        prefillHits,
+        report,
         prefillCacheBytes: this.#prefills.bytes,
         durationMs: performance.now() - startMs,
       };

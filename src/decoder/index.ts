@@ -18,6 +18,13 @@ export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
 export type { ModelManifest } from './model-manifest.js';
 export { ProcessClient, serveProcess, tellParentProcess } from './process-rpc.js';
-export type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
+export { type Recheck, type ViolationKind, violationKinds } from './recheck.js';
+export {
+  type RecommendAnswer,
+  type RecommendQuery,
+  type ShortfallCode,
+  shortfallCodes,
+  type Timings,
+} from './recommend-query.js';
 export type { CallHandlers } from './rpc.js';
 export { serveThread, ThreadClient } from './thread-rpc.js';

@@ -29,6 +29,7 @@ export interface PreparedRequest {
   /** The items of `include`; null where the request has none. */
   included: ReadonlySet<number> | null;
   setVersion: number | undefined;
+  filter: ResolvedSets['filter'];
   /** Of the request's own, and of removed items that `set` has. */
   exclusions: Exclusions | null;
   /** Items that the request may get. */
@@ -62,7 +63,7 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
 
   const constraintStartMs = performance.now();
   const { snapshot } = catalog;
-  const { parts, included, set, removed, version: setVersion } = resolveSets(catalog, query, unknown);
+  const { parts, included, set, removed, filter, version: setVersion } = resolveSets(catalog, query, unknown);
   const excluded = catalog.numbersOf(query.constraint.exclude ?? [], unknown);
   if (query.excludeHistory) excluded.push(...history);
   excluded.push(...removed);
@@ -79,6 +80,7 @@ export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): P
     parts,
     included,
     setVersion,
+    filter,
     exclusions,
     allowedCount: (set?.itemCount ?? leafItems.itemCount) - (exclusions?.excludedFromSet ?? 0),
     beamWidths,

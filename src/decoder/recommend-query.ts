@@ -42,11 +42,13 @@ export interface Diversity {
   max: number;
 }
 
-export type ShortfallCode =
-  | 'ESP_SHORTFALL_NOTHING_ALLOWED'
-  | 'ESP_SHORTFALL_FEW_ALLOWED'
-  | 'ESP_SHORTFALL_BEAM'
-  | 'ESP_SHORTFALL_DIVERSITY';
+export const shortfallCodes = [
+  'ESP_SHORTFALL_NOTHING_ALLOWED',
+  'ESP_SHORTFALL_FEW_ALLOWED',
+  'ESP_SHORTFALL_BEAM',
+  'ESP_SHORTFALL_DIVERSITY',
+] as const;
+export type ShortfallCode = (typeof shortfallCodes)[number];
 
 export interface AnswerItem {
   id: string;
@@ -56,6 +58,16 @@ export interface AnswerItem {
   attributes?: Record<string, AttributeValue | null>;
 }
 
+/** Wall time. A request that decodes in a batch waits for the whole batch's model runs and steps. */
+export interface Timings {
+  queueMs: number;
+  /** Reading the histories: a part of `modelMs`. For metrics and traces; the API does not show it. */
+  prefillMs: number;
+  modelMs: number;
+  constraintMs: number;
+  totalMs: number;
+}
+
 export interface RecommendAnswer {
   /** Best first: by score, then by id in code units. */
   items: AnswerItem[];
@@ -63,7 +75,6 @@ export interface RecommendAnswer {
   shortfall?: { code: ShortfallCode; message: string };
   unknownItems: string[];
   versions: { catalog: number; constraintSet?: number; model: number };
-  /** Wall time. A request that decodes in a batch waits for the whole batch's model runs and steps. */
-  timings: { queueMs: number; modelMs: number; constraintMs: number; totalMs: number };
+  timings: Timings;
   explain?: Explanation;
 }

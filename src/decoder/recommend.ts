@@ -3,6 +3,7 @@ import type { Kernel } from '../kernels/index.js';
 import type { ActiveCatalog } from './active-catalog.js';
 import { answerOf } from './answer.js';
 import { BatchSearch, type SearchResult } from './batch-search.js';
+import { type DecodeReport, newReport } from './decode-report.js';
 import { Explainer } from './explain.js';
 import type { Model } from './model.js';
 import type { PrefillCache } from './prefill-cache.js';
@@ -19,15 +20,16 @@ export interface PinnedQuery {
 export interface BatchAnswers {
   /** In the requests' order. */
   answers: (RecommendAnswer | EspalierError)[];
-  /** Histories that were cached, or read once for several requests. */
-  prefillHits: number;
+  /** In the requests' order, as far as they could be prepared: what the answers are to be checked against. */
+  requests: (PreparedRequest | undefined)[];
+  report: DecodeReport;
 }
 
 /** Whether nobody waits for a request any more. */
 export type IsCancelled = (requestId: string) => boolean;
 
 const FOUND_NOTHING: SearchResult = { leaves: new Uint32Array(0), scores: new Float32Array(0) };
-const NO_TIME = { modelMs: 0, constraintMs: 0 };
+const NO_TIME = { prefillMs: 0, modelMs: 0, constraintMs: 0 };
 
 /**
  * Answers requests together. What concerns one of them, such as a set that does not exist, a deadline or a bad logit,
@@ -48,6 +50,8 @@ export class Recommender {
     isCancelled: IsCancelled,
   ): Promise<BatchAnswers> {
     const answers: (RecommendAnswer | EspalierError)[] = [];
+    const requests: (PreparedRequest | undefined)[] = [];
+    const report = newReport();
     const groups = new Map<string, { index: number; request: PreparedRequest }[]>();
     const modelNumbers = new Map<Model, number>();
     queries.forEach((pinned, index) => {
@@ -55,6 +59,7 @@ export class Recommender {
         pinned instanceof EspalierError
           ? pinned
           : attempt(() => prepareRequest(pinned.catalog, pinned.query));
+      requests[index] = request instanceof EspalierError ? undefined : request;
       if (request instanceof EspalierError) answers[index] = request;
       else if (request.allowedCount === 0) answers[index] = answerNothing(request);
       else {
@@ -65,22 +70,25 @@ export class Recommender {
         groups.set(key, [...(groups.get(key) ?? []), { index, request }]);
       }
     });
-    let prefillHits = 0;
     for (const group of groups.values()) {
       const found = await this.#decode(
         group.map(({ request }) => request),
         isCancelled,
+        report,
       );
-      prefillHits += found.hits;
       group.forEach(({ index }, position) => {
-        answers[index] = found.answers[position]!;
+        answers[index] = found[position];
       });
     }
-    return { answers, prefillHits };
+    return { answers, requests, report };
   }
 
   /** Requests of one model. */
-  async #decode(requests: readonly PreparedRequest[], isCancelled: IsCancelled) {
+  async #decode(
+    requests: readonly PreparedRequest[],
+    isCancelled: IsCancelled,
+    report: DecodeReport,
+  ): Promise<(RecommendAnswer | EspalierError)[]> {
     const { model } = requests[0].catalog;
     const answers: (RecommendAnswer | EspalierError | undefined)[] = requests.map((request) =>
       faultOf(request, isCancelled, 0),
@@ -88,13 +96,15 @@ export class Recommender {
     const waiting = requests.flatMap((request, index) =>
       answers[index] === undefined ? [{ request, index }] : [],
     );
-    if (waiting.length === 0) return { answers, hits: 0 };
+    if (waiting.length === 0) return answers as EspalierError[];
     const startMs = performance.now();
     const { prefills, hits } = await this.#prefills.prefill(
       model,
       waiting.map(({ request }) => request.tokens),
     );
     const prefillMs = performance.now() - startMs;
+    report.prefillHits += hits;
+    if (hits < waiting.length) report.prefillMs.push(prefillMs);
     const explainers = waiting.map(({ request }) => explainerOf(request));
     const { results, modelMs, constraintMs } = await this.#search.run(
       model,
@@ -107,8 +117,9 @@ export class Recommender {
         fault: (depth) => faultOf(request, isCancelled, depth),
         onStep: explainers[position] && ((step) => explainers[position]?.observe(step)),
       })),
+      report,
     );
-    const times = { modelMs: prefillMs + modelMs, constraintMs };
+    const times = { prefillMs, modelMs: prefillMs + modelMs, constraintMs };
     waiting.forEach(({ request, index }, position) => {
       const result = results[position];
       answers[index] =
@@ -116,7 +127,7 @@ export class Recommender {
           ? named(request, result)
           : attempt(() => answerOf(request, result, times, explainers[position]));
     });
-    return { answers, hits };
+    return answers as (RecommendAnswer | EspalierError)[];
   }
 }
 

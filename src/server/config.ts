@@ -5,6 +5,7 @@ import { engineIsolations } from '../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 
 export const REDIS_URL = /^rediss?:\/\/[^/\s]/;
+const OTLP_URL = /^https?:\/\/[^/\s]/;
 export const MAX_BUILD_CONCURRENCY = 8;
 
 /**
@@ -114,6 +115,31 @@ export const ConfigSchema = Type.Object(
       maximum: 600_000,
       default: 10_000,
       description: "A recommend request's time where it names no timeoutMs.",
+    }),
+    recheckShare: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      default: 0.01,
+      description: 'Of the answers, which are looked at again after they were sent, item by item; 0: none.',
+    }),
+    slowRequestMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 1_000,
+      description: 'A recommend request that takes so long is logged as a warning; 0: none is.',
+    }),
+    otlpUrl: Type.Optional(
+      Type.String({
+        pattern: OTLP_URL.source,
+        description:
+          'Where traces go (OTLP over HTTP), as http://host:4318/v1/traces; without it there are none.',
+      }),
+    ),
+    traceShare: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      default: 1,
+      description: 'Of the requests that come without a trace of their own, which are traced.',
     }),
     shutdownGraceMs: Type.Integer({
       minimum: 0,
@@ -241,8 +267,12 @@ export type ConfigKey = keyof Config;
 
 /** The configuration as it may be printed and logged: without passwords. */
 export function redactConfig(config: Config): Config {
-  const { redisUrl } = config;
-  return redisUrl === undefined ? config : { ...config, redisUrl: redactUrl(redisUrl) };
+  const { redisUrl, otlpUrl } = config;
+  return {
+    ...config,
+    ...(redisUrl !== undefined && { redisUrl: redactUrl(redisUrl) }),
+    ...(otlpUrl !== undefined && { otlpUrl: redactUrl(otlpUrl) }),
+  };
 }
 
 /** A URL without its user and password; what is not a URL might be a password as a whole. */
@@ -366,6 +396,7 @@ function fromText(key: string, text: string): unknown {
 
 function expectedText(key: string, message: string): string {
   if (key === 'redisUrl') return 'a URL such as redis://host:6379';
+  if (key === 'otlpUrl') return 'a URL such as http://host:4318/v1/traces';
   const schema = ConfigSchema.properties[key as ConfigKey] as {
     type?: string;
     enum?: string[];
@@ -382,5 +413,6 @@ function expectedText(key: string, message: string): string {
 }
 
 function foundText(key: string, value: unknown): string {
-  return JSON.stringify(key === 'redisUrl' && typeof value === 'string' ? redactUrl(value) : value);
+  const isUrl = key === 'redisUrl' || key === 'otlpUrl';
+  return JSON.stringify(isUrl && typeof value === 'string' ? redactUrl(value) : value);
 }

@@ -5,6 +5,7 @@ import type { EspalierError } from '../errors.js';
 import type { Kernel } from '../kernels/index.js';
 import { BulkJobs } from './bulk/bulk-jobs.js';
 import { Activator } from './catalogs/activator.js';
+import { CatalogFactsReader } from './catalogs/catalog-facts.js';
 import { CatalogRecords } from './catalogs/catalog-records.js';
 import { CatalogService } from './catalogs/catalog-service.js';
 import { CatalogStore } from './catalogs/catalog-store.js';
@@ -20,7 +21,8 @@ import { SetStore } from './constraint-sets/set-store.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
 import { startQueue } from './jobs/start-queue.js';
-import { Metrics } from './metrics.js';
+import { RecommendLog } from './logs/recommend-log.js';
+import { Metrics } from './metrics/index.js';
 import { ModelStore } from './model-store.js';
 import { ModelRegistry } from './models/model-registry.js';
 import { ModelService } from './models/model-service.js';
@@ -55,12 +57,15 @@ export async function startServices(
   const stores = openStores(config, logError);
   const { store, jobStore, sets, records, aliases, changes, models } = stores;
 
-  const metrics: Metrics = new Metrics(
+  const facts = new CatalogFactsReader(store, records);
+  const metrics: Metrics = new Metrics({
     kernel,
-    () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
-    () => setService.freshness(),
-  );
-  const engine = startEngine(config, metrics, logError);
+    decoding: () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
+    sets: () => setService.freshness(),
+    catalogs: () => facts.read(),
+  });
+  const log = new RecommendLog(logger, config.slowRequestMs);
+  const engine = startEngine(config, metrics, log, logError);
   started.push(() => engine.close(ENGINE_GRACE_MS));
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
@@ -127,7 +132,14 @@ export async function startServices(
   });
   started.push(() => jobs.close());
   const { requestTimeoutMs } = config;
-  const recommend = new RecommendService({ catalogs, sets: setService, engine, metrics, requestTimeoutMs });
+  const recommend = new RecommendService({
+    catalogs,
+    sets: setService,
+    engine,
+    metrics,
+    log,
+    requestTimeoutMs,
+  });
   const modelService = new ModelService({ models, registry, catalogs, engine });
   return {
     recommend,
@@ -162,7 +174,7 @@ function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
   return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
 }
 
-function startEngine(config: Config, metrics: Metrics, logError: LogError): EngineClient {
+function startEngine(config: Config, metrics: Metrics, log: RecommendLog, logError: LogError): EngineClient {
   return new EngineClient({
     isolation: config.decodeIsolation,
     engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
@@ -179,6 +191,11 @@ function startEngine(config: Config, metrics: Metrics, logError: LogError): Engi
     },
     onBatch: (batch) => metrics.recordBatch(batch),
     onRefusal: (reason) => metrics.refusals.inc({ reason }),
+    recheckShare: config.recheckShare,
+    onRecheck: (recheck) => {
+      metrics.recordRecheck(recheck);
+      log.rechecked(recheck);
+    },
   });
 }
 

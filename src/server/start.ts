@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
-import { pino } from 'pino';
 import { EspalierError } from '../errors.js';
 import { chooseKernel } from '../kernels/index.js';
 import type { Config } from './config.js';
@@ -12,11 +11,14 @@ import { buildApp } from './http/app.js';
 import type { AppDeps } from './http/app-deps.js';
 import { HttpListener } from './http/http-listener.js';
 import { IdempotencyKeys } from './jobs/idempotency.js';
+import { makeLogger } from './logs/logger.js';
 import { Readiness } from './readiness.js';
 import { startGrpcServer } from './rpc/grpc-server.js';
 import { guardOf } from './rpc/guard.js';
+import { watched } from './rpc/watched-calls.js';
 import { checkReach } from './security/start-security.js';
 import { startServices } from './services.js';
+import { startTracing } from './tracing/start-tracing.js';
 
 export interface RunningServer {
   /** e.g. `http://127.0.0.1:8080`. */
@@ -68,7 +70,7 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
   }
   // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
   const kernel = chooseKernel();
-  const logger = pino({ level: config.logLevel });
+  const logger = makeLogger(config);
   const logError = (error: EspalierError, message: string) => logger.error({ err: error }, message);
   const failures: string[] = [];
   const onThreadFailure = (error: EspalierError) => {
@@ -86,6 +88,8 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
   });
   jobs.resume();
 
+  const tracing = await startTracing(config, (message) => logger.warn(message));
+  started.parts.push(() => tracing?.close());
   const readiness = new Readiness({ ...services, failures });
   const listener = new HttpListener(config, () => metrics.refusals.inc({ reason: 'connections' }));
   const deps = {
@@ -95,6 +99,7 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
     kernel,
     listener,
     readiness,
+    tracing,
     notReadyReasons: () => readiness.reasons(),
   };
   const app = await buildApp(deps, logger);
@@ -116,7 +121,8 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
 async function startGrpc({ host, grpcPort }: Config, deps: AppDeps & { app: FastifyInstance }) {
   if (grpcPort === undefined) return undefined;
   const guard = guardOf(deps.gatekeeper);
-  return startGrpcServer({ ...deps, guard }, { host, port: grpcPort });
+  const watch = watched(deps.metrics, deps.tracing);
+  return startGrpcServer({ ...deps, guard, watch }, { host, port: grpcPort });
 }
 
 /** @returns the server's address as a URL. */

@@ -5,7 +5,7 @@ import type { CatalogChange } from './change-lines.js';
 import { ChangedItems, type ItemUpdate, type ItemValues } from './changed-items.js';
 import { type AttributeSchema, type AttributeValue, jsonValueOf, valueAt } from './columns.js';
 import { type ConstraintSet, constraintSetFromItems, patchSet } from './constraint-set.js';
-import { type ListedItems, selectListed } from './list-file.js';
+import { type ListedItems, type ListFile, selectListed } from './list-file.js';
 import { type EffectiveSet, RemovedItems } from './removed-items.js';
 import { type CompiledRule, compileRule, evaluateRule, type RuleParams } from './rules/index.js';
 import type { SetTruth } from './set-truth.js';
@@ -21,6 +21,8 @@ export interface SetRule {
 export interface EvaluatedSet {
   /** null where changes of attributes do not touch the set: it is a list of ids or SIDs. */
   readonly rule: SetRule | null;
+  /** The list that it was read from; absent where it is of a rule. */
+  readonly list?: ListFile;
   /** The bitmaps know the changes up to this one. */
   readonly changesUpTo: number;
   /** Without regard to removed items. */
@@ -155,7 +157,8 @@ export class CatalogSnapshot {
     const { bits, ...unknown } = this.select(truth, nowMs);
     const rule = truth.kind === 'rule' ? { rule: truth.rule, params: truth.params, nowMs } : null;
     const set = constraintSetFromItems(trie, leafItems, bits);
-    return { rule, changesUpTo: this.changesUpTo, set, ...unknown };
+    const list = truth.kind === 'list' ? { list: { path: truth.path, hash: truth.hash } } : {};
+    return { rule, ...list, changesUpTo: this.changesUpTo, set, ...unknown };
   }
 
   /** @throws as `select` */
@@ -170,9 +173,9 @@ export class CatalogSnapshot {
 
   withBoundSets(evaluated: Iterable<readonly [name: string, set: EvaluatedSet]>): CatalogSnapshot {
     const sets = new Map(this.sets);
-    for (const [name, { rule, changesUpTo, set }] of evaluated) {
+    for (const [name, { rule, list, changesUpTo, set }] of evaluated) {
       const compiled = rule && compileRule(rule.rule, this.schema, rule.params);
-      const bound = { rule, changesUpTo, set, compiled };
+      const bound = { rule, ...(list && { list }), changesUpTo, set, compiled };
       const isBehind = compiled !== null && this.lastChangeOf(compiled.attributes) > changesUpTo;
       sets.set(name, isBehind ? this.#patched(bound, this.#changed) : bound);
     }

@@ -86,6 +86,7 @@ export {
   type PartVerdict,
   type RuleParams,
   type RuleVerdict,
+  ruleTruth,
   type Verdict,
 } from './rules/index.js';
 export { sampleItems } from './sample-items.js';

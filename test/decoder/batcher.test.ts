@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Batcher, type BatcherOptions, type DecodedBatch, type Refusal } from '../../src/decoder/batcher.js';
+import { newReport } from '../../src/decoder/decode-report.js';
 import type { BatchReply } from '../../src/decoder/engine.js';
 import type { RecommendAnswer, RecommendQuery } from '../../src/decoder/recommend-query.js';
 import { EspalierError } from '../../src/errors.js';
@@ -59,7 +60,7 @@ class HeldEngines {
         this.#idle++;
         const results = ids.map((id) => ({ answer: { unknownItems: [id] } as unknown as RecommendAnswer }));
         if (outcome === undefined) {
-          resolve({ results, prefillHits: 0, prefillCacheBytes: 0, durationMs: 1 });
+          resolve({ results, report: newReport(), prefillCacheBytes: 0, durationMs: 1 });
         } else {
           reject(outcome);
         }

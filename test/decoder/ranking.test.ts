@@ -39,7 +39,12 @@ beforeAll(async () => {
 function answer(fields: Partial<RecommendQuery>, leaves: number[], scores: number[]): string[] {
   const request = prepareRequest(catalog, query(fields));
   const result = { leaves: Uint32Array.from(leaves), scores: Float32Array.from(scores) };
-  const { items: found } = answerOf(request, result, { modelMs: 0, constraintMs: 0 }, undefined);
+  const { items: found } = answerOf(
+    request,
+    result,
+    { prefillMs: 0, modelMs: 0, constraintMs: 0 },
+    undefined,
+  );
   return found.map(({ id }) => id);
 }
 

@@ -1,5 +1,6 @@
 import type { EngineClient } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
+import { setByteLength } from '../../static-trie/index.js';
 import { activeVersionOf, type SetRecord } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
 import type { ModelStore } from '../model-store.js';
@@ -26,6 +27,8 @@ export interface SetEvaluation {
   catalogVersion: number;
   items: number;
   leaves: number;
+  /** Of its bitmaps. */
+  bytes: number;
   /** Of a list's ids or SIDs, how many the version does not have; and the first of them. */
   unknownCount: number;
   unknown: readonly string[];
@@ -59,7 +62,8 @@ export class Activator {
     const { name, catalogVersion, set, unknownCount, unknown, evaluatedAt } = snapshot;
     const evaluations = this.#evaluations.get(catalog) ?? new Map<string, SetEvaluation>();
     const { itemCount: items, leafCount: leaves } = set;
-    evaluations.set(name, { catalogVersion, items, leaves, unknownCount, unknown, evaluatedAt });
+    const bytes = setByteLength(set);
+    evaluations.set(name, { catalogVersion, items, leaves, bytes, unknownCount, unknown, evaluatedAt });
     this.#evaluations.set(catalog, evaluations);
     this.#deps.onEvaluated(catalog, name);
   }

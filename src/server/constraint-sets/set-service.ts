@@ -7,7 +7,7 @@ import type { CatalogRecord } from '../catalogs/catalog-store.js';
 import type { RulePreview } from '../catalogs/catalog-worker.js';
 import type { SetEvaluator } from '../catalogs/set-evaluator.js';
 import { type ChangeRequest, checkPrecondition, etagOf } from '../change-request.js';
-import type { SetFreshness } from '../metrics.js';
+import type { SetFreshness } from '../metrics/index.js';
 import { type Alias, type AliasAction, type Aliases, refuseAliased } from './aliases.js';
 import {
   activeVersionOf,
@@ -227,6 +227,8 @@ export class SetService {
         failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length,
         stale: sets.filter(({ isStale }) => isStale).length,
         oldestAgeSeconds: times.length === 0 ? 0 : (Date.now() - Math.min(...times)) / 1_000,
+        bytes: sets.reduce((sum, { evaluation }) => sum + (evaluation?.bytes ?? 0), 0),
+        items: sets.reduce((sum, { evaluation }) => sum + (evaluation?.items ?? 0), 0),
       };
     });
   }

@@ -8,13 +8,14 @@ import type { SetBuilds } from '../constraint-sets/set-builds.js';
 import type { SetService } from '../constraint-sets/set-service.js';
 import type { IdempotencyKeys } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
-import type { Metrics } from '../metrics.js';
+import type { Metrics } from '../metrics/index.js';
 import type { ModelService } from '../models/model-service.js';
 import type { Readiness } from '../readiness.js';
 import type { RecommendService } from '../recommend/recommend-service.js';
 import type { AuditLog } from '../security/audit-log.js';
 import type { Gatekeeper } from '../security/gatekeeper.js';
 import type { RateLimits } from '../security/rate-limits.js';
+import type { Tracing } from '../tracing/tracing.js';
 import type { HttpListener } from './http-listener.js';
 
 /** What the routes work with. */
@@ -34,6 +35,8 @@ export interface AppDeps {
   gatekeeper: Gatekeeper;
   limits: RateLimits;
   audit: AuditLog;
+  /** undefined where there are no traces. */
+  tracing: Tracing | undefined;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   listener: HttpListener;
   readiness: Readiness;

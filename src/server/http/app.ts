@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
+import { requestIdOf } from '../logs/request-id.js';
 import { packageVersion } from '../package-version.js';
 import type { Readiness } from '../readiness.js';
 import { connectRoutes } from '../rpc/connect-routes.js';
@@ -11,6 +12,7 @@ import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { guard } from './guard.js';
 import { acceptJsonOnly } from './json-body.js';
 import { Pressure, shedUnderPressure } from './pressure.js';
+import { QuietLogController, watchRequests } from './request-hooks.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { auditRoutes } from './routes/audit.js';
 import { bulkRoutes } from './routes/bulk.js';
@@ -36,11 +38,18 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
     // What comes on an open connection during a stop is still answered.
     return503OnClosing: false,
     bodyLimit: config.bodyLimitBytes,
-    genReqId: () => crypto.randomUUID(),
+    logController: new QuietLogController(),
+    genReqId: ({ headers }) => requestIdOf(headers),
     routerOptions: { maxParamLength: 12 * MAX_ID_LENGTH },
     // Faults that are found before any route: malformed URLs, names that are too long, malformed HTTP.
-    frameworkErrors: badRequest,
-    clientErrorHandler: badConnection,
+    frameworkErrors: (thrown, request, reply) => {
+      metrics.recordError('ESP_REQUEST_INVALID');
+      badRequest(thrown, request, reply);
+    },
+    clientErrorHandler: (thrown, socket) => {
+      const code = badConnection(thrown, socket);
+      if (code !== undefined) metrics.recordError(code);
+    },
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
       // One fault at a time: collecting all of a large body's would keep this thread busy.
@@ -52,17 +61,10 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(notFound);
   acceptJsonOnly(app);
+  watchRequests(app, deps);
   leaveWhileDraining(app, readiness);
   refuseSlowBodies(app, config.bodyTimeoutMs);
   shedUnderPressure(app, new Pressure(config.maxEventLoopDelayMs), metrics);
-  app.addHook('onResponse', async (request, reply) => {
-    const labels = {
-      method: request.method,
-      route: request.routeOptions.url ?? 'none',
-      status: String(reply.statusCode),
-    };
-    metrics.requestDuration.observe(labels, reply.elapsedTime / 1000);
-  });
   await guard(app, deps);
   auditChanges(app, deps);
   await documentApi(app);

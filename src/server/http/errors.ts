@@ -9,6 +9,7 @@ import {
   errorCatalogue,
   type PlainError,
 } from '../../errors.js';
+import { REQUEST_ID_HEADER } from '../logs/request-id.js';
 
 /** Fastify's own errors that callers cause, as ours. */
 const fastifyCodes: Record<string, ErrorCode> = {
@@ -34,6 +35,7 @@ export function handleError(
   reply: FastifyReply,
 ): FastifyReply {
   const error = toEspalierError(thrown, request);
+  request.errorCode = error.code;
   if (error.statusCode >= 500) request.log.error({ err: thrown, code: error.code }, error.message);
   const retryAfterSeconds = retryAfterOf(error);
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
@@ -53,13 +55,17 @@ export function publicError(error: EspalierError, internal = 'something went wro
 }
 
 export function notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  request.errorCode = 'ESP_ROUTE_NOT_FOUND';
   const message = `there is no route ${request.method} ${request.url.split('?')[0]}; see /docs`;
   return reply.code(404).send({ error: { code: 'ESP_ROUTE_NOT_FOUND' satisfies ErrorCode, message } });
 }
 
-/** What is not HTTP at all, or comes too slowly to be, gets our error too, and the connection is closed. */
-export function badConnection(thrown: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable) return;
+/**
+ * What is not HTTP at all, or comes too slowly to be, gets our error too, and the connection is closed.
+ * @returns its code; undefined where nobody hears it any more
+ */
+export function badConnection(thrown: NodeJS.ErrnoException, socket: Socket): ErrorCode | undefined {
+  if (!socket.writable) return undefined;
   const code = connectionCodes[thrown.code ?? ''] ?? 'ESP_BODY_MALFORMED';
   const { statusCode } = errorCatalogue[code];
   const body = JSON.stringify({ error: { code, message: thrown.message } });
@@ -68,11 +74,14 @@ export function badConnection(thrown: NodeJS.ErrnoException, socket: Socket): vo
     // A client that goes on sending and does not close is not waited for.
     () => socket.destroySoon(),
   );
+  return code;
 }
 
 export function badRequest(thrown: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const { message } = thrown;
   request.log.info({ err: thrown }, message);
+  // No hook runs for what has no route.
+  reply.header(REQUEST_ID_HEADER, request.id);
   reply.code(400).send({ error: { code: 'ESP_REQUEST_INVALID' satisfies ErrorCode, message } });
 }
 

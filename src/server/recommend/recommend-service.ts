@@ -2,8 +2,11 @@ import type { EngineClient, RecommendAnswer } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { SetService } from '../constraint-sets/set-service.js';
-import type { Metrics } from '../metrics.js';
+import type { RecommendLog } from '../logs/recommend-log.js';
+import type { Metrics } from '../metrics/index.js';
+import type { RequestTrace } from '../tracing/tracing.js';
 import { checkRequest } from './check-request.js';
+import { IdsInFlight } from './ids-in-flight.js';
 import { type RecommendRequest, toQuery } from './to-query.js';
 
 export interface RecommendServiceDeps {
@@ -11,6 +14,7 @@ export interface RecommendServiceDeps {
   sets: SetService;
   engine: EngineClient;
   metrics: Metrics;
+  log: RecommendLog;
   /** A request's time where it names none. */
   requestTimeoutMs: number;
 }
@@ -19,6 +23,8 @@ export interface RecommendContext {
   requestId: string;
   /** Aborted when nobody waits for the answer any more. */
   signal: AbortSignal;
+  /** Where the request is traced. */
+  trace?: RequestTrace | undefined;
 }
 
 /** What one request of several came to. */
@@ -27,6 +33,7 @@ export type RecommendOutcome = { answer: RecommendAnswer } | { error: EspalierEr
 /** The main job, for every protocol: a history and a constraint in, k allowed items out. */
 export class RecommendService {
   readonly #deps: RecommendServiceDeps;
+  readonly #ids = new IdsInFlight();
 
   constructor(deps: RecommendServiceDeps) {
     this.#deps = deps;
@@ -36,20 +43,37 @@ export class RecommendService {
    * @param request fits its schema
    * @throws EspalierError ESP_REQUEST_INVALID, ESP_BEAM_WIDTH, ESP_CATALOG_NOT_FOUND, and as `EngineClient.recommend`
    */
-  async recommend(
+  async recommend(request: RecommendRequest, context: RecommendContext): Promise<RecommendAnswer> {
+    const { metrics, log } = this.#deps;
+    const { requestId, trace } = context;
+    const startMs = performance.now();
+    const id = this.#ids.take(requestId);
+    try {
+      const answer = await this.#decode(request, { ...context, requestId: id });
+      metrics.recordAnswer(answer);
+      log.answered(requestId, request.catalog, answer.timings);
+      trace?.addDecode(answer.timings);
+      return answer;
+    } catch (thrown) {
+      log.failed(requestId, request.catalog, EspalierError.from(thrown), performance.now() - startMs);
+      throw thrown;
+    } finally {
+      this.#ids.free(id);
+    }
+  }
+
+  async #decode(
     request: RecommendRequest,
     { requestId, signal }: RecommendContext,
   ): Promise<RecommendAnswer> {
-    const { catalogs, sets, engine, metrics, requestTimeoutMs } = this.#deps;
+    const { catalogs, sets, engine, requestTimeoutMs } = this.#deps;
     catalogs.get(request.catalog);
     const query = toQuery(request, requestId, requestTimeoutMs);
     const { set } = query.constraint;
     if (set !== undefined) {
       query.constraint = { ...query.constraint, set: sets.aliases.resolve(query.catalog, set) };
     }
-    const answer = await engine.recommend(query, signal);
-    metrics.recordAnswer(answer);
-    return answer;
+    return engine.recommend(query, signal);
   }
 
   /**
@@ -67,7 +91,9 @@ export class RecommendService {
             const named = { requestId: `${requestId}.${index}`, signal };
             return { answer: await this.recommend(checkRequest(request), named) };
           } catch (thrown) {
-            return { error: EspalierError.from(thrown) };
+            const error = EspalierError.from(thrown);
+            this.#deps.metrics.recordError(error.code);
+            return { error };
           }
         }),
       ),

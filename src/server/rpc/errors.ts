@@ -17,6 +17,7 @@ const codeOfStatus: Readonly<Record<number, Code>> = {
   415: Code.InvalidArgument,
   422: Code.InvalidArgument,
   429: Code.ResourceExhausted,
+  431: Code.ResourceExhausted,
   500: Code.Internal,
   503: Code.Unavailable,
   504: Code.DeadlineExceeded,

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
@@ -6,7 +5,7 @@ import type { RecommendAnswer } from '../../decoder/index.js';
 import { EspalierError, fieldError } from '../../errors.js';
 import { inOrder } from '../in-order.js';
 import { checkRequest } from '../recommend/check-request.js';
-import type { RecommendOutcome } from '../recommend/recommend-service.js';
+import type { RecommendContext, RecommendOutcome } from '../recommend/recommend-service.js';
 import { publicInfoOf } from './errors.js';
 import type {
   RecommendationService,
@@ -16,6 +15,7 @@ import type {
 import { bodyOf, responseOf } from './recommend-messages.js';
 import type { RpcDeps } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
+import { callId, callTrace } from './watched-calls.js';
 
 const MAX_BATCH = 64;
 /** Of one stream; they decode together. */
@@ -32,7 +32,7 @@ export function recommendationRpc({
     const { signal } = context;
     const request = checkRequest(requestOf(message, context));
     try {
-      return await recommend.recommend(request, { requestId: randomUUID(), signal });
+      return await recommend.recommend(request, contextOf(context));
     } catch (thrown) {
       throw signal.aborted ? abortedBy(signal.reason, thrown) : thrown;
     }
@@ -58,8 +58,7 @@ export function recommendationRpc({
       }
       expectListeners(context);
       const bodies = requests.map((message) => requestOf(message, context));
-      const named = { requestId: randomUUID(), signal: context.signal };
-      return { responses: (await recommend.recommendBatch(bodies, named)).map(resultOf) };
+      return { responses: (await recommend.recommendBatch(bodies, contextOf(context))).map(resultOf) };
     },
 
     recommendStream(requests, context) {
@@ -67,6 +66,10 @@ export function recommendationRpc({
       return inOrder(requests[Symbol.asyncIterator](), MAX_IN_FLIGHT, (request) => settled(request, context));
     },
   };
+}
+
+function contextOf({ values, signal }: HandlerContext): RecommendContext {
+  return { requestId: values.get(callId), trace: values.get(callTrace), signal };
 }
 
 /** The body that a message stands for; the call's deadline is the request's where it is sooner. */

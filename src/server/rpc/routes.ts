@@ -12,16 +12,20 @@ import { closedRequests, guardedBy, typedErrors } from './interceptors.js';
 import { jobsRpc } from './jobs-rpc.js';
 import { recommendationRpc } from './recommendation-rpc.js';
 import type { RpcDeps } from './rpc-deps.js';
+import { named } from './watched-calls.js';
 
 const services = [RecommendationService, CatalogService, ConstraintSetService, JobService];
 
 /** All services, for any transport. @param deps with an app that is ready when the first call comes. */
 export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
-  const { app, guard, closing } = deps;
+  const { app, guard, closing, metrics, watch } = deps;
   const bridge = new Bridge(app);
   const common = [typedErrors(app.log), closedRequests];
-  // What goes through the application is checked there.
-  const direct = { interceptors: [...common, guardedBy(guard)] };
+  // What goes through the application is checked, named and counted there.
+  const around = watch === undefined ? [] : [watch];
+  const direct = {
+    interceptors: [typedErrors(app.log), ...around, named(metrics), closedRequests, guardedBy(guard)],
+  };
   const bridged = { interceptors: common };
   return (router) =>
     router

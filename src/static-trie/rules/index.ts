@@ -4,3 +4,4 @@ export { explainRule, type PartVerdict, type RuleVerdict, type Verdict } from '.
 export { MAX_LIST_LENGTH, MAX_RULE_LENGTH, MAX_RULE_NESTING } from './limits.js';
 export { isAttributeName } from './names.js';
 export type { ParamValue, RuleParams } from './params.js';
+export { ruleTruth } from './rule-truth.js';

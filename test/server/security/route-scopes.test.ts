@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/server/config.js';
 import { buildApp } from '../../../src/server/http/app.js';
 import type { AppDeps } from '../../../src/server/http/app-deps.js';
-import { Metrics } from '../../../src/server/metrics.js';
+import { Metrics } from '../../../src/server/metrics/index.js';
 import { createKey } from '../../../src/server/security/key-file.js';
 import { needOf, routeScopes } from '../../../src/server/security/route-scopes.js';
 import { startSecurity } from '../../../src/server/security/start-security.js';
@@ -23,11 +23,12 @@ beforeAll(async () => {
   const config = loadConfig({ dataDir, modelsDir: dataDir }, {});
   const logger = pino({ level: 'warn' }, { write: (line) => warnings.push(JSON.parse(line).msg) });
   const kernel = { name: 'js', stepName: 'js' } as const;
-  const metrics = new Metrics(
+  const metrics = new Metrics({
     kernel,
-    () => ({ queueLength: 0, engineCount: 0 }),
-    () => [],
-  );
+    decoding: () => ({ queueLength: 0, engineCount: 0 }),
+    sets: () => [],
+    catalogs: () => [],
+  });
   const security = startSecurity(config, metrics.security, logger, stops);
   const deps = { ...security, config, metrics, kernel, notReadyReasons: () => [] };
   app = await buildApp(deps as unknown as AppDeps, logger);

@@ -19,7 +19,8 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
       },
     },
     (request, reply) => {
-      const context = { requestId: request.id, signal: abortedWhenGone(reply.raw) };
+      const { id: requestId, trace } = request;
+      const context = { requestId, trace, signal: abortedWhenGone(reply.raw) };
       return recommend.recommend(request.body, context);
     },
   );

@@ -39,6 +39,7 @@ describe('a bulk job', () => {
       k: 1 + (index % 5),
       beamWidth: 10 + (index % 3),
       constraint: [{}, { set: 'christmas' }, { filter: 'price < 2.0' }][index % 3],
+      timeoutMs: 120_000,
     }));
     const { status, body } = await postBulkJob(server, requests);
     expect([status, body.job.kind]).toEqual([202, 'bulk-recommendations']);

@@ -132,6 +132,28 @@ describe('the server', () => {
     ];
     for (const [status, body] of bad) await expectStatus(status, 'POST', '/v1/recommend', body);
     await expectStatus(415, 'POST', '/v1/recommend', 'x', { 'content-type': 'text/plain' });
+    await expectStatus(200, 'POST', '/v1/recommend/batch', { requests: [request, { catalog: 'none' }] });
+    await expectStatus(400, 'POST', '/v1/recommend/batch', { requests: [] });
+  });
+
+  it('answers in bulk as documented', async () => {
+    const bulk = '/v1/bulk-recommendations';
+    const request = JSON.stringify({ catalog: 'small', history: [] });
+    await expectStatus(200, 'POST', bulk, `${request}\n{`, ndjson);
+    await expectStatus(415, 'POST', bulk, '{}');
+    const { job } = await expectStatus(202, 'POST', `${bulk}/jobs`, request, ndjson);
+    await expectStatus(415, 'POST', `${bulk}/jobs`, '{}');
+    expect((await endOf(server, job.id)).state).toBe('succeeded');
+    const output = `${bulk}/jobs/${job.id}/output`;
+    await expectStatus(200, 'GET', output);
+    await expectStatus(204, 'DELETE', output);
+    await expectStatus(404, 'GET', output);
+  });
+
+  it('writes down changes as documented', async () => {
+    const { entries } = await expectStatus(200, 'GET', '/v1/audit?limit=5');
+    expect(entries.length).toBeGreaterThan(0);
+    await expectStatus(400, 'GET', '/v1/audit?limit=0');
   });
 
   it('keeps catalogs, versions and items as documented', async () => {

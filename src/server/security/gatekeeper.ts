@@ -4,7 +4,7 @@ import { FailedAttempts } from './failed-attempts.js';
 import type { KeyStore } from './key-store.js';
 import type { LimitKind, Quota, RateLimits } from './rate-limits.js';
 import { type Need, needOf } from './route-scopes.js';
-import type { SecurityMetrics } from './security-metrics.js';
+import type { KeyRefusal, SecurityMetrics } from './security-metrics.js';
 
 /** Who asks. */
 export interface Principal {
@@ -21,8 +21,6 @@ export interface GatekeeperDeps {
   /** Lets anyone read the metrics. */
   openMetrics: boolean;
 }
-
-type Reason = 'missing' | 'malformed' | 'unknown' | 'ended' | 'scope' | 'unreadable';
 
 /** Who needs no key, or shows none where none is needed. */
 const ANYONE: Principal = { name: null, keyId: null, scopes: [] };
@@ -67,7 +65,7 @@ export class Gatekeeper {
     const principal = { name: record.name, keyId: record.id, scopes: record.scopes };
     const isAllowed = need === 'anyKey' || record.scopes.includes(need) || record.scopes.includes('admin');
     if (isAllowed) return principal;
-    this.#deps.metrics.refusals.inc({ reason: 'scope' satisfies Reason });
+    this.#deps.metrics.refusals.inc({ reason: 'scope' satisfies KeyRefusal });
     const message = `this needs an API key with the scope ${need}; ${record.name} has ${record.scopes.join(', ')}`;
     throw new EspalierError('ESP_FORBIDDEN', message, {
       details: [{ field: 'authorization', expected: `the scope ${need}`, found: record.scopes.join(', ') }],
@@ -120,12 +118,12 @@ export class Gatekeeper {
     try {
       return this.#deps.keys.find(id);
     } catch (thrown) {
-      this.#deps.metrics.refusals.inc({ reason: 'unreadable' satisfies Reason });
+      this.#deps.metrics.refusals.inc({ reason: 'unreadable' satisfies KeyRefusal });
       throw thrown;
     }
   }
 
-  #unauthenticated(reason: Reason, message: string, address: string | undefined): EspalierError {
+  #unauthenticated(reason: KeyRefusal, message: string, address: string | undefined): EspalierError {
     this.#deps.metrics.refusals.inc({ reason });
     const waitSeconds = address === undefined ? undefined : this.#failedAttempts.note(address);
     if (waitSeconds === undefined) return new EspalierError('ESP_UNAUTHENTICATED', message);

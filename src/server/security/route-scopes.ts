@@ -4,7 +4,7 @@ import type { Scope } from './api-keys.js';
 export type Need = 'open' | 'anyKey' | Scope;
 
 /**
- * Every route of every protocol and what it takes, by method and pattern; a `*` at the end stands for any rest. A route
+ * Every route of every protocol and what it takes, by method (ANY: whatever it is) and pattern; a `*` at the end stands for any rest. A route
  * that is not here takes `admin`: who forgets to add one locks it, and a test says so.
  */
 export const routeScopes: Readonly<Record<string, Need>> = {
@@ -19,12 +19,12 @@ export const routeScopes: Readonly<Record<string, Need>> = {
   'GET /v2/models/:model': 'anyKey',
   'GET /v2/models/:model/ready': 'anyKey',
 
-  'POST /espalier.v1.RecommendationService*': 'recommend',
+  'ANY /espalier.v1.RecommendationService*': 'recommend',
   // What they ask for is checked again as a request to the routes below.
-  'POST /espalier.v1.CatalogService*': 'anyKey',
-  'POST /espalier.v1.ConstraintSetService*': 'anyKey',
-  'POST /espalier.v1.JobService*': 'anyKey',
-  'POST /grpc.health.v1.Health*': 'open',
+  'ANY /espalier.v1.CatalogService*': 'anyKey',
+  'ANY /espalier.v1.ConstraintSetService*': 'anyKey',
+  'ANY /espalier.v1.JobService*': 'anyKey',
+  'ANY /grpc.health.v1.Health*': 'open',
 
   'POST /v1/recommend': 'recommend',
   'POST /v1/recommend/batch': 'recommend',
@@ -70,9 +70,13 @@ const byPrefix = Object.entries(routeScopes).flatMap(([route, need]) =>
 
 /** What the table says of a route; undefined where it says nothing. HEAD is like GET. */
 export function listedNeed(method: string, pattern: string): Need | undefined {
-  const route = `${method === 'HEAD' ? 'GET' : method} ${pattern}`;
-  if (Object.hasOwn(routeScopes, route)) return routeScopes[route];
-  return byPrefix.find(({ prefix }) => route === prefix || route.startsWith(`${prefix}/`))?.need;
+  const routes = [`${method === 'HEAD' ? 'GET' : method} ${pattern}`, `ANY ${pattern}`];
+  for (const route of routes) {
+    if (Object.hasOwn(routeScopes, route)) return routeScopes[route];
+    const found = byPrefix.find(({ prefix }) => route === prefix || route.startsWith(`${prefix}/`));
+    if (found !== undefined) return found.need;
+  }
+  return undefined;
 }
 
 /** @param pattern undefined for what is no route */

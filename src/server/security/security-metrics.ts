@@ -1,4 +1,9 @@
 import { Counter, type Registry } from 'prom-client';
+import { counterOf } from '../metrics/counter-of.js';
+
+/** Why a request is refused for its API key. */
+export const keyRefusals = ['missing', 'malformed', 'unknown', 'ended', 'scope', 'unreadable'] as const;
+export type KeyRefusal = (typeof keyRefusals)[number];
 
 /** What was refused, and what could not be written down. */
 export class SecurityMetrics {
@@ -8,17 +13,13 @@ export class SecurityMetrics {
 
   constructor(registry: Registry) {
     const registers = [registry];
-    this.refusals = new Counter({
+    this.refusals = counterOf(registry, 'reason', keyRefusals, {
       name: 'espalier_auth_failures_total',
       help: 'Requests refused for their API key, by reason.',
-      labelNames: ['reason'],
-      registers,
     });
-    this.rateLimited = new Counter({
+    this.rateLimited = counterOf(registry, 'kind', ['recommend', 'write'], {
       name: 'espalier_rate_limited_total',
       help: 'Requests refused by a rate limit, by kind.',
-      labelNames: ['kind'],
-      registers,
     });
     this.auditFailures = new Counter({
       name: 'espalier_audit_failures_total',

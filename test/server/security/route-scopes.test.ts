@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/server/config.js';
 import { buildApp } from '../../../src/server/http/app.js';
 import type { AppDeps } from '../../../src/server/http/app-deps.js';
+import { HttpListener } from '../../../src/server/http/http-listener.js';
 import { Metrics } from '../../../src/server/metrics/index.js';
 import { createKey } from '../../../src/server/security/key-file.js';
 import { needOf, routeScopes } from '../../../src/server/security/route-scopes.js';
@@ -30,7 +31,9 @@ beforeAll(async () => {
     catalogs: () => [],
   });
   const security = startSecurity(config, metrics.security, logger, stops);
-  const deps = { ...security, config, metrics, kernel, notReadyReasons: () => [] };
+  const listener = new HttpListener(config, () => {});
+  const readiness = { isDraining: false };
+  const deps = { ...security, config, metrics, kernel, listener, readiness, notReadyReasons: () => [] };
   app = await buildApp(deps as unknown as AppDeps, logger);
 });
 afterAll(async () => {
@@ -54,10 +57,12 @@ it('takes admin for what is no route, or not listed', () => {
 it('opens nothing but probes and documentation', () => {
   const open = Object.entries(routeScopes).filter(([, need]) => need === 'open');
   expect(open.map(([route]) => route).sort()).toEqual([
+    'ANY /grpc.health.v1.Health*',
     'GET /docs*',
     'GET /healthz',
     'GET /openapi.json',
     'GET /readyz',
+    'GET /v2',
     'GET /v2/health/live',
     'GET /v2/health/ready',
   ]);

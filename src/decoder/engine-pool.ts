@@ -86,15 +86,20 @@ export class EnginePool {
 
   /** Does everything that can fail, on every engine. Where one cannot follow, none keeps what it has prepared. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
-    const { catalog } = activation;
+    const { catalog, path } = activation;
     const slots = new Set(this.#slots);
+    const openings = [...slots].map(({ engine }) => engine.openCatalog(catalog, path));
     try {
-      await Promise.all([...slots].map(({ engine }) => engine.prepareCatalog(activation)));
+      await Promise.all(openings);
+      // Changes that came meanwhile have passed these engines by.
+      const latest = this.#withLatestChanges(activation);
+      await Promise.all([...slots].map(({ engine }) => engine.prepareCatalog(latest)));
+      this.#prepared.set(catalog, { activation: latest, slots });
     } catch (thrown) {
+      await Promise.allSettled(openings);
       await Promise.allSettled([...slots].map(({ engine }) => engine.discardCatalog(catalog)));
       throw thrown;
     }
-    this.#prepared.set(catalog, { activation, slots });
   }
 
   /** Batches that begin after this are decoded under what was prepared. */

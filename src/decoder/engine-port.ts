@@ -18,6 +18,8 @@ export interface EnginePort {
   calibrate(ref: ModelRef): Promise<Calibration>;
   releaseModels(keep: readonly ModelRef[]): Promise<void>;
   openModels(): Promise<string[]>;
+  /** Makes the next `prepareCatalog` short; other calls do not wait for it. */
+  openCatalog(catalog: string, path: string): Promise<void>;
   prepareCatalog(activation: CatalogActivation): Promise<void>;
   commitCatalog(catalog: string): Promise<void>;
   discardCatalog(catalog: string): Promise<void>;
@@ -76,6 +78,7 @@ function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): E
     calibrate: (ref) => client.call('calibrate', ref),
     releaseModels: (keep) => client.call('releaseModels', keep),
     openModels: () => client.call('openModels'),
+    openCatalog: (catalog, path) => client.call('openCatalog', catalog, path),
     prepareCatalog: (activation) => client.call('prepareCatalog', activation),
     commitCatalog: (catalog) => client.call('commitCatalog', catalog),
     discardCatalog: (catalog) => client.call('discardCatalog', catalog),

@@ -14,6 +14,7 @@ const handlers = {
   calibrate: engine.calibrate.bind(engine),
   releaseModels: engine.releaseModels.bind(engine),
   openModels: engine.openModels.bind(engine),
+  openCatalog: engine.openCatalog.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   discardCatalog: engine.discardCatalog.bind(engine),
@@ -27,8 +28,8 @@ const handlers = {
 export type EngineHandlers = typeof handlers;
 
 const close = () => engine.close();
-// A cancel that waited for the batch would come too late.
-const urgent = ['cancel'];
+// A cancel that waited for the batch would come too late, and no batch should wait for a file to be opened.
+const urgent = ['cancel', 'openCatalog'];
 /** The only thing that an engine says of its own accord. */
 function tell(recheck: Recheck): void {
   if (parentPort === null) tellParentProcess(recheck);

@@ -1,6 +1,6 @@
 import { EspalierError, type PlainError } from '../errors.js';
 import { chooseKernel, type Kernel } from '../kernels/index.js';
-import { openCatalogFileInTurns } from '../static-trie/index.js';
+import { type CatalogVersion, openCatalogFile, openCatalogFileInTurns } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { AnswerRechecks } from './answer-rechecks.js';
@@ -47,6 +47,8 @@ export class DecodeEngine {
   readonly #recommender: Recommender;
   readonly #active = new Map<string, ActiveCatalog>();
   readonly #prepared = new Map<string, ActiveCatalog>();
+  /** Mapped ahead of being prepared. */
+  readonly #opened = new Map<string, { path: string; version: CatalogVersion }>();
   readonly #calibrations = new WeakMap<Model, Calibration>();
   /** Models of the batch under way. */
   #running = new Set<Model>();
@@ -97,6 +99,15 @@ export class DecodeEngine {
   }
 
   /**
+   * Maps a catalog's file for `prepareCatalog`, in turns: batches that come meanwhile are decoded between them. The file
+   * was verified.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   */
+  async openCatalog(catalog: string, path: string): Promise<void> {
+    this.#opened.set(catalog, { path, version: await openCatalogFileInTurns(path) });
+  }
+
+  /**
    * First half of an activation: does everything that can fail, and changes nothing that serves. Changes to the
    * catalog are in force in what is prepared.
    */
@@ -104,7 +115,7 @@ export class DecodeEngine {
     const { catalog, path, model: ref, modelInfo } = activation;
     const model = await this.#models.get(ref);
     if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
-    const version = await openCatalogFileInTurns(path);
+    const version = this.#takeOpened(catalog, path) ?? openCatalogFile(path);
     checkCodebooks(catalog, version.trie.codebookSizes, model);
     this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
   }
@@ -120,6 +131,7 @@ export class DecodeEngine {
 
   /** Forgets what was prepared, where another engine could not follow, or it is not to serve after all. */
   discardCatalog(catalog: string): void {
+    this.#opened.delete(catalog);
     this.#prepared.delete(catalog);
   }
 
@@ -143,6 +155,7 @@ export class DecodeEngine {
 
   /** The catalog serves no more; its model goes with `releaseModels`. */
   removeCatalog(catalog: string): void {
+    this.#opened.delete(catalog);
     this.#active.delete(catalog);
     this.#prepared.delete(catalog);
   }
@@ -189,6 +202,12 @@ export class DecodeEngine {
   /** Takes a request out of the batch under way, before its next model run; one that isn't there is none's loss. */
   cancel(requestId: string): void {
     if (this.#decoding.has(requestId)) this.#cancelled.add(requestId);
+  }
+
+  #takeOpened(catalog: string, path: string): CatalogVersion | undefined {
+    const opened = this.#opened.get(catalog);
+    this.#opened.delete(catalog);
+    return opened?.path === path ? opened.version : undefined;
   }
 
   async close(): Promise<void> {

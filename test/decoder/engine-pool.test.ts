@@ -238,6 +238,16 @@ describe('small changes', () => {
     expect(await ids(client)).toEqual(['0-0', '1-1', '1-2']);
   });
 
+  it('come into force while the file of what is prepared is opened', async () => {
+    const { client, log, activation } = await startChanging('thread');
+    const preparing = client.prepareCatalog({ ...activation, version: 2, sets: [] });
+    log.append({ at, remove: ['0-2'] });
+    await client.applyChanges('small', 1);
+    await preparing;
+    await client.commitCatalog('small');
+    expect(await ids(client)).not.toContain('0-2');
+  });
+
   it('that cannot be read end the catalog, and no other', async () => {
     const { client, activation } = await startChanging('thread', { engineCount: 2 });
     const path = `${activation.changes.path}.other`;

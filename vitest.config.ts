@@ -12,6 +12,10 @@ const LONG_FILES = [
   'kernels/step.native',
   'e2e/persistence',
   'native/install',
+  'e2e/bulk-jobs',
+  'e2e/bulk-on-redis',
+  'e2e/drain',
+  'e2e/full-disk',
 ];
 
 class LongFilesFirst extends BaseSequencer {

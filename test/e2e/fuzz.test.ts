@@ -13,7 +13,7 @@ import { makeSmallCatalog, putRule } from '../helpers/small-server.js';
  * the process lives, and what is refused changes nothing.
  */
 
-const TIME_MS = process.env.LONG_TESTS ? 300_000 : 8_000;
+const TIME_MS = process.env.LONG_TESTS ? 300_000 : 5_000;
 /** After so many requests the state is looked at. */
 const ROUND = 20;
 /** Errors of 5xx that a request may get that is not the server's fault. */

@@ -37,7 +37,7 @@ const OVERLOAD_SHARE = 3;
 const MEMORY_INTERVAL_MS = 250;
 
 const cores = chooseCores();
-const options = ['--log-level', 'fatal'];
+const options = ['--log-level', 'fatal', '--grpc-port', '0'];
 const server = await startServerProcess(mkdtempSync(join(tmpdir(), 'espalier-load-')), 0, options);
 const { pid } = server.process;
 const generator = new Generator(cores?.generator);
@@ -67,7 +67,8 @@ try {
 }
 
 function run(transport: TransportName, task: Partial<Task> & Pick<Task, 'load'>): Promise<Sample[]> {
-  return generator.run({ transport, url: server.url, seed, timeoutMs, isPlain: false, ...task });
+  const url = transport === 'grpc' ? server.grpcAddress! : server.url;
+  return generator.run({ transport, url, seed, timeoutMs, isPlain: false, ...task });
 }
 
 /** What one client waits for beside the queue and the model. */

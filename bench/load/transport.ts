@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { GrpcTransport } from './grpc-transport.js';
 
 /** A recommend request, as every protocol can carry it. */
 export interface LoadRequest {
@@ -32,11 +33,12 @@ export interface Transport {
   close(): void;
 }
 
-export type TransportName = 'http';
+export type TransportName = 'http' | 'grpc';
 
-/** @param url of the HTTP listener */
+/** @param url of the HTTP listener, or host:port of gRPC */
 export function openTransport(name: TransportName, url: string): Transport {
   if (name === 'http') return new HttpTransport(url);
+  if (name === 'grpc') return new GrpcTransport(url);
   throw new Error(`there is no transport ${name}`);
 }
 

@@ -32,7 +32,7 @@ const doneChunks = (id: string) =>
 describe('a bulk job', () => {
   it('answers as single requests are answered, over the retail data', async () => {
     await loadRetail(server.url);
-    const shoppers = (await readShoppers()).slice(0, 200);
+    const shoppers = (await readShoppers()).slice(0, 60);
     const requests = shoppers.map(({ history }, index) => ({
       catalog: 'retail',
       history,
@@ -47,8 +47,8 @@ describe('a bulk job', () => {
     expect(job).toMatchObject({
       state: 'succeeded',
       result: {
-        requests: 200,
-        answered: 200,
+        requests: 60,
+        answered: 60,
         failed: 0,
         versions: [{ catalog: 'retail', version: 1, constraintSets: [{ name: 'christmas', version: 1 }] }],
         output: `/v1/bulk-recommendations/jobs/${job.id}/output`,

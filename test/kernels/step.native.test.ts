@@ -196,7 +196,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
           );
           compareSteps(random, step, rows.codebookSizes, requests, widthOf);
         }),
-        seeded(`native step, ${name}`, 40),
+        seeded(`native step, ${name}`, 25),
       );
     },
   );
@@ -228,7 +228,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
           });
           compareSteps(random, step, codebookSizes, requests, widthOf);
         }),
-        seeded(`native step over child masks, ${name}`, 16),
+        seeded(`native step over child masks, ${name}`, 10),
       );
     },
   );

@@ -14,19 +14,30 @@ const variants = [
     options: ['-DESPALIER_SANITIZE=address,undefined'],
     cases: 4,
   },
-  { name: 'thread sanitizer', folder: 'tsan', options: ['-DESPALIER_SANITIZE=thread'], cases: 1 },
+  {
+    name: 'thread sanitizer',
+    folder: 'tsan',
+    options: ['-DESPALIER_SANITIZE=thread'],
+    cases: 1,
+    isLong: true,
+  },
   {
     name: 'NEON under qemu-user',
     folder: 'aarch64',
     options: ['-DCMAKE_TOOLCHAIN_FILE=aarch64.cmake'],
     cases: 3,
+    isLong: true,
     emulator: 'qemu-aarch64',
     compiler: 'aarch64-linux-gnu-g++',
   },
 ];
 
-for (const { name, folder, options, cases, emulator, compiler = 'g++' } of variants) {
-  const reason = missingTools('cmake', compiler, ...(emulator ? [emulator] : []));
+for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = false } of variants) {
+  // Each builds the kernels once more; together they would take a third of a test run.
+  const isLater = isLong && !IS_LONG;
+  const reason = isLater
+    ? 'npm run test:long'
+    : missingTools('cmake', compiler, ...(emulator ? [emulator] : []));
   describe.skipIf(reason)(`native kernels, ${name}${reason ? ` (skipped: ${reason})` : ''}`, () => {
     const build = `build/native-${folder}`;
     const test = (binary: string, ...args: string[]) =>

@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parser } from '@prometheus-io/lezer-promql';
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { configKeys, environmentName } from '../src/server/index.js';
 import { findPromtool } from './helpers/promtool.js';
@@ -90,6 +90,10 @@ describe('the dashboard and the alerts', () => {
   });
 
   const promtool = findPromtool();
+  afterAll(() => {
+    // A hundred megabytes.
+    if ('folder' in promtool && promtool.folder) rmSync(promtool.folder, { recursive: true });
+  });
   it.skipIf('missing' in promtool && promtool.missing)('pass promtool, and fire when they should', () => {
     const check = (...args: string[]) => {
       const path = 'path' in promtool ? promtool.path : '';

@@ -1,14 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
  * Prometheus' own checker: the one that is installed, or the one in the Debian package, unpacked and not installed, as
  * that would start a Prometheus.
- * @returns its path, or why there is none
+ * @returns its path, and the folder that is to be removed when it is done with; or why there is none
  */
-export function findPromtool(): { path: string } | { missing: string } {
+export function findPromtool(): { path: string; folder?: string } | { missing: string } {
   if (spawnSync('which', ['promtool']).status === 0) return { path: 'promtool' };
   const folder = mkdtempSync(join(tmpdir(), 'espalier-promtool-'));
   const options = { cwd: folder, timeout: 60_000 };
@@ -16,5 +16,7 @@ export function findPromtool(): { path: string } | { missing: string } {
   const [archive] = readdirSync(folder).filter((name) => name.endsWith('.deb'));
   if (archive !== undefined) spawnSync('dpkg', ['-x', archive, '.'], options);
   const path = join(folder, 'usr/bin/promtool');
-  return existsSync(path) ? { path } : { missing: 'missing: promtool (Debian package prometheus)' };
+  if (existsSync(path)) return { path, folder };
+  rmSync(folder, { recursive: true });
+  return { missing: 'missing: promtool (Debian package prometheus)' };
 }

@@ -1,5 +1,5 @@
 import { EspalierError } from '../../errors.js';
-import { findRepeatedName } from '../../static-trie/index.js';
+import { faultOfJson } from '../json-text.js';
 import { checkRequest } from '../recommend/check-request.js';
 import type { RecommendRequest } from '../recommend/to-query.js';
 import type { RequestLine } from './request-lines.js';
@@ -21,12 +21,8 @@ export function parseRequest({ bytes }: RequestLine, maxLineBytes: number): Reco
   }
   const text = decode(bytes);
   const value = parse(text);
-  const repeated = findRepeatedName(text);
-  if (repeated !== undefined) {
-    const details = [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }];
-    const message = `the name ${repeated} comes twice in an object`;
-    throw new EspalierError('ESP_REQUEST_INVALID', message, { details });
-  }
+  const fault = faultOfJson(text);
+  if (fault !== undefined) throw fault;
   return checkRequest(value);
 }
 

@@ -4,7 +4,10 @@ import { parseRequest } from '../../../src/server/bulk/parse-request.js';
 const line = (text: string | Buffer) => parseRequest({ number: 1, bytes: Buffer.from(text) }, 1_000);
 
 it('gives the request of a line, pairs of surrogates among its text', () => {
-  expect(line('{"catalog":"a","history":["\\ud83c\\udf81"]}')).toMatchObject({ catalog: 'a', history: ['🎁'] });
+  expect(line('{"catalog":"a","history":["\\ud83c\\udf81"]}')).toMatchObject({
+    catalog: 'a',
+    history: ['🎁'],
+  });
 });
 
 it.each([

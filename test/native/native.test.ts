@@ -12,7 +12,7 @@ const variants = [
     name: 'address and undefined-behaviour sanitizers',
     folder: 'asan',
     options: ['-DESPALIER_SANITIZE=address,undefined'],
-    cases: 4,
+    cases: 2,
   },
   {
     name: 'thread sanitizer',

@@ -19,21 +19,23 @@ export function pin(pid: number, cores: string): void {
 /** The generator's process. */
 export class Generator {
   readonly #child: ChildProcess;
+  /** Rejects when it ends before it is told to. */
+  readonly #ended: Promise<never>;
 
   constructor(cores: string | undefined) {
     const script = new URL('./generator.ts', import.meta.url).pathname;
     const command = [process.execPath, '--import', 'tsx', script];
     const [file, ...args] = cores === undefined ? command : ['taskset', '--cpu-list', cores, ...command];
     this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#ended = once(this.#child, 'exit').then(([code]) => {
+      throw new Error(`the load generator ended with code ${code}`);
+    });
+    this.#ended.catch(() => {});
   }
 
   async run(task: Task): Promise<Sample[]> {
     this.#child.send(task);
-    const ended = once(this.#child, 'exit').then(([code]) => {
-      throw new Error(`the load generator ended with code ${code}`);
-    });
-    const [samples] = (await Promise.race([once(this.#child, 'message'), ended])) as [Sample[]];
-    ended.catch(() => {});
+    const [samples] = (await Promise.race([once(this.#child, 'message'), this.#ended])) as [Sample[]];
     return samples;
   }
 

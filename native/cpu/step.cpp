@@ -212,6 +212,9 @@ void run_by_beams(esp_stepper &stepper) {
 
 void step(esp_stepper &stepper, const esp_step_input &input, const esp_step_output &output) {
   if (input.request_count == 0) return;
+  if (input.logit_type != ESP_LOGITS_F32 && input.logit_type != ESP_LOGITS_F16) {
+    fail(ESP_STATUS_UNSUPPORTED, "logits must be float32 or float16, found type %d", static_cast<int>(input.logit_type));
+  }
   check_tokens(input);
   make_tasks(stepper, input, output);
   stepper.results.assign(input.request_count, {StepOutcome::kDone, 0, {}});

@@ -289,7 +289,8 @@ esp_status esp_constraint_create(esp_trie *trie, const uint64_t *leaf_bits, cons
 void esp_constraint_retain(esp_constraint *constraint);
 void esp_constraint_release(esp_constraint *constraint);
 
-typedef enum esp_logit_type { ESP_LOGITS_F32 = 0, ESP_LOGITS_F16 = 1 } esp_logit_type;
+/* esp_step takes the first two; steps on a GPU take all. */
+typedef enum esp_logit_type { ESP_LOGITS_F32 = 0, ESP_LOGITS_F16 = 1, ESP_LOGITS_BF16 = 2 } esp_logit_type;
 
 /* Which logits share the probability mass: all, the level's own tokens, or the live children's. */
 typedef enum esp_normalize { ESP_VOCABULARY = 0, ESP_LEVEL_TOKENS = 1, ESP_LIVE = 2 } esp_normalize;

@@ -32,6 +32,7 @@ export interface Sample {
   queueMs?: number;
   modelMs?: number;
   constraintMs?: number;
+  totalMs?: number;
 }
 
 /** Timers are a millisecond late; nearer to its time a request is waited for awake. */
@@ -68,8 +69,17 @@ function asker(transport: Transport, requests: Requests, timeoutMs: number, isPl
       return { intendedMs, latencyMs, lagMs, outcome };
     }
     const fault = requests.fault(request, reply);
-    const { queueMs, modelMs, constraintMs } = reply.timings;
-    const sample = { intendedMs, latencyMs, lagMs, outcome: 'answer', queueMs, modelMs, constraintMs };
+    const { queueMs, modelMs, constraintMs, totalMs } = reply.timings;
+    const sample = {
+      intendedMs,
+      latencyMs,
+      lagMs,
+      outcome: 'answer',
+      queueMs,
+      modelMs,
+      constraintMs,
+      totalMs,
+    };
     return fault === undefined ? sample : { ...sample, fault };
   };
 }

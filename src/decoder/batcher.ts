@@ -4,7 +4,7 @@ import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 import { WaitEstimate } from './wait-estimate.js';
 
 /** Estimates are averages: what would only just be in time is not taken on. */
-const CAUTION = 1.25;
+const CAUTION = 1.5;
 const MAX_RETRY_AFTER_SECONDS = 60;
 
 /** Why a request is refused: too many are there, or it could not be answered in time. */
@@ -245,7 +245,7 @@ export class Batcher {
     for (const waiting of [...this.#queue]) {
       if (this.#queue.length <= 1) return;
       const { query, model } = waiting;
-      if (leftMs(query.deadlineAtMs) >= this.#estimate.batchMs(model)) continue;
+      if (leftMs(query.deadlineAtMs) >= this.#estimate.batchMs(model) * CAUTION) continue;
       this.#end(waiting, this.#refusal('deadline', 'it can not be answered in time any more'));
     }
   }

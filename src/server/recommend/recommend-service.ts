@@ -50,6 +50,8 @@ export class RecommendService {
     const id = this.#ids.take(requestId);
     try {
       const answer = await this.#decode(request, { ...context, requestId: id });
+      // The way to the engine and back is a part of what the client waits for.
+      answer.timings.totalMs = performance.now() - startMs;
       metrics.recordAnswer(answer);
       log.answered(requestId, request.catalog, answer.timings);
       trace?.addDecode(answer.timings);

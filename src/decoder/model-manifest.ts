@@ -1,57 +1,72 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Static, Type } from 'typebox';
-import { Errors } from 'typebox/value';
+import { Ajv } from 'ajv';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 import type { LevelTokens } from '../kernels/index.js';
 import { MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../static-trie/index.js';
 import { type ContractName, contracts } from './contracts/contracts.js';
 
-const closed = { additionalProperties: false };
-const Token = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 });
-const FileName = Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' });
-
 /** `model.json`: what a model is and how it speaks. @see docs/models.md */
-export const ModelManifestSchema = Type.Object(
+export interface ModelManifest {
+  name: string;
+  contract: ContractName;
+  /** Which names there must be is the contract's to say. */
+  files: Record<string, string>;
+  sid: { codebookSizes: number[] };
+  tokens: {
+    bos?: number;
+    eos?: number;
+    pad?: number;
+    decoderStart?: number;
+    prefix?: number[];
+    suffix?: number[];
+    levelOffsets?: number[];
+    levelTokens?: number[][];
+  };
+  context: { maxItems: number; order: 'oldestFirst' | 'newestFirst' };
+  providers?: 'cpu'[];
+}
+
+const object = (properties: Record<string, object>, required: string[] = []) => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+});
+const arrayOf = (items: object, bounds: object = {}) => ({ type: 'array', items, ...bounds });
+const integer = (minimum: number, maximum: number) => ({ type: 'integer', minimum, maximum });
+const name = { type: 'string', pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' };
+const token = integer(0, 2 ** 31 - 1);
+
+// A plain JSON Schema: every engine reads manifests, and a builder of schemas would take longer to load than to use.
+const schema = object(
   {
-    name: Type.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' }),
-    contract: Type.Enum(Object.keys(contracts) as ContractName[]),
-    /** Which names there must be is the contract's to say. */
-    files: Type.Record(Type.String(), FileName),
-    sid: Type.Object(
-      {
-        codebookSizes: Type.Array(Type.Integer({ minimum: 1, maximum: MAX_CODEBOOK_SIZE }), {
-          minItems: 1,
-          maxItems: MAX_LEVELS,
-        }),
-      },
-      closed,
+    name,
+    contract: { enum: Object.keys(contracts) },
+    files: { type: 'object', additionalProperties: name },
+    sid: object(
+      { codebookSizes: arrayOf(integer(1, MAX_CODEBOOK_SIZE), { minItems: 1, maxItems: MAX_LEVELS }) },
+      ['codebookSizes'],
     ),
-    tokens: Type.Object(
-      {
-        bos: Type.Optional(Token),
-        eos: Type.Optional(Token),
-        pad: Type.Optional(Token),
-        decoderStart: Type.Optional(Token),
-        prefix: Type.Optional(Type.Array(Token)),
-        suffix: Type.Optional(Type.Array(Token)),
-        levelOffsets: Type.Optional(Type.Array(Token)),
-        levelTokens: Type.Optional(Type.Array(Type.Array(Token))),
-      },
-      closed,
-    ),
-    context: Type.Object(
-      {
-        maxItems: Type.Integer({ minimum: 1, maximum: 100_000 }),
-        order: Type.Enum(['oldestFirst', 'newestFirst']),
-      },
-      closed,
-    ),
-    providers: Type.Optional(Type.Array(Type.Literal('cpu'))),
+    tokens: object({
+      bos: token,
+      eos: token,
+      pad: token,
+      decoderStart: token,
+      prefix: arrayOf(token),
+      suffix: arrayOf(token),
+      levelOffsets: arrayOf(token),
+      levelTokens: arrayOf(arrayOf(token)),
+    }),
+    context: object({ maxItems: integer(1, 100_000), order: { enum: ['oldestFirst', 'newestFirst'] } }, [
+      'maxItems',
+      'order',
+    ]),
+    providers: arrayOf({ const: 'cpu' }),
   },
-  closed,
+  ['name', 'contract', 'files', 'sid', 'tokens', 'context'],
 );
-export type ModelManifest = Static<typeof ModelManifestSchema>;
+const validate = new Ajv({ allErrors: true }).compile<ModelManifest>(schema);
 
 /** @throws EspalierError ESP_MODEL_NOT_FOUND, or ESP_MODEL_MANIFEST with every fault. */
 export function readModelManifest(folder: string): ModelManifest {
@@ -72,15 +87,15 @@ export function parseModelManifest(text: string): ModelManifest {
   } catch (cause) {
     throw new EspalierError('ESP_MODEL_MANIFEST', `model.json: ${(cause as Error).message}`, { cause });
   }
-  const details = Errors(ModelManifestSchema, json).map(
-    (error): ErrorDetail => ({
-      field: error.instancePath.slice(1).replaceAll('/', '.') || 'model.json',
-      expected: error.message,
-      found: JSON.stringify(valueAtPointer(json, error.instancePath))?.slice(0, 80) ?? 'nothing',
-    }),
-  );
-  if (details.length === 0)
-    details.push(...checkFiles(json as ModelManifest), ...checkTokens(json as ModelManifest));
+  const details = validate(json)
+    ? [...checkFiles(json), ...checkTokens(json)]
+    : validate.errors!.map(
+        ({ instancePath, message }): ErrorDetail => ({
+          field: instancePath.slice(1).replaceAll('/', '.') || 'model.json',
+          expected: message!,
+          found: JSON.stringify(valueAtPointer(json, instancePath))?.slice(0, 80) ?? 'nothing',
+        }),
+      );
   if (details.length > 0) {
     const { field, expected, found } = details[0];
     const message = `model.json: ${field}: expected ${expected}, found ${found}`;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { Ajv } from 'ajv';
 import { type Static, Type } from 'typebox';
-import { Errors } from 'typebox/value';
 import { engineIsolations } from '../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 
@@ -340,27 +340,21 @@ export function loadConfig(
   }
   for (const [key, text] of Object.entries(flags)) put(key, fromText(key, text), `--${flagName(key)}`);
 
-  for (const error of Errors(ConfigSchema, values)) {
-    const key = error.instancePath.slice(1);
-    if (error.keyword === 'required') {
-      for (const name of error.params.requiredProperties) {
-        const field = `--${flagName(name)}`;
-        faults.push({ field, expected: `a value, here or as ${environmentName(name)}`, found: 'nothing' });
-      }
-    } else if (error.keyword === 'additionalProperties') {
-      for (const name of error.params.additionalProperties) {
-        faults.push({
-          field: `${sources[name]}: ${name}`,
-          expected: `one of ${configKeys.join(', ')}`,
-          found: name,
-        });
-      }
+  const validate = new Ajv({ allErrors: true }).compile(ConfigSchema);
+  validate(values);
+  for (const { keyword, params, instancePath, message } of validate.errors ?? []) {
+    const key = instancePath.slice(1);
+    if (keyword === 'required') {
+      const name: string = params.missingProperty;
+      const field = `--${flagName(name)}`;
+      faults.push({ field, expected: `a value, here or as ${environmentName(name)}`, found: 'nothing' });
+    } else if (keyword === 'additionalProperties') {
+      const name: string = params.additionalProperty;
+      const field = `${sources[name]}: ${name}`;
+      faults.push({ field, expected: `one of ${configKeys.join(', ')}`, found: name });
     } else {
-      faults.push({
-        field: `${sources[key]}: ${key}`,
-        expected: expectedText(key, error.message),
-        found: foundText(key, values[key]),
-      });
+      const field = `${sources[key]}: ${key}`;
+      faults.push({ field, expected: expectedText(key, message!), found: foundText(key, values[key]) });
     }
   }
   if (values.buildConcurrency === 0 && values.redisUrl === undefined) {

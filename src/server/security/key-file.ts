@@ -1,7 +1,7 @@
 import { chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Type } from 'typebox';
-import { Check } from 'typebox/value';
+import { Ajv } from 'ajv';
+import { type Static, Type } from 'typebox';
 import { EspalierError } from '../../errors.js';
 import { orWriteFailure, writeDurably } from '../../static-trie/index.js';
 import { lockDataDir } from '../data-dir-lock.js';
@@ -36,6 +36,8 @@ const KeyFile = Type.Object(
   { additionalProperties: false },
 );
 
+const isKeyFile = new Ajv().compile<Static<typeof KeyFile>>(KeyFile);
+
 export interface NewKey {
   name: string;
   scopes: readonly Scope[];
@@ -59,7 +61,7 @@ export function readKeyFile(dataDir: string): KeyRecord[] | undefined {
     if (code === 'ENOENT') return undefined;
     throw unreadable(code ?? 'it is not JSON', cause);
   }
-  if (!Check(KeyFile, json)) throw unreadable('it does not hold keys');
+  if (!isKeyFile(json)) throw unreadable('it does not hold keys');
   const { keys } = json;
   if (new Set(keys.map(({ id }) => id)).size < keys.length) throw unreadable('an id comes twice');
   return keys;

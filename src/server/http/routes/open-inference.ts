@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { ModelVersion } from '../../models/model-service.js';
 import { packageVersion } from '../../package-version.js';
 import type { AppDeps } from '../app-deps.js';
+import { ofThreads } from '../route-errors.js';
 import { ModelPath } from '../schemas/models.js';
 
 const Tensor = Type.Object({
@@ -60,6 +61,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model',
     {
+      config: { errors: [...ofThreads, 'ESP_MODEL_NOT_FOUND'] },
       schema: {
         ...schema('A model, its versions, what it reads and what it decodes'),
         params: ModelPath,
@@ -72,6 +74,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model/ready',
     {
+      config: { errors: [...ofThreads, 'ESP_MODEL_NOT_FOUND'] },
       schema: {
         ...schema('Whether the engine has a version of the model open'),
         params: ModelPath,

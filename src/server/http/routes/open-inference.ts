@@ -3,7 +3,6 @@ import { Type } from 'typebox';
 import type { ModelVersion } from '../../models/model-service.js';
 import { packageVersion } from '../../package-version.js';
 import type { AppDeps } from '../app-deps.js';
-import { ofThreads } from '../route-errors.js';
 import { ModelPath } from '../schemas/models.js';
 
 const Tensor = Type.Object({
@@ -61,7 +60,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model',
     {
-      config: { errors: [...ofThreads, 'ESP_MODEL_NOT_FOUND'] },
+      config: { errors: ['ESP_MODEL_NOT_FOUND', 'ESP_ENGINE_FAILED', 'ESP_SHUTTING_DOWN'] },
       schema: {
         ...schema('A model, its versions, what it reads and what it decodes'),
         params: ModelPath,
@@ -74,7 +73,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model/ready',
     {
-      config: { errors: [...ofThreads, 'ESP_MODEL_NOT_FOUND'] },
+      config: { errors: ['ESP_MODEL_NOT_FOUND', 'ESP_ENGINE_FAILED', 'ESP_SHUTTING_DOWN'] },
       schema: {
         ...schema('Whether the engine has a version of the model open'),
         params: ModelPath,

@@ -1,6 +1,7 @@
+import { commonErrors, errorsOf, isError, isErrorOnly, type RouteErrors, rowsOf } from './errors.js';
 import { exampleOf, type Field, fieldsOf, type Schema, typeOf } from './schema.js';
 
-type Content = Record<string, { schema?: Schema }>;
+export type Content = Record<string, { schema?: Schema }>;
 interface Parameter {
   in: 'path' | 'query' | 'header';
   name: string;
@@ -8,12 +9,13 @@ interface Parameter {
   description?: string;
   schema: Schema;
 }
-interface Operation {
+export interface Operation {
   tags?: string[];
   summary?: string;
   description?: string;
   parameters?: Parameter[];
   requestBody?: { required?: boolean; content: Content };
+  security?: Record<string, string[]>[];
   responses: Record<string, { description?: string; content?: Content }>;
 }
 export interface OpenApi {
@@ -34,15 +36,23 @@ const JOB_ID = '3f0c7f6e-6a43-4a49-9d5e-0d6f5a3c1b2a';
 /** docs/http-api.md from the server's OpenAPI document: every route, in the order of its groups. */
 export function httpApiPage(document: OpenApi): string {
   const { paths } = resolveRefs(document, document.components?.schemas ?? {}) as OpenApi;
+  const common = commonErrors(
+    Object.values(paths).flatMap((operations) =>
+      Object.entries(operations).map(([method, operation]) => ({ method, operation })),
+    ),
+  );
   const groups = new Map<string, string[]>();
   for (const [path, operations] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       const group = operation.tags?.[0] ?? 'other';
-      groups.set(group, [...(groups.get(group) ?? []), route(method.toUpperCase(), path, operation)]);
+      groups.set(group, [
+        ...(groups.get(group) ?? []),
+        route(method.toUpperCase(), path, operation, common.codes),
+      ]);
     }
   }
   const sections = Array.from(groups, ([group, routes]) => [`## ${capital(group)}`, ...routes].join('\n\n'));
-  return `${[INTRODUCTION, ...sections].join('\n\n')}\n`;
+  return `${[INTRODUCTION, table(['errors of', 'status', 'codes'], common.rows), ...sections].join('\n\n')}\n`;
 }
 
 const INTRODUCTION = `# HTTP API
@@ -54,12 +64,19 @@ The same as \`/openapi.json\` and \`/docs\` of a running server. [client.md](cli
 - JSON in and out, with \`content-type: application/json\`. A field, a query or a body that a route does not read is an
   error, and so is a name that comes twice in an object.
 - Every answer that is not a success is \`{"error": {"code", "message", "details"?}}\`: [errors.md](errors.md) lists the
-  codes, and what to do about them. Any route can answer \`400\`, \`500\` and \`503\`; \`503\` and \`429\` come with \`Retry-After\`.
+  codes, and what to do about them. Below, each route has those that are not in the table. \`503\` and \`429\` come with
+  \`Retry-After\`.
+- Where the server has keys, a route needs one of the scope that it names, or of \`admin\`.
 - Changes take \`X-Actor\` (who does it), and where the answer has an \`ETag\`, \`If-Match\` and \`If-None-Match: *\`.`;
 
-function route(method: string, path: string, operation: Operation): string {
+function route(method: string, path: string, operation: Operation, common: ReadonlySet<string>): string {
   const { summary, description, parameters = [], requestBody, responses } = operation;
-  const parts = [`### ${method} ${path}`, sentence(summary ?? ''), sentence(description ?? '')];
+  const parts = [
+    `### ${method} ${path}`,
+    sentence(summary ?? ''),
+    sentence(description ?? ''),
+    scope(operation),
+  ];
   if (parameters.length > 0) {
     parts.push(
       table(
@@ -76,6 +93,7 @@ function route(method: string, path: string, operation: Operation): string {
   }
   if (requestBody !== undefined) parts.push(body(requestBody.content, requestBody.required ?? false));
   parts.push(...Object.entries(responses).map(([status, { content }]) => answer(status, content ?? {})));
+  parts.push(errors(errorsOf(operation), common));
   parts.push(`\`\`\`sh\n${curl(method, path, parameters, requestBody?.content)}\n\`\`\``);
   return parts.filter((part) => part !== '').join('\n\n');
 }
@@ -91,13 +109,29 @@ function body(content: Content, isRequired: boolean): string {
 }
 
 function answer(status: string, content: Content): string {
-  if (status === '4xx' || status === '4XX' || status === '5xx' || status === '5XX') return '';
+  if (isErrorOnly(content)) return '';
   const [entry] = Object.entries(content);
   if (entry === undefined) return `Answers \`${status}\` without a body.`;
-  const [type, { schema = {} }] = entry;
+  const [type, { schema: whole = {} }] = entry;
+  // What else the status can mean beside an error.
+  const schema = whole.anyOf?.find((one) => !isError(one)) ?? whole;
   if (type !== 'application/json') return `Answers \`${status}\` with \`${type}\`.`;
   if (schema.properties === undefined) return `Answers \`${status}\` with ${typeOf(schema)}.`;
   return `<details><summary>Answers <code>${status}</code></summary>\n\n${fields(schema)}\n\n</details>`;
+}
+
+/** The key that a route needs; nothing where it needs none. */
+function scope({ security = [] }: Operation): string {
+  const [key] = security;
+  if (key === undefined) return '';
+  const [name] = Object.values(key).flat();
+  return name === undefined ? 'Needs a key of any scope.' : `Needs a key of the scope \`${name}\`.`;
+}
+
+/** Those that a route has beside the common ones. */
+function errors(found: RouteErrors, common: ReadonlySet<string>): string {
+  const rows = rowsOf(found.filter(({ code }) => !common.has(code)));
+  return rows.length === 0 ? '' : table(['error', 'codes'], rows);
 }
 
 function fields(schema: Schema): string {

@@ -31,6 +31,9 @@ export interface Field {
   description: string;
 }
 
+/** Longer lists, as of all error codes, have a page of their own. */
+const MAX_LISTED = 20;
+
 /** How a schema reads in a table: its type with its bounds. */
 export function typeOf(schema: Schema): string {
   const alternatives = schema.anyOf ?? schema.oneOf;
@@ -38,7 +41,10 @@ export function typeOf(schema: Schema): string {
     return [...new Set(alternatives.map((one) => typeOf(one)))].join(' or ');
   }
   if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``;
-  if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ');
+  if (schema.enum !== undefined) {
+    if (schema.enum.length > MAX_LISTED) return 'string';
+    return schema.enum.map((value) => `\`${value}\``).join(', ');
+  }
   if (schema.type === 'array') {
     const count = range(schema.minItems, schema.maxItems);
     return `list${count === '' ? '' : ` (${count})`} of ${typeOf(schema.items ?? {})}`;

@@ -162,10 +162,16 @@ it('ends at once at a second signal, with its engines', async () => {
   const exit = exitOf(server);
   server.process.kill('SIGTERM');
   await until(async () => (await send(server, 'GET', '/readyz')).status === 503);
+  // An engine that is in a run does not notice that its server has gone: it has to be ended.
+  for (const pid of engines) process.kill(pid, 'SIGSTOP');
   server.process.kill('SIGINT');
   const [code] = await exit;
   expect(code).not.toBe(0);
-  await until(() => engines.every((pid) => !isAlive(pid)));
+  try {
+    await until(() => engines.every((pid) => !isAlive(pid)));
+  } finally {
+    for (const pid of engines.filter(isAlive)) process.kill(pid, 'SIGKILL');
+  }
 });
 
 /** Processes that the server has started. */

@@ -3,6 +3,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { errorCatalogue } from '../../src/errors.js';
+import { needOf } from '../../src/server/security/route-scopes.js';
+import { codesOf, expectDocumented, templateOf } from '../helpers/documented-errors.js';
 import { endOf, makeDataDir, startTestServer } from '../helpers/server.js';
 import { attributes, items, makeSmallCatalog } from '../helpers/small-server.js';
 
@@ -29,26 +31,13 @@ beforeAll(async () => {
 });
 afterAll(() => server?.stop());
 
+/** Their 503 says that something is not ready, and is no error. */
+const READINESS = ['/readyz', '/v2/health/ready'];
+
 const operationsOf = (spec: Json) =>
   Object.entries<Json>(spec.paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   );
-
-/** The path of the document that an address is of; literal ones win. */
-function templateOf(path: string): string {
-  const parts = path.split('?')[0].split('/');
-  const fits = Object.keys(document.paths)
-    .filter((template) => {
-      const others = template.split('/');
-      return (
-        others.length === parts.length &&
-        others.every((part, index) => part.startsWith('{') || part === parts[index])
-      );
-    })
-    .sort((a, b) => a.split('{').length - b.split('{').length);
-  expect(fits, `${path} is in the document`).not.toEqual([]);
-  return fits[0];
-}
 
 /** Sends a request, and holds the answer against what the document says of it. */
 async function drive(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
@@ -58,11 +47,11 @@ async function drive(method: string, path: string, body?: unknown, headers: Reco
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
-  const template = templateOf(path);
+  const template = templateOf(document, path)!;
+  expect(template, `${path} is in the document`).toBeDefined();
   const operation = document.paths[template][method.toLowerCase()];
   const name = `${method} ${template}`;
-  const range = `${Math.floor(response.status / 100)}XX`;
-  const documented = operation.responses[response.status] ?? operation.responses[range];
+  const documented = operation.responses[response.status];
   expect(documented, `${name} documents ${response.status}`).toBeDefined();
   visited.add(name);
   if (text === '') return { status: response.status, body: undefined };
@@ -73,6 +62,7 @@ async function drive(method: string, path: string, body?: unknown, headers: Reco
   const json = JSON.parse(text);
   const isValid = ajv.validate(content.schema, json);
   expect(isValid, `${name} ${response.status}: ${ajv.errorsText()} in ${text}`).toBe(true);
+  await expectDocumented(server, method, path, response.status, json);
   if (json.error !== undefined) seenCodes.add(json.error.code);
   return { status: response.status, body: json };
 }
@@ -94,14 +84,38 @@ describe('the document', () => {
     expect(valid).toBe(true);
   });
 
-  it('has the error codes of the catalogue in every route, and no other', () => {
-    const codes = Object.keys(errorCatalogue);
+  it('has every error under its status, with its meaning, and no status without one', () => {
+    const codes = Object.entries(errorCatalogue);
     for (const [path, methods] of Object.entries<Json>(document.paths)) {
-      for (const { responses } of Object.values<Json>(methods)) {
-        for (const range of ['4XX', '5XX']) {
-          const { error } = responses[range].content['application/json'].schema.properties;
-          expect(error.properties.code.enum, path).toEqual(codes);
+      for (const [method, { responses }] of Object.entries<Json>(methods)) {
+        for (const [status, response] of Object.entries<Json>(responses)) {
+          const found = codesOf(response);
+          if (Number(status) < 400 || READINESS.includes(path)) continue;
+          const what = `${method} ${path} ${status}`;
+          expect(found, what).not.toEqual([]);
+          const expected = codes.filter(([code]) => found.includes(code));
+          expect(
+            expected.map(([code]) => code),
+            what,
+          ).toEqual(found);
+          for (const [code, { statusCode, summary }] of expected) {
+            expect([statusCode, response.description], what).toEqual([
+              Number(status),
+              expect.stringContaining(`\`${code}\`: ${summary}`),
+            ]);
+          }
         }
+      }
+    }
+  });
+
+  it('tells what a key and its scope are needed for, and what a route without one cannot answer', () => {
+    for (const [path, methods] of Object.entries<Json>(document.paths)) {
+      for (const [method, { security, responses }] of Object.entries<Json>(methods)) {
+        const need = needOf(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ':$1'));
+        const scopes = need === 'anyKey' ? [] : [need];
+        expect(security, `${method} ${path}`).toEqual(need === 'open' ? [] : [{ apiKey: scopes }]);
+        expect(responses[401] !== undefined, `${method} ${path}`).toBe(need !== 'open');
       }
     }
   });

@@ -110,6 +110,11 @@ it('refuses uploads, streams of events and jobs beyond their limits, and says wh
   expect(events.status).toBe(200);
   await expectRefused(await send(server, 'GET', `/v1/jobs/${second}/events`), 'streams');
   await events.body?.cancel();
+  await until(async () => {
+    const others = await fetch(`${server.url}/v1/jobs/${second}/events`);
+    await others.body?.cancel();
+    return others.status === 200;
+  });
   for (const id of [second, first]) await send(server, 'DELETE', `/v1/jobs/${id}`);
   await until(async () => (await post(server, '{"id": "a", "sid": [0, 0]}')).status === 202);
 });

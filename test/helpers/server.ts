@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { type ServerProcess, startServerProcess } from '../../examples/online-retail/server-process.js';
+import { expectDocumented } from './documented-errors.js';
 import { modelsDir } from './retail.js';
 
 /** A models directory with the retail models and the small ones of the tests. */
@@ -72,11 +73,9 @@ export async function send(
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
-  return {
-    status: response.status,
-    headers: response.headers,
-    body: text === '' ? undefined : JSON.parse(text),
-  };
+  const json = text === '' ? undefined : JSON.parse(text);
+  await expectDocumented(server, method, path, response.status, json);
+  return { status: response.status, headers: response.headers, body: json };
 }
 
 /** Uploads items and waits for the job. */

@@ -1,13 +1,11 @@
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { requestIdOf } from '../logs/request-id.js';
-import { packageVersion } from '../package-version.js';
 import type { Readiness } from '../readiness.js';
 import { connectRoutes } from '../rpc/connect-routes.js';
 import type { AppDeps } from './app-deps.js';
 import { auditChanges } from './audit-changes.js';
+import { documentApi } from './document-api.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { guard } from './guard.js';
 import { acceptJsonOnly } from './json-body.js';
@@ -96,32 +94,8 @@ function leaveWhileDraining(app: FastifyInstance, readiness: Readiness): void {
   });
 }
 
-async function documentApi(app: FastifyInstance): Promise<void> {
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Espalier',
-        description: 'Constrained decoding for generative retrieval.',
-        version: packageVersion(),
-        license: { name: 'Apache-2.0' },
-      },
-    },
-  });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    uiConfig: { defaultModelsExpandDepth: -1 },
-    // The top bar only asks for the address of another document.
-    theme: {
-      title: 'Espalier',
-      css: [{ filename: 'espalier.css', content: '.swagger-ui .topbar { display: none }' }],
-    },
-  });
-}
-
 /**
- * A query or a body that a route does not read is refused, not ignored. Every route also documents the errors
- * that any of them can give.
+ * A query or a body that a route does not read is refused, not ignored. Every route also knows how errors are written.
  */
 function refuseWhatRoutesDoNotRead(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {

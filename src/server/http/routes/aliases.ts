@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
+import { ofCatalogs, ofChanges } from '../route-errors.js';
 import { AliasesAnswer, AliasesBody } from '../schemas/constraint-sets.js';
 
 /** Second names of constraint sets, which move from one to another at once. */
@@ -19,6 +20,15 @@ export const aliasRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { set
   app.post(
     '/v1/aliases',
     {
+      config: {
+        errors: [
+          ...ofCatalogs,
+          ...ofChanges,
+          'ESP_SET_NOT_FOUND',
+          'ESP_ALIAS_NOT_FOUND',
+          'ESP_ALIAS_CONFLICT',
+        ],
+      },
       schema: {
         tags,
         summary: 'Set and delete aliases: all of the actions, or none',

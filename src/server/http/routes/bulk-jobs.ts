@@ -3,13 +3,20 @@ import { rmSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import type { ErrorCode } from '../../../errors.js';
 import type { AppDeps } from '../app-deps.js';
 import { receiveUpload } from '../receive-upload.js';
+import { ofUploads } from '../route-errors.js';
 import { JobPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
 import { NDJSON, requireNdjson } from './bulk.js';
 
 const READ_BYTES = 1 << 16;
+const noOutput = [
+  'ESP_JOB_NOT_FOUND',
+  'ESP_OUTPUT_NOT_FOUND',
+  'ESP_ARTIFACT_CORRUPT',
+] as const satisfies ErrorCode[];
 
 /** Files of requests, answered in the background. */
 export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
@@ -20,7 +27,7 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, dep
   app.post(
     '/v1/bulk-recommendations/jobs',
     {
-      config: { isShed: true },
+      config: { isShed: true, errors: [...ofUploads] },
       schema: {
         tags: ['jobs'],
         summary: 'Upload requests as NDJSON, packed with gzip or not; answers them in the background',
@@ -50,6 +57,7 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, dep
   app.get(
     '/v1/bulk-recommendations/jobs/:id/output',
     {
+      config: { errors: [...noOutput] },
       exposeHeadRoute: false,
       schema: {
         tags: ['jobs'],
@@ -68,6 +76,7 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, dep
   app.delete(
     '/v1/bulk-recommendations/jobs/:id/output',
     {
+      config: { errors: [...noOutput, 'ESP_WRITE_FAILED'] },
       schema: {
         tags: ['jobs'],
         summary: 'Delete the answers of a bulk job; the job itself stays',

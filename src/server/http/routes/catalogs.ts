@@ -6,6 +6,7 @@ import { catalogEtag } from '../../catalogs/catalog-service.js';
 import type { CatalogRecord, VersionRecord } from '../../catalogs/catalog-store.js';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
+import { ofActivations, ofCatalogs, ofChanges, ofThreads } from '../route-errors.js';
 import {
   CatalogBody,
   CatalogResource,
@@ -37,6 +38,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.get(
     '/v1/catalogs/:catalog',
     {
+      config: { errors: [...ofCatalogs] },
       schema: {
         tags,
         summary: 'One catalog with its codebooks and attributes',
@@ -50,6 +52,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.put(
     '/v1/catalogs/:catalog',
     {
+      config: { errors: [...ofActivations, 'ESP_CATALOG_CONFLICT', 'ESP_ARTIFACT_CORRUPT'] },
       schema: {
         tags,
         summary: 'Create a catalog, or give it another model',
@@ -74,6 +77,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.delete(
     '/v1/catalogs/:catalog',
     {
+      config: { errors: [...ofCatalogs, ...ofChanges, ...ofThreads, 'ESP_SET_IN_USE'] },
       schema: {
         tags,
         summary: 'Delete a catalog with its versions and constraint sets',
@@ -90,6 +94,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.get(
     '/v1/catalogs/:catalog/versions',
     {
+      config: { errors: [...ofCatalogs] },
       schema: {
         tags,
         summary: 'The versions of a catalog',
@@ -107,6 +112,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.post(
     '/v1/catalogs/:catalog/versions/:version/activate',
     {
+      config: { errors: [...ofCatalogs, ...ofActivations, 'ESP_VERSION_NOT_FOUND'] },
       schema: {
         tags,
         summary: 'Make a version and the model that it was built for active, with every set prepared for it',
@@ -123,6 +129,9 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   app.post(
     '/v1/catalogs/:catalog/rollback',
     {
+      config: {
+        errors: [...ofCatalogs, ...ofActivations, 'ESP_VERSION_NOT_FOUND', 'ESP_ROLLBACK_UNAVAILABLE'],
+      },
       preValidation: bodyIsOptional,
       schema: {
         tags,

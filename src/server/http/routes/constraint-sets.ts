@@ -7,11 +7,13 @@ import { type EvaluatedSet, setEtag } from '../../constraint-sets/set-service.js
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import { publicError } from '../errors.js';
+import { ofCatalogs, ofChanges, ofRules, ofThreads } from '../route-errors.js';
 import { CatalogPath, PreviewBody, SetPath, VersionBody, VersionChoice } from '../schemas/common.js';
 import { PreviewAnswer, RuleBody, SetResource } from '../schemas/constraint-sets.js';
 import { bodyIsOptional } from './optional-body.js';
 
 const DEFAULT_MAX_AGE_REFRESHES = 10;
+const ofEvaluations = [...ofChanges, ...ofRules, ...ofThreads] as const;
 
 /** Constraint sets: named rules or lists over a catalog's items, in versions. */
 export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { sets }) => {
@@ -23,6 +25,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     path,
     {
+      config: { errors: [...ofCatalogs] },
       schema: {
         tags,
         summary: 'The constraint sets of a catalog',
@@ -36,6 +39,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     `${path}/:set`,
     {
+      config: { errors: [...ofCatalogs, 'ESP_SET_NOT_FOUND'] },
       schema: {
         tags,
         summary: 'One constraint set, by its name or an alias: its versions, and how many items it allows',
@@ -51,6 +55,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.put(
     `${path}/:set`,
     {
+      config: { errors: [...ofCatalogs, ...ofEvaluations, 'ESP_ALIAS_CONFLICT'] },
       schema: {
         tags,
         summary: 'Evaluate a rule as the next version; in force when this answers',
@@ -74,6 +79,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.delete(
     `${path}/:set`,
     {
+      config: { errors: [...ofCatalogs, ...ofChanges, ...ofThreads, 'ESP_SET_NOT_FOUND', 'ESP_SET_IN_USE'] },
       schema: {
         tags,
         summary: 'Delete a constraint set; requests under it are refused from then on',
@@ -91,6 +97,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.post(
     `${path}/:set/activate`,
     {
+      config: { errors: [...ofCatalogs, ...ofEvaluations, 'ESP_SET_NOT_FOUND', 'ESP_VERSION_NOT_FOUND'] },
       schema: {
         tags,
         summary: 'Put a version of a set in force',
@@ -108,6 +115,15 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.post(
     `${path}/:set/rollback`,
     {
+      config: {
+        errors: [
+          ...ofCatalogs,
+          ...ofEvaluations,
+          'ESP_SET_NOT_FOUND',
+          'ESP_VERSION_NOT_FOUND',
+          'ESP_ROLLBACK_UNAVAILABLE',
+        ],
+      },
       preValidation: bodyIsOptional,
       schema: {
         tags,
@@ -126,6 +142,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.post(
     `${path}/preview`,
     {
+      config: { errors: [...ofCatalogs, ...ofRules, ...ofThreads, 'ESP_CATALOG_INACTIVE'] },
       schema: {
         tags,
         summary: 'What a rule would allow, without changing anything',

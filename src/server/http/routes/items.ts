@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
+import { ofCatalogs, ofChanges, ofNewJobs, ofThreads } from '../route-errors.js';
 import { CatalogPath } from '../schemas/common.js';
 import { ItemPath, ItemResource, ItemsPatch, PatchAnswer } from '../schemas/items.js';
 
@@ -11,6 +12,7 @@ export const itemRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { item
   app.get(
     '/v1/catalogs/:catalog/items/:id',
     {
+      config: { errors: [...ofCatalogs, ...ofThreads, 'ESP_CATALOG_INACTIVE', 'ESP_ITEM_NOT_FOUND'] },
       schema: {
         tags,
         summary:
@@ -25,6 +27,16 @@ export const itemRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { item
   app.patch(
     '/v1/catalogs/:catalog/items',
     {
+      config: {
+        errors: [
+          ...ofCatalogs,
+          ...ofChanges,
+          ...ofThreads,
+          ...ofNewJobs,
+          'ESP_CATALOG_INACTIVE',
+          'ESP_UPLOAD_INVALID',
+        ],
+      },
       schema: {
         tags,
         summary:

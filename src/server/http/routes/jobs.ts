@@ -27,6 +27,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs,
   app.get(
     '/v1/jobs/:id',
     {
+      config: { errors: ['ESP_JOB_NOT_FOUND'] },
       schema: {
         tags: ['jobs'],
         summary: 'How far a job is, and what became of it',
@@ -40,6 +41,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs,
   app.delete(
     '/v1/jobs/:id',
     {
+      config: { errors: ['ESP_JOB_NOT_FOUND', 'ESP_JOB_ENDED', 'ESP_WRITE_FAILED'] },
       schema: {
         tags: ['jobs'],
         summary: 'Cancel a job, unless it has ended or its result is being put in place',
@@ -59,6 +61,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs,
   app.get(
     '/v1/jobs/:id/events',
     {
+      config: { errors: ['ESP_JOB_NOT_FOUND', 'ESP_OVERLOADED'] },
       // A HEAD request would open a stream that nobody reads.
       exposeHeadRoute: false,
       schema: {

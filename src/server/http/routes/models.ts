@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { ModelVersion } from '../../models/model-service.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
+import { ofModels } from '../route-errors.js';
 import { VersionChoice } from '../schemas/common.js';
 import { ModelPath, ModelResource, ModelSummary, ModelVersionResource } from '../schemas/models.js';
 import { bodyIsOptional } from './optional-body.js';
@@ -26,6 +27,7 @@ export const modelRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { mod
   app.get(
     '/v1/models/:model',
     {
+      config: { errors: ['ESP_MODEL_NOT_FOUND', 'ESP_ENGINE_FAILED', 'ESP_SHUTTING_DOWN'] },
       schema: {
         tags,
         summary: 'The versions of a model, and which catalogs depend on them',
@@ -42,6 +44,7 @@ export const modelRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { mod
   app.post(
     '/v1/models/:model/load',
     {
+      config: { errors: [...ofModels] },
       preValidation: bodyIsOptional,
       schema: {
         tags,

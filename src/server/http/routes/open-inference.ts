@@ -60,6 +60,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model',
     {
+      config: { errors: ['ESP_MODEL_NOT_FOUND', 'ESP_ENGINE_FAILED', 'ESP_SHUTTING_DOWN'] },
       schema: {
         ...schema('A model, its versions, what it reads and what it decodes'),
         params: ModelPath,
@@ -72,6 +73,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
   app.get(
     '/v2/models/:model/ready',
     {
+      config: { errors: ['ESP_MODEL_NOT_FOUND', 'ESP_ENGINE_FAILED', 'ESP_SHUTTING_DOWN'] },
       schema: {
         ...schema('Whether the engine has a version of the model open'),
         params: ModelPath,

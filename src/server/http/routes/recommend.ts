@@ -1,16 +1,33 @@
 import { setMaxListeners } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { ErrorCode } from '../../../errors.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
+import { ofCatalogs, ofRules, ofThreads } from '../route-errors.js';
 import { BatchAnswer, BatchBody, RecommendAnswerSchema, RecommendBody } from '../schemas/recommend.js';
+
+/** Of one request. Those of a batch or a stream are in its entry or its line, and the answer as a whole succeeds. */
+const ofRecommending = [
+  ...ofCatalogs,
+  ...ofRules,
+  ...ofThreads,
+  'ESP_CATALOG_INACTIVE',
+  'ESP_SET_NOT_FOUND',
+  'ESP_SET_STALE',
+  'ESP_ATTRIBUTE_NOT_FOUND',
+  'ESP_HISTORY_EMPTY',
+  'ESP_BEAM_WIDTH',
+  'ESP_MODEL_OUTPUT',
+  'ESP_TIMEOUT',
+] as const satisfies ErrorCode[];
 
 /** The main job: a history and a constraint in, k allowed items out. */
 export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { recommend }) => {
   app.post(
     '/v1/recommend',
     {
-      config: { isShed: true },
+      config: { isShed: true, errors: [...ofRecommending] },
       schema: {
         tags: ['recommend'],
         summary: 'k allowed items, exactly ranked',

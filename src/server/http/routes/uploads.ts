@@ -10,6 +10,7 @@ import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
 import { Gate } from '../gate.js';
 import { receiveUpload } from '../receive-upload.js';
+import { ofCatalogs, ofUploads } from '../route-errors.js';
 import { CatalogPath, closed, SetPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
 import { uploadFormats } from '../upload-kinds.js';
@@ -75,7 +76,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
   app.post(
     '/v1/catalogs/:catalog/versions',
     {
-      config: { isShed: true },
+      config: { isShed: true, errors: [...ofCatalogs, ...ofUploads, 'ESP_PRECONDITION_FAILED'] },
       schema: {
         tags: ['catalogs'],
         summary:
@@ -103,7 +104,10 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
   app.post(
     '/v1/catalogs/:catalog/constraint-sets/:set/versions',
     {
-      config: { isShed: true },
+      config: {
+        isShed: true,
+        errors: [...ofCatalogs, ...ofUploads, 'ESP_PRECONDITION_FAILED', 'ESP_ALIAS_CONFLICT'],
+      },
       schema: {
         tags: ['constraint sets'],
         summary: 'Upload a list of ids or SIDs, in any of the formats of items, as the next version of a set',

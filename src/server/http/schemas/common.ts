@@ -82,9 +82,14 @@ const ErrorDetail = Type.Object({
   expected: Type.String(),
   found: Type.String(),
 });
+const errorFields = { message: Type.String(), details: Type.Optional(Type.Array(ErrorDetail)) };
 export const ErrorBody = Type.Object({
   code: Type.Enum(Object.keys(errorCatalogue) as ErrorCode[], { description: 'See docs/errors.md.' }),
-  message: Type.String(),
-  details: Type.Optional(Type.Array(ErrorDetail)),
+  ...errorFields,
 });
 export const ErrorAnswer = Type.Object({ error: ErrorBody });
+
+/** The answer of a route that gives some of the errors only. */
+export function errorAnswerOf(codes: ErrorCode[]) {
+  return Type.Object({ error: Type.Object({ code: Type.Enum(codes), ...errorFields }) });
+}

@@ -17,6 +17,8 @@ import {
 
 const models = makeModelsDir();
 const dataDir = makeDataDir();
+/** A busy machine must not refuse for another reason. */
+const OPTIONS = ['--models-dir', models, '--max-event-loop-delay-ms', '0'];
 const path = (file: string) => join(dataDir, file);
 const ALL = items.map(({ id }) => id).sort();
 const request = { catalog: 'small', history: [], k: 6 };
@@ -71,8 +73,7 @@ beforeAll(async () => {
   writeFileSync(path(`bulk/${jobs[0]}/result.json`), '{}');
   writeFileSync(path(`jobs/${jobs[1]}.json`), 'null');
 
-  const options = ['--models-dir', models, '--keep-versions', '1'];
-  server = await startServerProcess(dataDir, 0, options, 'pipe');
+  server = await startServerProcess(dataDir, 0, [...OPTIONS, '--keep-versions', '1'], 'pipe');
   server.process.stdout!.on('data', (chunk) => {
     log += chunk;
   });
@@ -167,7 +168,7 @@ describe('damaged state files', () => {
       204,
     );
     await server.stop();
-    server = await startServerProcess(dataDir, 0, ['--models-dir', models, '--log-level', 'fatal']);
+    server = await startServerProcess(dataDir, 0, [...OPTIONS, '--log-level', 'fatal']);
     await refused('POST', '/v1/recommend', { ...request, constraint: { set: 'red' } });
     expect((await send(server, 'DELETE', `${SETS}/red`)).status).toBe(204);
     expect((await putRule(server, 'red', 'colour == "red"')).status).toBe(201);

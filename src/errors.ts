@@ -99,7 +99,7 @@ export const errorCatalogue = {
   ESP_MODEL_OUTPUT: { statusCode: 500, summary: 'The model answered with NaN or +infinity.' },
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },
-  ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing came for too long in the middle of an upload.' },
+  ESP_UPLOAD_STALLED: { statusCode: 408, summary: 'Nothing, or too little, came for too long in an upload.' },
   ESP_REQUEST_STALLED: {
     statusCode: 408,
     summary: "The request's headers or body did not come in time; its connection is closed.",

@@ -6,11 +6,13 @@ const STOP_BOUND_MS = 15_000;
 
 export const workerHelp = `Usage: espalier worker --data-dir D --redis-url URL [--models-dir M] [--build-concurrency N] [--log-level LEVEL]
 
-Builds what is uploaded to the server that uses the same data directory and the same Redis. Any number of workers may
-run beside it, on other machines too. SIGTERM hands back what the worker is at; others begin it again.
+Builds what is uploaded to the server that uses the same data directory and the same Redis, and answers its bulk jobs.
+Any number of workers may run beside it, on other machines too. SIGTERM hands back what the worker is at; others begin
+it again.
 
   --data-dir           The server's data directory, wherever it is mounted here. [ESPALIER_DATA_DIR]
-  --models-dir         The server's models, wherever they are mounted here; bulk jobs need them. [ESPALIER_MODELS_DIR]
+  --models-dir         The server's models, wherever they are mounted here. Without them the worker leaves bulk jobs to
+                       workers that have them; where none has, they wait. [ESPALIER_MODELS_DIR]
   --redis-url          The server's Redis, as redis://host:6379. [ESPALIER_REDIS_URL]
   --build-concurrency  Builds at a time. (default: 1) [ESPALIER_BUILD_CONCURRENCY]
   --log-level          Least severe level that is logged. (default: info) [ESPALIER_LOG_LEVEL]`;

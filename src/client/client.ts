@@ -1,4 +1,5 @@
 import { recommendBulk } from './bulk.js';
+import { BulkJobsClient } from './bulk-jobs.js';
 import { CatalogsClient } from './catalogs.js';
 import { ConstraintSetsClient } from './constraint-sets.js';
 import { EspalierClientError } from './errors.js';
@@ -19,6 +20,7 @@ export class EspalierClient {
   readonly constraintSets: ConstraintSetsClient;
   readonly models: ModelsClient;
   readonly jobs: JobsClient;
+  readonly bulkJobs: BulkJobsClient;
   readonly #transport: Transport;
 
   constructor(options: ClientOptions) {
@@ -27,6 +29,7 @@ export class EspalierClient {
     this.constraintSets = new ConstraintSetsClient(this.#transport);
     this.models = new ModelsClient(this.#transport);
     this.jobs = new JobsClient(this.#transport);
+    this.bulkJobs = new BulkJobsClient(this.#transport);
   }
 
   /**

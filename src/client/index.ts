@@ -1,3 +1,4 @@
+export { type BulkJobAnswer, type BulkJobOptions, BulkJobsClient } from './bulk-jobs.js';
 export { CatalogsClient } from './catalogs.js';
 export { EspalierClient } from './client.js';
 export { ConstraintSetsClient } from './constraint-sets.js';

@@ -209,6 +209,12 @@ export const ConfigSchema = Type.Object(
       default: 30_000,
       description: 'An upload ends when nothing comes for so long.',
     }),
+    uploadMinBytesPerSecond: Type.Integer({
+      minimum: 0,
+      maximum: 1_000_000_000,
+      default: 1_000,
+      description: 'An upload ends when fewer come, on average over uploadIdleTimeoutMs; 0: any number.',
+    }),
     bodyLimitBytes: Type.Integer({
       minimum: 1_024,
       maximum: 67_108_864,

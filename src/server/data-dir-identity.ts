@@ -6,17 +6,16 @@ import { readState, writeState } from './state-file.js';
 
 const FILE = 'data-dir.json';
 
-/** What tells a data directory from all others, wherever it is mounted; made by the first server that uses it. */
-export function ensureIdentity(dataDir: string): string {
+/** Makes what tells a data directory from all others, wherever it is mounted; the first server that uses it does. */
+export function ensureIdentity(dataDir: string): void {
   if (!existsSync(join(dataDir, FILE))) writeState(join(dataDir, FILE), { id: randomUUID() });
-  return readIdentity(dataDir);
 }
 
-/** @throws EspalierError ESP_DATA_DIR where no server has used the directory yet */
+/** @throws EspalierError ESP_DATA_DIR where no server has used the directory yet; ESP_ARTIFACT_CORRUPT */
 export function readIdentity(dataDir: string): string {
   if (!existsSync(join(dataDir, FILE))) {
     const message = `${dataDir} is no data directory: expected ${FILE} in it, which a server writes; found none`;
     throw new EspalierError('ESP_DATA_DIR', message);
   }
-  return readState<{ id: string }>(join(dataDir, FILE)).id;
+  return readState<{ id: string }>(join(dataDir, FILE), ({ id }) => typeof id === 'string' && id !== '').id;
 }

@@ -164,12 +164,12 @@ export async function startServices(
 function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
   const store = new CatalogStore(dataDir);
   const jobStore = new JobStore(dataDir, (error) => logError(error, 'a job is forgotten'));
-  const sets = new SetStore(dataDir);
+  const sets = new SetStore(dataDir, (error) => logError(error, 'a constraint set is refused'));
   const records = new CatalogRecords(store);
   const unfinished = jobStore.unfinished();
-  store.clean(unfinished);
+  store.clean(unfinished, (error) => logError(error, 'a catalog version is refused'));
   for (const { name } of records.list()) sets.clean(name, unfinishedLists(name, unfinished));
-  const aliases = new Aliases(dataDir);
+  const aliases = new Aliases(dataDir, (error) => logError(error, 'aliases are refused'));
   const changes = new ChangeLogs(store);
   return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
 }

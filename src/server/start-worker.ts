@@ -4,13 +4,13 @@ import { EspalierError } from '../errors.js';
 import type { Config } from './config.js';
 import { readIdentity } from './data-dir-identity.js';
 import { isWanted } from './jobs/job-store.js';
-import { workKinds } from './jobs/work-kinds.js';
+import { kindsWithModels, workKinds } from './jobs/work-kinds.js';
 import { jobIdOf } from './jobs/work-queue.js';
 
 export interface WorkerConfig {
   /** The server's, or where this machine has it mounted. */
   dataDir: string;
-  /** The server's, or where this machine has them; bulk jobs need it. */
+  /** The server's, or where this machine has them; without it bulk jobs are left to others. */
   modelsDir?: string;
   redisUrl: string;
   concurrency: number;
@@ -58,10 +58,14 @@ export async function startWorker({
     dataDir,
     ...(modelsDir !== undefined && { modelsDir }),
     kinds: workKinds,
+    leaves: modelsDir === undefined ? kindsWithModels : [],
     concurrency,
     isWanted: (taskId) => isWanted(dataDir, jobIdOf(taskId)),
     onError: (error) => logger.warn({ err: error }, 'the worker goes on after an error'),
   });
+  if (modelsDir === undefined) {
+    logger.info('without --models-dir this worker builds; bulk jobs are left to workers that have models');
+  }
   return {
     async close() {
       link.close();

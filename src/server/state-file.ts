@@ -5,10 +5,16 @@ import { isSystemError, orWriteFailure, syncFolder, writeDurably } from '../stat
 
 /** JSON files of the data directory. Writes are durable when they return. */
 
-/** @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is not JSON. */
-export function readState<Type>(path: string): Type {
+/**
+ * @param looksRight whether what a reader relies on is there: damage may leave JSON behind
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT on a file that is gone, is no JSON, or does not look right
+ */
+export function readState<Type>(path: string, looksRight: (json: Type) => boolean = () => true): Type {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Type;
+    const json: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    const isObject = typeof json === 'object' && json !== null;
+    if (isObject && looksRight(json as Type)) return json as Type;
+    throw new Error(`its JSON is not what was written${isObject ? '' : ': expected an object or a list'}`);
   } catch (cause) {
     // What follows the comma in what the system says may be the path.
     const reason = isSystemError(cause) ? cause.message.split(',')[0] : (cause as Error).message;

@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type CatalogDefinition, EspalierClient, type Job } from '../../src/client/index.js';
+import {
+  type BatchAnswer,
+  type BulkJobAnswer,
+  type CatalogDefinition,
+  EspalierClient,
+  type Job,
+  type RecommendAnswer,
+} from '../../src/client/index.js';
 import { makeDataDir, startTestServer } from '../helpers/server.js';
 import { attributes, items, sid } from '../helpers/small-server.js';
 
@@ -12,6 +19,11 @@ beforeAll(async () => {
   const { url } = await startTestServer(makeDataDir());
   client = new EspalierClient({ url, headers: { 'x-actor': 'the client' } });
 });
+
+/** The ids of an answer, sorted, or the code of its error. */
+function outcomeOf(answer: BatchAnswer): string[] | string {
+  return 'error' in answer ? answer.error.code : answer.items.map(({ id }) => id).sort();
+}
 
 /** In order: each test goes on with what the one before has made. */
 describe('the client, against a real server', () => {
@@ -87,6 +99,36 @@ describe('the client, against a real server', () => {
     expect(await sets.aliases()).toEqual([]);
     await sets.delete('small', 'sale');
     await expect(client.recommend(request)).rejects.toMatchObject({ code: 'ESP_SET_NOT_FOUND', status: 404 });
+  });
+
+  it('asks for many at once: together, as a stream, and as a job', async () => {
+    const good = { catalog: 'small', history: [], k: 2, constraint: { filter: 'colour == "red"' } };
+    const requests = [good, { ...good, catalog: 'none' }, { ...good, k: 1 }];
+    const expected = [['0-0', '1-0'], 'ESP_CATALOG_NOT_FOUND', ['0-0']];
+
+    const together = await client.recommendBatch(requests);
+    expect(together.map(outcomeOf)).toEqual(expected);
+
+    const streamed: BatchAnswer[] = [];
+    // More than a window of the stream.
+    const many = Array.from({ length: 300 }, (_, index) => requests[index % 3]);
+    for await (const answer of client.recommendBulk(many)) streamed.push(answer);
+    expect(streamed.map(outcomeOf)).toEqual(many.map((_, index) => expected[index % 3]));
+    expect(streamed[0]).toMatchObject({ versions: (together[0] as RecommendAnswer).versions });
+
+    const job = await client.bulkJobs.start(requests, { idempotencyKey: 'nightly' });
+    expect((await client.bulkJobs.start(requests, { idempotencyKey: 'nightly' })).id).toBe(job.id);
+    await expect(client.bulkJobs.deleteOutput(job.id)).rejects.toMatchObject({
+      code: 'ESP_OUTPUT_NOT_FOUND',
+    });
+    expect((await client.jobs.wait(job.id)).result).toMatchObject({ requests: 3, answered: 2, failed: 1 });
+    const lines: BulkJobAnswer[] = [];
+    for await (const line of client.bulkJobs.output(job.id)) lines.push(line);
+    expect(lines.map(({ line }) => line)).toEqual([1, 2, 3]);
+    expect(lines.map(outcomeOf)).toEqual(expected);
+    await client.bulkJobs.deleteOutput(job.id);
+    const gone = client.bulkJobs.output(job.id).next();
+    await expect(gone).rejects.toMatchObject({ code: 'ESP_OUTPUT_NOT_FOUND', status: 404 });
   });
 
   it('changes items, activates and rolls back versions, and deletes', async () => {

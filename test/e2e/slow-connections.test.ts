@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { manyItems, post, until } from '../helpers/build-load.js';
@@ -12,12 +14,14 @@ const PACE_MS = 20;
 const BOUND_MS = 15_000;
 const MAX_CONNECTIONS = 12;
 
+const dataDir = makeDataDir();
 let server: ServerProcess;
 beforeAll(async () => {
-  server = await startTestServer(makeDataDir(), [
+  server = await startTestServer(dataDir, [
     ...['--headers-timeout-ms', String(TIMEOUT_MS), '--body-timeout-ms', String(TIMEOUT_MS)],
     ...['--max-connections', String(MAX_CONNECTIONS), '--max-uploads', '1'],
     ...['--max-event-streams', '1', '--max-unfinished-jobs', '2'],
+    ...['--upload-idle-timeout-ms', String(TIMEOUT_MS)],
   ]);
   await makeSmallCatalog(server);
 });
@@ -62,6 +66,20 @@ it('cuts off headers that come byte by byte, a body that does, and a connection 
     expect(answer).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n/);
     expect(answer).toContain('"code":"ESP_REQUEST_STALLED"');
   }
+});
+
+it('cuts off uploads that come byte by byte, and keeps nothing of them', async () => {
+  const before = (await send(server, 'GET', '/v1/jobs')).body;
+  for (const path of ['/v1/catalogs/small/versions', '/v1/bulk-recommendations/jobs']) {
+    const begin = head(path, 'content-length: 100000\r\n\r\n').replace('/json', '/x-ndjson');
+    const answer = await drip(`${begin}{"id": "`);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
+    expect(answer).toMatch(
+      /"code":"ESP_UPLOAD_STALLED","message":"\d+ bytes came in \d+ ms, fewer than \d+"/,
+    );
+  }
+  expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
+  expect((await send(server, 'GET', '/v1/jobs')).body).toEqual(before);
 });
 
 it('cuts off a body that still comes when it has been answered', async () => {

@@ -16,7 +16,7 @@ beforeAll(async () => {
   const path = store.catalogFilePath('retail', 1);
   mkdirSync(dirname(path), { recursive: true });
   copyFileSync((await buildRetailCatalog()).path, path);
-  evaluator = new SetEvaluator(store, new SetStore(dataDir), new ChangeLogs(store), (error) => {
+  evaluator = new SetEvaluator(store, new SetStore(dataDir, () => {}), new ChangeLogs(store), (error) => {
     throw error;
   });
 });

@@ -241,6 +241,30 @@ for (const adapter of adapters) {
   });
 }
 
+describe.skipIf(noRedis !== undefined)('a processor that leaves a kind', () => {
+  it('leaves it to one that takes it, and goes on with others', async () => {
+    [log, gates, running, mostRunning] = [[], [], 0, 0];
+    identity = randomUUID();
+    const queue = new BullMqQueue({ redisUrl: redis.url, identity });
+    const start = (leaves: string[]) =>
+      new BullMqProcessor({
+        ...{ redisUrl: redis.url, identity, dataDir: 'the data dir', kinds, leaves, concurrency: 1 },
+        isWanted: () => true,
+        onError: () => {},
+      });
+    await until(() => queue.unavailable() === undefined);
+    const few = start(['slow']);
+    const left = follow(queue, taskOf('slow', { name: 'left' }));
+    await follow(queue, taskOf('echo', { name: 'own' }));
+    const all = start([]);
+    await until(() => gates.length === 1);
+    gates[0]();
+    expect(await left).toEqual({ name: 'left' });
+    expect(log).toEqual(['echo own', 'slow left']);
+    await Promise.all([queue.close(), few.close(), all.close()]);
+  });
+});
+
 function taskOf(kind: string, payload: WorkTask['payload'] = {}): WorkTask {
   return { id: randomUUID(), kind, payload };
 }

@@ -65,7 +65,7 @@ export class BulkJobs {
 
   /**
    * The answers of a job, whole.
-   * @throws EspalierError ESP_JOB_NOT_FOUND, ESP_OUTPUT_NOT_FOUND
+   * @throws EspalierError ESP_JOB_NOT_FOUND, ESP_OUTPUT_NOT_FOUND, ESP_ARTIFACT_CORRUPT
    */
   output(id: string): { bytes: number; chunks: AsyncIterable<Buffer> } {
     const { chunks, bytes } = this.#result(id);
@@ -73,9 +73,10 @@ export class BulkJobs {
     return { bytes, chunks: readAll(Array.from({ length: chunks }, (_, chunk) => folder.outputPath(chunk))) };
   }
 
-  /** Gone when it returns. @throws as `output`; ESP_WRITE_FAILED */
+  /** Gone when it returns, damaged or not. @throws EspalierError as `output`; ESP_WRITE_FAILED */
   deleteOutput(id: string): void {
-    this.#result(id);
+    const job = this.#deps.jobs.get(id);
+    if (!this.#hasOutput(job)) throw noOutput(job);
     this.#remove(this.#folder(id));
   }
 
@@ -107,17 +108,25 @@ export class BulkJobs {
     return { ...shown, output: `/v1/bulk-recommendations/jobs/${id}/output` };
   }
 
-  /** @throws EspalierError ESP_JOB_NOT_FOUND, ESP_OUTPUT_NOT_FOUND */
+  /** @throws EspalierError ESP_JOB_NOT_FOUND, ESP_OUTPUT_NOT_FOUND, ESP_ARTIFACT_CORRUPT */
   #result(id: string): BulkResult {
     const job = this.#deps.jobs.get(id);
-    const found = job.kind === KIND && job.state === 'succeeded' ? this.#findResult(id) : undefined;
+    const found = this.#hasOutput(job) ? this.#findResult(id) : undefined;
     if (found === undefined) throw noOutput(job);
     return found;
   }
 
+  #hasOutput({ id, kind, state }: Job): boolean {
+    return kind === KIND && state === 'succeeded' && existsSync(this.#folder(id).resultPath);
+  }
+
   #findResult(id: string): BulkResult | undefined {
     const path = this.#folder(id).resultPath;
-    return existsSync(path) ? readState(path) : undefined;
+    if (!existsSync(path)) return undefined;
+    return readState<BulkResult>(
+      path,
+      ({ chunks, bytes }) => Number.isInteger(chunks) && Number.isInteger(bytes),
+    );
   }
 
   #folder(id: string): BulkFolder {
@@ -131,11 +140,11 @@ export class BulkJobs {
     if (!existsSync(root)) return;
     const all = jobs.list().filter(({ kind }) => kind === KIND);
     const underWay = all.filter((job) => !isEnded(job) && job.id !== finishing);
-    const withOutput = all.filter(
-      ({ id, state }) => id === finishing || (state === 'succeeded' && this.#findResult(id)),
-    );
+    const withOutput = all.filter((job) => job.id === finishing || this.#hasOutput(job));
     const kept = new Set([...underWay, ...withOutput.slice(0, keepBulkOutputs)].map(({ id }) => id));
-    for (const id of readdirSync(root)) if (!kept.has(id)) this.#remove(this.#folder(id));
+    for (const id of readdirSync(root)) {
+      if (!kept.has(id) && !jobs.isDamaged(id)) this.#remove(this.#folder(id));
+    }
   }
 
   /** The result first: an output that is there is whole. */

@@ -83,8 +83,8 @@ export async function pinAll(deps: PinDeps, folder: PinPlaces): Promise<void> {
 function pinCatalog(deps: PinDeps, record: CatalogRecord, target: string): PinnedCatalog | null {
   const { store, records, changes: logs, activator } = deps;
   const { name, active, attributes } = record;
-  const versionRecord = records.activeVersion(record);
-  if (active === null || versionRecord === undefined || !activator.isServing(name)) return null;
+  if (active === null || !activator.isServing(name)) return null;
+  const versionRecord = records.version(record, active.version);
   const { version, model } = active;
   const file = `${name}.catalog`;
   keep(store.catalogFilePath(name, version), join(target, file));

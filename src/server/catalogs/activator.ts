@@ -5,13 +5,15 @@ import { activeVersionOf, type SetRecord } from '../constraint-sets/set-record.j
 import type { SetStore } from '../constraint-sets/set-store.js';
 import type { ModelStore } from '../model-store.js';
 import { checkFingerprint, type ModelRegistry } from '../models/model-registry.js';
-import type { CatalogRecord, CatalogStore, ModelName, ServingPair, VersionRecord } from './catalog-store.js';
+import type { CatalogRecords } from './catalog-records.js';
+import type { CatalogRecord, CatalogStore, ModelName, ServingPair } from './catalog-store.js';
 import type { ChangeLogs } from './change-logs.js';
 import { isSameModel } from './serving-pairs.js';
 import type { SetEvaluator, TimedSnapshot } from './set-evaluator.js';
 
 export interface ActivatorDeps {
   store: CatalogStore;
+  records: CatalogRecords;
   sets: SetStore;
   changes: ChangeLogs;
   models: ModelStore;
@@ -123,9 +125,9 @@ export class Activator {
     evaluatedAt: (set: SetRecord) => string,
     save: () => void,
   ): Promise<void> {
-    const { store, sets: setStore, changes: logs, registry, evaluator, engine } = this.#deps;
+    const { store, records, sets: setStore, changes: logs, registry, evaluator, engine } = this.#deps;
     const { name } = record;
-    const versionRecord = findVersion(store.listVersions(record), name, version);
+    const versionRecord = records.version(record, version);
     const pin = versionRecord.model;
     const ref = this.#refOf(model, `version ${version} of catalog ${name}`);
     return registry.use(ref, async (info) => {
@@ -169,19 +171,4 @@ export class Activator {
       });
     }
   }
-}
-
-/** @throws EspalierError ESP_VERSION_NOT_FOUND */
-export function findVersion(
-  versions: readonly VersionRecord[],
-  catalog: string,
-  version: number,
-): VersionRecord {
-  const record = versions.find((one) => one.version === version);
-  if (record !== undefined) return record;
-  const found = versions.map((one) => one.version).join(', ') || 'none';
-  const message = `catalog ${catalog} has no version ${version}; it has: ${found}`;
-  throw new EspalierError('ESP_VERSION_NOT_FOUND', message, {
-    details: [{ field: 'version', expected: `one of ${found}`, found: String(version) }],
-  });
 }

@@ -1,5 +1,5 @@
 import { EspalierError } from '../../errors.js';
-import type { CatalogRecord, CatalogStore, VersionRecord } from './catalog-store.js';
+import type { CatalogRecord, CatalogStore, DamagedVersion, VersionRecord } from './catalog-store.js';
 import { KeyedMutex } from './keyed-mutex.js';
 
 /** The catalogs as they are on disk. Changes of one catalog and of its sets run one by one, under `mutex`. */
@@ -41,11 +41,33 @@ export class CatalogRecords {
     });
   }
 
-  /** Ascending. */
+  /** Ascending, without those that are damaged. */
   versions(catalog: string): VersionRecord[] {
     return this.#store.listVersions(this.get(catalog));
   }
 
+  /** Versions that cannot be used, nor are deleted. */
+  damagedVersions(catalog: string): DamagedVersion[] {
+    return this.#store.damagedVersions(catalog);
+  }
+
+  /** @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its record is damaged */
+  version(record: Pick<CatalogRecord, 'name' | 'model'>, version: number): VersionRecord {
+    const { name, model } = record;
+    const found = this.#store.findVersion(name, version);
+    if (found !== undefined) return { model, ...found };
+    const known =
+      this.#store
+        .listVersions(record)
+        .map((one) => one.version)
+        .join(', ') || 'none';
+    const message = `catalog ${name} has no version ${version}; it has: ${known}`;
+    throw new EspalierError('ESP_VERSION_NOT_FOUND', message, {
+      details: [{ field: 'version', expected: `one of ${known}`, found: String(version) }],
+    });
+  }
+
+  /** undefined where none is active. @throws EspalierError ESP_ARTIFACT_CORRUPT where its record is damaged */
   activeVersion({ name, model, active }: CatalogRecord): VersionRecord | undefined {
     const found = active === null ? undefined : this.#store.findVersion(name, active.version);
     return found && { model, ...found };

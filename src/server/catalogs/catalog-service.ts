@@ -14,9 +14,16 @@ import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { ModelStore } from '../model-store.js';
 import type { ModelRegistry } from '../models/model-registry.js';
-import { type Activator, findVersion } from './activator.js';
+import type { Activator } from './activator.js';
 import type { CatalogRecords } from './catalog-records.js';
-import type { CatalogRecord, CatalogStore, ModelName, ModelPin, VersionRecord } from './catalog-store.js';
+import type {
+  CatalogRecord,
+  CatalogStore,
+  DamagedVersion,
+  ModelName,
+  ModelPin,
+  VersionRecord,
+} from './catalog-store.js';
 import type { ChangeLogs } from './change-logs.js';
 import { pinOldRecords } from './old-records.js';
 import {
@@ -109,12 +116,21 @@ export class CatalogService {
     return this.#deps.records.get(catalog);
   }
 
+  /** undefined where none is active, or where its record is damaged: `damagedVersions` has it then. */
   activeVersion(record: CatalogRecord): VersionRecord | undefined {
-    return this.#deps.records.activeVersion(record);
+    try {
+      return this.#deps.records.activeVersion(record);
+    } catch {
+      return undefined;
+    }
   }
 
   versions(catalog: string): VersionRecord[] {
     return this.#deps.records.versions(catalog);
+  }
+
+  damagedVersions(catalog: string): DamagedVersion[] {
+    return this.#deps.records.damagedVersions(catalog);
   }
 
   /**
@@ -135,16 +151,15 @@ export class CatalogService {
       const ref = models.find(definition.model.name, definition.model.version);
       return registry.use(ref, async (info) => {
         checkCodebooks(ref, info.codebookSizes, definition.codebookSizes);
-        const versions = existing === undefined ? [] : records.versions(name);
-        const hasVersions = versions.length > 0 || this.#builds.isBuilding(name);
-        if (existing !== undefined && hasVersions) checkAttributes(existing, definition);
+        if (existing !== undefined && this.#hasVersions(name)) checkAttributes(existing, definition);
         const model: ModelPin = { name: ref.name, version: ref.version, info };
         const { codebookSizes, attributes } = definition;
         const before = existing ?? newCatalog(name, change);
         const record: CatalogRecord = { ...before, model, codebookSizes, attributes };
         const created = existing === undefined;
         const { active } = record;
-        if (active === null || !fits(findVersion(versions, name, active.version), model, info)) {
+        const built = existing && active && records.version(existing, active.version);
+        if (!active || !built || !fits(built, model, info)) {
           records.save(record);
           return { record, created };
         }
@@ -203,7 +218,7 @@ export class CatalogService {
    */
   activate(catalog: string, version: number, change: ChangeRequest): Promise<CatalogRecord> {
     return this.#change(catalog, change, (record) => {
-      const { model } = findVersion(this.versions(catalog), catalog, version);
+      const { model } = this.#deps.records.version(record, version);
       return this.#activate(record, version, model, change);
     });
   }
@@ -225,10 +240,10 @@ export class CatalogService {
    */
   rollback(catalog: string, version: number | undefined, change: ChangeRequest): Promise<CatalogRecord> {
     return this.#change(catalog, change, (before) => {
-      const versions = this.versions(catalog);
-      if (version !== undefined) findVersion(versions, catalog, version);
+      const { records } = this.#deps;
+      if (version !== undefined) records.version(before, version);
       const { record, pair } = rolledBack(before, version);
-      const built = findVersion(versions, catalog, pair.version);
+      const built = records.version(before, pair.version);
       const model = this.#modelAfterRollback(before, pair.model, built);
       return this.#activate({ ...record, model }, pair.version, pair.model, change);
     });
@@ -285,6 +300,12 @@ export class CatalogService {
     return this.#retain(activated);
   }
 
+  #hasVersions(name: string): boolean {
+    const { records } = this.#deps;
+    const isBuilt = records.versions(name).length > 0 || records.damagedVersions(name).length > 0;
+    return isBuilt || this.#builds.isBuilding(name);
+  }
+
   #uploadsOf(name: string): { changesAfter: number }[] {
     return [...this.#uploads].filter(({ catalog }) => catalog === name);
   }
@@ -302,6 +323,8 @@ export class CatalogService {
       for (const version of outdated) store.deleteVersion(name, version);
       changes.prune(name, [
         ...records.versions(name),
+        // Which changes a damaged version has in it, nobody knows: once it is restored it may need all.
+        ...records.damagedVersions(name).map(() => ({ changesAfter: 0 })),
         ...this.#builds.unfinished(name),
         ...this.#uploadsOf(name),
       ]);

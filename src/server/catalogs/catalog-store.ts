@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import { type AttributeSchema, orWriteFailure, syncFolder } from '../../static-trie/index.js';
@@ -55,6 +55,12 @@ export interface VersionRecord {
   createdBy?: string | null;
 }
 
+/** A version whose record cannot be read. It is refused, and stays where it is: the record may be restored. */
+export interface DamagedVersion {
+  version: number;
+  error: EspalierError;
+}
+
 /**
  * The data directory:
  *   catalogs/<name>/catalog.json
@@ -70,6 +76,8 @@ export class CatalogStore {
   readonly #root: string;
   readonly #uploads: string;
   readonly #trash: string;
+  /** By catalog, the numbers of versions whose records could not be read when they were last asked for. */
+  readonly #damaged = new Map<string, Set<number>>();
 
   constructor(dataDir: string) {
     this.#dataDir = dataDir;
@@ -115,10 +123,14 @@ export class CatalogStore {
   }
 
   /**
-   * Removes what interrupted uploads and writes have left behind.
+   * Removes what interrupted uploads and writes have left behind. Versions whose record is damaged stay as they are.
    * @param unfinished jobs that go on: their uploads and the folders of their versions stay as they are.
+   * @param onDamage told of each version that cannot be used
    */
-  clean(unfinished: readonly { files?: string[]; catalog?: string; version?: number }[]): void {
+  clean(
+    unfinished: readonly { files?: string[]; catalog?: string; version?: number }[],
+    onDamage: (error: EspalierError) => void,
+  ): void {
     removeTemporaryFiles(this.#dataDir);
     const needed = new Set(unfinished.flatMap(({ files = [] }) => files));
     for (const name of readdirSync(this.#uploads)) {
@@ -131,8 +143,9 @@ export class CatalogStore {
       removeTemporaryFiles(join(this.#root, catalog));
       for (const version of this.#versionNumbers(catalog)) {
         if (isUnderWay(catalog, version)) continue;
-        if (this.findVersion(catalog, version) === undefined) this.clearVersion(catalog, version);
+        if (!existsSync(this.#recordPath(catalog, version))) this.clearVersion(catalog, version);
         else removeTemporaryFiles(this.#versionFolder(catalog, version));
+        this.#findReadable(catalog, version, onDamage);
       }
     }
   }
@@ -143,12 +156,23 @@ export class CatalogStore {
     writeState(join(folder, 'catalog.json'), record);
   }
 
-  /** Ascending. A version that an earlier server wrote is pinned to the catalog's model. */
+  /**
+   * Ascending, without those that are damaged. A version that an earlier server wrote is pinned to the catalog's model.
+   */
   listVersions({ name, model }: Pick<CatalogRecord, 'name' | 'model'>): VersionRecord[] {
     return this.#versionNumbers(name)
-      .map((version) => join(this.#versionFolder(name, version), 'version.json'))
-      .filter((path) => existsSync(path))
-      .map((path) => ({ model, ...readState<Omit<VersionRecord, 'model'>>(path) }));
+      .map((version) => this.#findReadable(name, version))
+      .filter((record) => record !== undefined)
+      .map((record) => ({ model, ...record }));
+  }
+
+  /** Ascending; those that were come upon. Each is looked at again: a record that was restored counts from then on. */
+  damagedVersions(catalog: string): DamagedVersion[] {
+    const damaged: DamagedVersion[] = [];
+    for (const version of [...(this.#damaged.get(catalog) ?? [])].sort((a, b) => a - b)) {
+      this.#findReadable(catalog, version, (error) => damaged.push({ version, error }));
+    }
+    return damaged;
   }
 
   /** The next version's number, with its folder made so that no other upload ever gets it. */
@@ -159,18 +183,33 @@ export class CatalogStore {
     return version;
   }
 
-  /** Empties the folder of a version that came to nothing; the number stays taken. */
+  /**
+   * Empties the folder of a version that came to nothing; the number stays taken.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on a version whose record is damaged, which stays
+   */
   clearVersion(catalog: string, version: number): void {
     const folder = this.#versionFolder(catalog, version);
     if (!existsSync(folder)) return;
+    this.findVersion(catalog, version);
     // First of all: a version with a record has its file.
-    rmSync(join(folder, 'version.json'), { force: true });
+    rmSync(this.#recordPath(catalog, version), { force: true });
     for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 
+  /** @throws EspalierError ESP_ARTIFACT_CORRUPT where its record is damaged */
   findVersion(catalog: string, version: number): Omit<VersionRecord, 'model'> | undefined {
-    const path = join(this.#versionFolder(catalog, version), 'version.json');
-    return existsSync(path) ? readState(path) : undefined;
+    const path = this.#recordPath(catalog, version);
+    if (!existsSync(path)) return undefined;
+    try {
+      const record = readState<VersionRecord>(path, (json) => isRecordOf(version, json));
+      this.#damaged.get(catalog)?.delete(version);
+      return record;
+    } catch (cause) {
+      this.#damaged.set(catalog, (this.#damaged.get(catalog) ?? new Set()).add(version));
+      const { code, message } = EspalierError.from(cause);
+      const what = `version ${version} of catalog ${catalog} is damaged`;
+      throw new EspalierError(code, `${what}: ${message}`, { cause });
+    }
   }
 
   /**
@@ -188,7 +227,7 @@ export class CatalogStore {
 
   /** Written after the version's file: a version without its record does not exist. */
   putVersion(catalog: string, record: VersionRecord): void {
-    writeState(join(this.#versionFolder(catalog, record.version), 'version.json'), record);
+    writeState(this.#recordPath(catalog, record.version), record);
   }
 
   /** Gone when it returns; requests in flight keep what they have mapped. */
@@ -199,6 +238,17 @@ export class CatalogStore {
   /** Gone with its versions and sets when it returns. */
   deleteCatalog(catalog: string): void {
     this.#discard(join(this.#root, catalog));
+    this.#damaged.delete(catalog);
+  }
+
+  /** As `findVersion`; undefined where it is damaged. */
+  #findReadable(catalog: string, version: number, onDamage: (error: EspalierError) => void = () => {}) {
+    try {
+      return this.findVersion(catalog, version);
+    } catch (thrown) {
+      onDamage(EspalierError.from(thrown));
+      return undefined;
+    }
   }
 
   /** One rename, so that a kill leaves all of a folder or nothing. */
@@ -225,6 +275,23 @@ export class CatalogStore {
   #versionFolder(catalog: string, version: number): string {
     return join(this.#root, catalog, 'versions', String(version));
   }
+
+  #recordPath(catalog: string, version: number): string {
+    return join(this.#versionFolder(catalog, version), 'version.json');
+  }
+}
+
+/** Whether a record says what serving goes by. Those of earlier servers have no model. */
+function isRecordOf(
+  expected: number,
+  { version, items, leaves, model, changesAfter = 0 }: VersionRecord,
+): boolean {
+  const counts = [items, leaves, changesAfter];
+  const hasModel =
+    model === undefined || (typeof model?.name === 'string' && Number.isInteger(model.version));
+  return (
+    version === expected && hasModel && counts.every((count) => Number.isSafeInteger(count) && count >= 0)
+  );
 }
 
 /** What earlier servers wrote: the pointer's two halves, and a model without what it was. */
@@ -234,7 +301,9 @@ interface OldCatalogRecord extends Omit<CatalogRecord, 'active' | 'earlier'> {
 }
 
 function readCatalog(path: string): CatalogRecord {
-  const record = readState<CatalogRecord | OldCatalogRecord>(path);
+  const looksRight = ({ name, model }: CatalogRecord | OldCatalogRecord) =>
+    name === basename(dirname(path)) && typeof model?.name === 'string';
+  const record = readState<CatalogRecord | OldCatalogRecord>(path, looksRight);
   if ('earlier' in record) return record;
   const { activeVersion, activatedAt, ...rest } = record;
   const { name, version } = record.model;

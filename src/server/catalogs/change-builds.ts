@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { EspalierError } from '../../errors.js';
 import { writeDurably } from '../../static-trie/index.js';
 import type { Job, JobRecord } from '../jobs/job-store.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Payload, WorkResult } from '../jobs/work-queue.js';
-import { findVersion } from './activator.js';
 import type { BuildCounts, RebuildInput } from './build-worker.js';
 import type { CatalogRecords } from './catalog-records.js';
 import type { CatalogStore } from './catalog-store.js';
@@ -86,9 +86,14 @@ export class ChangeBuilds {
 
   #isAccepted({ catalog, withChange = 0 }: ChangesPayload): boolean {
     const { records, changes } = this.#deps;
-    // Of a catalog that cannot be read, nobody can tell: the job then says so itself.
+    // Of a catalog or a log that cannot be read, nobody can tell: the job then says so itself.
     if (withChange === 0 || records.damaged.has(catalog)) return true;
-    return changes.of(catalog).lastSeq >= withChange;
+    try {
+      return changes.of(catalog).lastSeq >= withChange;
+    } catch (thrown) {
+      if (EspalierError.from(thrown).code === 'ESP_ARTIFACT_CORRUPT') return true;
+      throw thrown;
+    }
   }
 
   /** Changes up to here are the version's own; later ones are applied to it as to any other. */
@@ -96,7 +101,7 @@ export class ChangeBuilds {
     const { store, records, changes } = this.#deps;
     return records.mutex.run(catalog, async () => {
       const record = records.get(catalog);
-      const base = findVersion(records.versions(catalog), catalog, record.active!.version);
+      const base = records.version(record, record.active!.version);
       const log = changes.after(catalog, base);
       const prepared: PreparedPayload = {
         baseVersion: base.version,
@@ -130,7 +135,7 @@ export class ChangeBuilds {
     if (prepared === undefined) return { catalog, version, items, leaves, activated: true };
     const { baseVersion, path, changes } = prepared;
     onProgress('activating', 0);
-    const { model } = findVersion(records.versions(catalog), catalog, baseVersion);
+    const { model } = records.version(records.get(catalog), baseVersion);
     store.takeCatalogFile(path, catalog, version);
     const created = { createdAt: new Date().toISOString(), createdBy: by };
     store.putVersion(catalog, {

@@ -15,19 +15,34 @@ export type AliasAction =
   | { set: { alias: string; catalog: string; constraintSet: string } }
   | { delete: { alias: string } };
 
-/** Aliases, in one file: however many a request changes, they change at once. */
+/**
+ * Aliases, in one file: however many a request changes, they change at once. Where the file is damaged nobody knows what
+ * a name stands for, unless it is a set's own; what depends on it is refused, and the file stays as it is.
+ */
 export class Aliases {
   readonly #path: string;
-  #aliases: ReadonlyMap<string, Alias>;
+  #aliases: ReadonlyMap<string, Alias> = new Map();
+  readonly #damage: EspalierError | undefined;
 
-  /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
-  constructor(dataDir: string) {
+  /** @param onDamage told where the file cannot be read */
+  constructor(dataDir: string, onDamage: (error: EspalierError) => void) {
     this.#path = join(dataDir, 'aliases.json');
-    const aliases = existsSync(this.#path) ? readState<{ aliases: Alias[] }>(this.#path).aliases : [];
-    this.#aliases = new Map(aliases.map((one) => [one.alias, one]));
+    try {
+      const aliases = existsSync(this.#path) ? readAliases(this.#path) : [];
+      this.#aliases = new Map(aliases.map((one) => [one.alias, one]));
+    } catch (thrown) {
+      this.#damage = EspalierError.from(thrown);
+      onDamage(this.#damage);
+    }
+  }
+
+  /** @throws EspalierError ESP_ARTIFACT_CORRUPT, as everything that would have to know all aliases */
+  check(): void {
+    if (this.#damage !== undefined) throw this.#damage;
   }
 
   list(): Alias[] {
+    this.check();
     return [...this.#aliases.values()].sort((a, b) => (a.alias < b.alias ? -1 : 1));
   }
 
@@ -35,7 +50,7 @@ export class Aliases {
     return etagOf(this.list());
   }
 
-  /** The set that a name stands for in a catalog: the alias', or the name itself. */
+  /** The set that a name stands for in a catalog: the alias', or the name itself, which may be no set. */
   resolve(catalog: string, name: string): string {
     const alias = this.#aliases.get(name);
     return alias?.catalog === catalog ? alias.constraintSet : name;
@@ -50,6 +65,7 @@ export class Aliases {
 
   /** Whether a set must not be called so. */
   has(catalog: string, alias: string): boolean {
+    this.check();
     return this.#aliases.get(alias)?.catalog === catalog;
   }
 
@@ -77,6 +93,12 @@ export class Aliases {
     writeState(this.#path, { aliases: [...next.values()] });
     this.#aliases = next;
   }
+}
+
+function readAliases(path: string): Alias[] {
+  return readState<{ aliases: Alias[] }>(path, ({ aliases }) => {
+    return Array.isArray(aliases) && aliases.every((one) => typeof one?.alias === 'string');
+  }).aliases;
 }
 
 /** @throws EspalierError ESP_SET_IN_USE */

@@ -120,8 +120,8 @@ export class SetBuilds {
     };
   }
 
-  #discard({ catalog, set, version }: ListPayload): void {
-    void this.#deps.service.abandonVersion(catalog, set, version);
+  #discard({ catalog, set, version }: ListPayload): Promise<void> {
+    return this.#deps.service.abandonVersion(catalog, set, version);
   }
 }
 

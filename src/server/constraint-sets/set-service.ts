@@ -86,10 +86,25 @@ export class SetService {
     return this.#deps.sets.list(catalog).map((set) => this.#withEvaluation(catalog, set));
   }
 
-  /** By name or alias. @throws EspalierError ESP_SET_NOT_FOUND */
+  /** Sets that cannot be used, since their files are damaged. */
+  damaged(catalog: string): ReadonlyMap<string, EspalierError> {
+    return this.#deps.sets.damaged(catalog);
+  }
+
+  /** By name or alias. @throws EspalierError ESP_SET_NOT_FOUND, ESP_ARTIFACT_CORRUPT */
   get(catalog: string, name: string): EvaluatedSet {
     this.#deps.records.get(catalog);
-    return this.#withEvaluation(catalog, this.#find(catalog, this.aliases.resolve(catalog, name)));
+    return this.#withEvaluation(catalog, this.#find(catalog, this.resolve(catalog, name)));
+  }
+
+  /**
+   * The set that a request means by a name or an alias; there may be none.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT where that cannot be told, or the set is damaged
+   */
+  resolve(catalog: string, name: string): string {
+    const set = this.aliases.resolve(catalog, name);
+    if (this.#deps.sets.get(catalog, set) === undefined) this.aliases.check();
+    return set;
   }
 
   /** Evaluates a rule and makes it the set's next version, in force when it returns. */
@@ -141,11 +156,18 @@ export class SetService {
     });
   }
 
-  /** Requests under it are refused from now on. @throws EspalierError ESP_SET_NOT_FOUND, ESP_SET_IN_USE */
+  /**
+   * Requests under it are refused from now on. A damaged one goes as well, unless a precondition asks what it is.
+   * @throws EspalierError ESP_SET_NOT_FOUND, ESP_SET_IN_USE
+   */
   delete(catalog: string, name: string, change: ChangeRequest): Promise<void> {
-    const { sets, engine, activator } = this.#deps;
-    return this.#change(catalog, name, change, async () => {
-      const record = this.#find(catalog, name);
+    const { records, sets, engine, activator } = this.#deps;
+    return records.mutex.run(catalog, async () => {
+      records.get(catalog);
+      const isDamaged = sets.damaged(catalog).has(name);
+      const existing = isDamaged ? undefined : sets.get(catalog, name);
+      checkPrecondition(change, existing === undefined ? null : setEtag(existing));
+      const record = isDamaged ? { name, versions: [] } : this.#find(catalog, name);
       refuseAliased(this.aliases.namesOf(catalog, name), `constraint set ${name}`);
       sets.delete(catalog, record);
       activator.forget(catalog, name);
@@ -205,6 +227,7 @@ export class SetService {
   async abandonVersion(catalog: string, name: string, version: number): Promise<void> {
     const { sets, records } = this.#deps;
     await records.mutex.run(catalog, async () => {
+      if (sets.damaged(catalog).has(name)) return;
       const record = records.find(catalog) && sets.get(catalog, name);
       if (record?.versions.some((one) => one.version === version)) return;
       sets.deleteList(catalog, name, version);
@@ -216,6 +239,7 @@ export class SetService {
   freshness(): SetFreshness[] {
     return this.#deps.records.list().map(({ name: catalog }) => {
       const sets = this.list(catalog);
+      const damagedCount = this.damaged(catalog).size;
       const times = sets.flatMap((set) =>
         activeVersionOf(set)?.refresh == null || set.evaluation === null
           ? []
@@ -223,8 +247,8 @@ export class SetService {
       );
       return {
         catalog,
-        sets: sets.length,
-        failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length,
+        sets: sets.length + damagedCount,
+        failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length + damagedCount,
         stale: sets.filter(({ isStale }) => isStale).length,
         oldestAgeSeconds: times.length === 0 ? 0 : (Date.now() - Math.min(...times)) / 1_000,
         bytes: sets.reduce((sum, { evaluation }) => sum + (evaluation?.bytes ?? 0), 0),

@@ -1,8 +1,16 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { EspalierError } from '../../errors.js';
 import { isSystemError, orWriteFailure, syncFolder } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import { hashOfRule, type SetRecord } from './set-record.js';
+
+/** The sets of a catalog. */
+interface SetsOfCatalog {
+  readable: Map<string, SetRecord>;
+  /** Sets whose file is damaged: it stays where it is, as it may be restored. */
+  damaged: Map<string, EspalierError>;
+}
 
 /**
  * Constraint sets in the data directory:
@@ -13,36 +21,55 @@ import { hashOfRule, type SetRecord } from './set-record.js';
 export class SetStore {
   readonly #root: string;
   /** By catalog and set, as they are on disk: a catalog may have thousands. */
-  readonly #sets = new Map<string, Map<string, SetRecord>>();
+  readonly #sets = new Map<string, SetsOfCatalog>();
+  readonly #onDamage: (error: EspalierError) => void;
 
-  constructor(dataDir: string) {
+  /** @param onDamage told of each set whose file cannot be read */
+  constructor(dataDir: string, onDamage: (error: EspalierError) => void) {
     this.#root = join(dataDir, 'catalogs');
+    this.#onDamage = onDamage;
   }
 
-  /** In the order of their names. @throws EspalierError ESP_ARTIFACT_CORRUPT where a set's file is damaged */
+  /** In the order of their names, without those that are damaged. */
   list(catalog: string): SetRecord[] {
-    return [...this.#of(catalog).values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#of(catalog).readable.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** @returns undefined where there is no such set. */
+  /** Sets that cannot be used, and why. */
+  damaged(catalog: string): ReadonlyMap<string, EspalierError> {
+    return this.#of(catalog).damaged;
+  }
+
+  /**
+   * @returns undefined where there is no such set.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT where its file is damaged
+   */
   get(catalog: string, name: string): SetRecord | undefined {
-    return this.#of(catalog).get(name);
+    const { readable, damaged } = this.#of(catalog);
+    const error = damaged.get(name);
+    if (error !== undefined) throw error;
+    return readable.get(name);
   }
 
   put(catalog: string, record: SetRecord): void {
     makeFolder(this.#folder(catalog));
     writeState(join(this.#folder(catalog), `${record.name}.json`), record);
-    this.#of(catalog).set(record.name, record);
+    this.#of(catalog).readable.set(record.name, record);
   }
 
-  /** @throws EspalierError ESP_WRITE_FAILED; then the set is as it was */
-  delete(catalog: string, { name, versions }: SetRecord): void {
+  /**
+   * Of a damaged set the file goes, and its lists at the next start.
+   * @throws EspalierError ESP_WRITE_FAILED; then the set is as it was
+   */
+  delete(catalog: string, { name, versions }: Pick<SetRecord, 'name' | 'versions'>): void {
     const path = join(this.#folder(catalog), `${name}.json`);
     orWriteFailure(path, () => {
       rmSync(path, { force: true });
       syncFolder(this.#folder(catalog));
     });
-    this.#of(catalog).delete(name);
+    const { readable, damaged } = this.#of(catalog);
+    readable.delete(name);
+    damaged.delete(name);
     for (const { version } of versions) this.deleteList(catalog, name, version);
   }
 
@@ -81,8 +108,11 @@ export class SetStore {
       if (!isUnderWay) this.delete(catalog, record);
       for (const { version } of versions) lists.add(`${name}.${version}.list`);
     }
+    const damaged = this.damaged(catalog);
     for (const file of readdirSync(folder)) {
-      if (file.endsWith('.list') && !lists.has(file)) rmSync(join(folder, file), { force: true });
+      const [, set] = LIST_FILE.exec(file) ?? [];
+      const isLeft = set !== undefined && !damaged.has(set) && !lists.has(file);
+      if (isLeft) rmSync(join(folder, file), { force: true });
     }
   }
 
@@ -90,18 +120,37 @@ export class SetStore {
     return join(this.#root, catalog, 'constraint-sets');
   }
 
-  #of(catalog: string): Map<string, SetRecord> {
+  #of(catalog: string): SetsOfCatalog {
     let sets = this.#sets.get(catalog);
     if (sets === undefined) {
-      const folder = this.#folder(catalog);
-      const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.json')) : [];
-      const records = files.map((file) => readSet(join(folder, file)));
-      sets = new Map(records.map((record) => [record.name, record]));
+      sets = this.#read(catalog);
       this.#sets.set(catalog, sets);
     }
     return sets;
   }
+
+  #read(catalog: string): SetsOfCatalog {
+    const sets: SetsOfCatalog = { readable: new Map(), damaged: new Map() };
+    const folder = this.#folder(catalog);
+    const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.json')) : [];
+    for (const file of files) {
+      const name = basename(file, '.json');
+      try {
+        sets.readable.set(name, readSet(join(folder, file), name));
+      } catch (cause) {
+        const { code, message } = EspalierError.from(cause);
+        const what = `constraint set ${name} of catalog ${catalog} is damaged`;
+        const error = new EspalierError(code, `${what}: ${message}`, { cause });
+        sets.damaged.set(name, error);
+        this.#onDamage(error);
+      }
+    }
+    return sets;
+  }
 }
+
+/** `<set>.<n>.list`, where a set's name may have dots. */
+const LIST_FILE = /^(.+)\.\d+\.list$/;
 
 /** What earlier servers wrote: the one version that was in force. */
 interface OldSetRecord {
@@ -112,8 +161,10 @@ interface OldSetRecord {
   updatedAt: string;
 }
 
-function readSet(path: string): SetRecord {
-  const record = readState<SetRecord | OldSetRecord>(path);
+function readSet(path: string, expected: string): SetRecord {
+  const looksRight = (json: SetRecord | OldSetRecord) =>
+    json.name === expected && ('versions' in json ? isWhole(json) : typeof json.rule === 'string');
+  const record = readState<SetRecord | OldSetRecord>(path, looksRight);
   if ('versions' in record) return record;
   const { name, version, rule, params, updatedAt } = record;
   const truth = { kind: 'rule' as const, rule, params };
@@ -127,4 +178,11 @@ function readSet(path: string): SetRecord {
     lastVersion: version,
     createdAt: updatedAt,
   };
+}
+
+/** Whether a record has the version that it says is in force, and each version a truth. */
+function isWhole({ versions, active, earlier, lastVersion }: SetRecord): boolean {
+  const hasTruths = Array.isArray(versions) && versions.every(({ truth }) => typeof truth?.kind === 'string');
+  const hasActive = hasTruths && (active === null || versions.some(({ version }) => version === active));
+  return hasActive && Array.isArray(earlier) && Number.isInteger(lastVersion);
 }

@@ -1,5 +1,6 @@
 import { createWriteStream, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { FastifyRequest } from 'fastify';
 import { EspalierError } from '../../errors.js';
@@ -11,6 +12,8 @@ export interface UploadLimits {
   /** Of all files together, as they come. */
   uploadLimitBytes: number;
   uploadIdleTimeoutMs: number;
+  /** On average over any `uploadIdleTimeoutMs` in which the client is waited for; 0: any. */
+  uploadMinBytesPerSecond: number;
 }
 
 /**
@@ -49,7 +52,7 @@ export async function receiveUpload(
     for (const { path } of files) rmSync(path, { force: true });
     throw guard.failure ?? asUploadError(thrown);
   } finally {
-    guard.rest();
+    guard.end();
   }
 }
 
@@ -57,9 +60,20 @@ type Receive = (stream: NodeJS.ReadableStream, kind: Omit<ItemFile, 'path'>) => 
 
 async function receiveBody(request: FastifyRequest, guard: UploadGuard, receive: Receive): Promise<void> {
   const kind = kindOfBody(request.headers);
-  const body = request.body as NodeJS.ReadableStream;
-  body.on('data', guard.count);
-  await receive(body, kind);
+  const source = request.body as Readable;
+  // Between them, so that giving up does not destroy the source, and with it the way back to a client who still sends.
+  const body = new PassThrough();
+  source.once('error', (error) => body.destroy(error));
+  source.once('close', () => source.readableEnded || body.destroy());
+  source.on('data', guard.count);
+  try {
+    await receive(source.pipe(body), kind);
+  } catch (thrown) {
+    drain(request, guard.idleTimeoutMs);
+    throw thrown;
+  } finally {
+    source.off('data', guard.count);
+  }
 }
 
 async function receiveForm(request: FastifyRequest, guard: UploadGuard, receive: Receive): Promise<void> {
@@ -97,18 +111,27 @@ function asUploadError(thrown: unknown): unknown {
   return writeFailure('the upload', thrown);
 }
 
-/** Ends the reception when there are too many bytes, or none come for too long. */
+/** Ends the reception when there are too many bytes, when none come for too long, or too few. */
 class UploadGuard {
   readonly idleTimeoutMs: number;
   readonly #limitBytes: number;
+  readonly #minBytesPerSecond: number;
   #idle: NodeJS.Timeout | undefined;
+  readonly #looking: NodeJS.Timeout;
   readonly #controller = new AbortController();
   #receivedBytes = 0;
+  /** Since the last look: when it was, what has come, and for how long nothing was expected. */
+  #lookedMs = performance.now();
+  #newBytes = 0;
+  #restMs = 0;
+  #restingSinceMs: number | undefined;
 
-  constructor({ uploadLimitBytes, uploadIdleTimeoutMs }: UploadLimits) {
+  constructor({ uploadLimitBytes, uploadIdleTimeoutMs, uploadMinBytesPerSecond }: UploadLimits) {
     this.#limitBytes = uploadLimitBytes;
+    this.#minBytesPerSecond = uploadMinBytesPerSecond;
     this.idleTimeoutMs = uploadIdleTimeoutMs;
     this.watch();
+    this.#looking = setInterval(() => this.#look(), uploadIdleTimeoutMs);
   }
 
   get signal(): AbortSignal {
@@ -122,6 +145,7 @@ class UploadGuard {
   /** A listener for the chunks as they come. */
   readonly count = (chunk: Buffer): void => {
     this.#idle?.refresh();
+    this.#newBytes += chunk.length;
     this.#receivedBytes += chunk.length;
     if (this.#receivedBytes > this.#limitBytes)
       this.#fail('ESP_BODY_TOO_LARGE', `the upload has more than ${this.#limitBytes} bytes`);
@@ -129,7 +153,8 @@ class UploadGuard {
 
   /** Expects bytes from now on. */
   watch(): void {
-    this.rest();
+    clearTimeout(this.#idle);
+    this.#endRest();
     const fail = () => this.#fail('ESP_UPLOAD_STALLED', `nothing came for ${this.idleTimeoutMs} ms`);
     this.#idle = setTimeout(fail, this.idleTimeoutMs);
   }
@@ -138,6 +163,33 @@ class UploadGuard {
   rest(): void {
     clearTimeout(this.#idle);
     this.#idle = undefined;
+    this.#restingSinceMs ??= performance.now();
+  }
+
+  /** Expects none any more. */
+  end(): void {
+    this.rest();
+    clearInterval(this.#looking);
+  }
+
+  #endRest(): void {
+    if (this.#restingSinceMs !== undefined) this.#restMs += performance.now() - this.#restingSinceMs;
+    this.#restingSinceMs = undefined;
+  }
+
+  /** A byte now and then keeps no upload alive: it would hold one of the few places for ever. */
+  #look(): void {
+    const isResting = this.#restingSinceMs !== undefined;
+    this.#endRest();
+    const nowMs = performance.now();
+    const waitedMs = nowMs - this.#lookedMs - this.#restMs;
+    const dueBytes = Math.floor((this.#minBytesPerSecond * waitedMs) / 1_000);
+    if (this.#newBytes < dueBytes) {
+      const message = `${this.#newBytes} bytes came in ${Math.round(waitedMs)} ms, fewer than ${dueBytes}`;
+      this.#fail('ESP_UPLOAD_STALLED', message);
+    }
+    [this.#lookedMs, this.#newBytes, this.#restMs] = [nowMs, 0, 0];
+    if (isResting) this.#restingSinceMs = nowMs;
   }
 
   #fail(code: 'ESP_UPLOAD_STALLED' | 'ESP_BODY_TOO_LARGE', message: string): void {

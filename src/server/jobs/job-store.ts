@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { EspalierError, type PlainError } from '../../errors.js';
 import { syncFolder } from '../../static-trie/index.js';
 import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
@@ -38,6 +38,7 @@ const MAX_KEPT = 1_000;
 export class JobStore {
   readonly #folder: string;
   readonly #jobs = new Map<string, JobRecord>();
+  readonly #damagedIds = new Set<string>();
 
   /** A job whose file is damaged is reported and forgotten. */
   constructor(dataDir: string, onDamage: (error: EspalierError) => void) {
@@ -46,6 +47,11 @@ export class JobStore {
     removeTemporaryFiles(this.#folder);
     for (const job of this.#readAll(onDamage)) this.#jobs.set(job.id, job);
     this.#forgetOldest();
+  }
+
+  /** Of jobs whose files could not be read. */
+  get damagedIds(): ReadonlySet<string> {
+    return this.#damagedIds;
   }
 
   /** @throws EspalierError ESP_JOB_NOT_FOUND */
@@ -113,9 +119,11 @@ export class JobStore {
   #readAll(onDamage: (error: EspalierError) => void): JobRecord[] {
     const jobs: JobRecord[] = [];
     for (const file of readdirSync(this.#folder).filter((name) => name.endsWith('.json'))) {
+      const id = basename(file, '.json');
       try {
-        jobs.push(readState<JobRecord>(join(this.#folder, file)));
+        jobs.push(readState<JobRecord>(join(this.#folder, file), (job) => isJob(id, job)));
       } catch (thrown) {
+        this.#damagedIds.add(id);
         onDamage(EspalierError.from(thrown));
       }
     }
@@ -134,6 +142,10 @@ export class JobStore {
   #path(id: string): string {
     return join(this.#folder, `${id}.json`);
   }
+}
+
+function isJob(expected: string, { id, kind, state, createdAt }: JobRecord): boolean {
+  return id === expected && [kind, state, createdAt].every((value) => typeof value === 'string');
 }
 
 export function isEnded({ state }: Pick<Job, 'state'>): boolean {

@@ -47,7 +47,7 @@ export interface JobKind {
     payload: Payload | undefined,
   ): Promise<Record<string, unknown> | null>;
   /** Removes what the work of a failed or cancelled job has left. */
-  discard(job: JobRecord): void;
+  discard(job: JobRecord): void | Promise<void>;
 }
 
 export type FollowTask = (task: WorkTask, follower: WorkFollower) => Promise<WorkResult>;
@@ -160,6 +160,11 @@ export class Jobs {
   /** The newest first. */
   list(): Job[] {
     return this.#deps.store.list().map(publicJob);
+  }
+
+  /** Whether a job's file is damaged: what else there is of it stays, in case the file is restored. */
+  isDamaged(id: string): boolean {
+    return this.#deps.store.damagedIds.has(id);
   }
 
   /** @throws EspalierError ESP_JOB_NOT_FOUND */
@@ -374,12 +379,12 @@ export class Jobs {
 
   #discard(job: JobRecord): void {
     this.#removeFiles(job);
-    if (job.payload === undefined) return;
-    try {
-      this.#kinds.get(job.kind)?.discard(job);
-    } catch (thrown) {
+    const kind = this.#kinds.get(job.kind);
+    if (job.payload === undefined || kind === undefined) return;
+    const discard = async () => kind.discard(job);
+    discard().catch((thrown) => {
       this.#deps.log(EspalierError.from(thrown), `what job ${job.id} has left could not be removed`);
-    }
+    });
   }
 
   /** The job has ended, whether they can be removed or not; the next start removes what is left. */

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { type Config, redactUrl } from '../config.js';
-import { ensureIdentity } from '../data-dir-identity.js';
+import { ensureIdentity, readIdentity } from '../data-dir-identity.js';
 import { EmbeddedQueue } from './embedded-queue.js';
 import { isWanted } from './job-store.js';
 import { workKinds } from './work-kinds.js';
@@ -11,12 +11,13 @@ export async function startQueue(
   { dataDir, modelsDir, redisUrl, buildConcurrency: concurrency }: Config,
   logger: Logger,
 ): Promise<{ queue: WorkQueue; close: () => Promise<void> }> {
-  const identity = ensureIdentity(dataDir);
+  ensureIdentity(dataDir);
   const kinds = workKinds;
   if (redisUrl === undefined) {
     const queue = new EmbeddedQueue({ kinds, dataDir, modelsDir, concurrency });
     return { queue, close: () => queue.close() };
   }
+  const identity = readIdentity(dataDir);
   const { BullMqProcessor, BullMqQueue } = await import('./bullmq/index.js');
   const redis = redactUrl(redisUrl);
   const onRedisChange = (isThere: boolean) => {

@@ -15,3 +15,6 @@ export const workKinds = {
 } satisfies Record<string, WorkFunction>;
 
 export type JobKindName = keyof typeof workKinds;
+
+/** Kinds whose work opens models. */
+export const kindsWithModels: readonly JobKindName[] = ['bulk-recommendations'];

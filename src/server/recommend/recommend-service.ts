@@ -41,7 +41,8 @@ export class RecommendService {
 
   /**
    * @param request fits its schema
-   * @throws EspalierError ESP_REQUEST_INVALID, ESP_BEAM_WIDTH, ESP_CATALOG_NOT_FOUND, and as `EngineClient.recommend`
+   * @throws EspalierError ESP_REQUEST_INVALID, ESP_BEAM_WIDTH, ESP_CATALOG_NOT_FOUND, ESP_ARTIFACT_CORRUPT on a set
+   *   whose file is damaged, and as `EngineClient.recommend`
    */
   async recommend(request: RecommendRequest, context: RecommendContext): Promise<RecommendAnswer> {
     const { metrics, log } = this.#deps;
@@ -73,7 +74,7 @@ export class RecommendService {
     const query = toQuery(request, requestId, requestTimeoutMs);
     const { set } = query.constraint;
     if (set !== undefined) {
-      query.constraint = { ...query.constraint, set: sets.aliases.resolve(query.catalog, set) };
+      query.constraint = { ...query.constraint, set: sets.resolve(query.catalog, set) };
     }
     return engine.recommend(query, signal);
   }

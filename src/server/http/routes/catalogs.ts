@@ -6,6 +6,7 @@ import { catalogEtag } from '../../catalogs/catalog-service.js';
 import type { CatalogRecord, VersionRecord } from '../../catalogs/catalog-store.js';
 import type { AppDeps } from '../app-deps.js';
 import { changeOf } from '../change-headers.js';
+import { publicError } from '../errors.js';
 import { ofActivations, ofCatalogs, ofChanges, ofThreads } from '../route-errors.js';
 import {
   CatalogBody,
@@ -21,7 +22,12 @@ import { bodyIsOptional } from './optional-body.js';
 export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
   const tags = ['catalogs'];
   const send = (reply: FastifyReply, record: CatalogRecord) =>
-    reply.header('etag', catalogEtag(record)).send(resource(record, catalogs.activeVersion(record)));
+    reply.header('etag', catalogEtag(record)).send({
+      ...resource(record, catalogs.activeVersion(record)),
+      damagedVersions: catalogs
+        .damagedVersions(record.name)
+        .map(({ version, error }) => ({ version, error: publicError(error) })),
+    });
 
   app.get(
     '/v1/catalogs',

@@ -9,7 +9,7 @@ import { changeOf } from '../change-headers.js';
 import { publicError } from '../errors.js';
 import { ofCatalogs, ofChanges, ofRules, ofThreads } from '../route-errors.js';
 import { CatalogPath, PreviewBody, SetPath, VersionBody, VersionChoice } from '../schemas/common.js';
-import { PreviewAnswer, RuleBody, SetResource } from '../schemas/constraint-sets.js';
+import { PreviewAnswer, RuleBody, SetResource, SetsAnswer } from '../schemas/constraint-sets.js';
 import { bodyIsOptional } from './optional-body.js';
 
 const DEFAULT_MAX_AGE_REFRESHES = 10;
@@ -30,10 +30,16 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
         tags,
         summary: 'The constraint sets of a catalog',
         params: CatalogPath,
-        response: { 200: Type.Object({ constraintSets: Type.Array(SetResource) }) },
+        response: { 200: SetsAnswer },
       },
     },
-    ({ params }) => ({ constraintSets: sets.list(params.catalog).map(resource) }),
+    ({ params }) => ({
+      constraintSets: sets.list(params.catalog).map(resource),
+      damaged: Array.from(sets.damaged(params.catalog), ([name, error]) => ({
+        name,
+        error: publicError(error),
+      })),
+    }),
   );
 
   app.get(

@@ -5,7 +5,7 @@ import {
   MAX_CODEBOOK_SIZE,
   MAX_LEVELS,
 } from '../../../static-trie/index.js';
-import { By, closed, ModelRef, Name, nullable } from './common.js';
+import { By, closed, ErrorBody, ModelRef, Name, nullable } from './common.js';
 
 const Attribute = Type.Object({ type: Type.Enum([...attributeTypes]) }, closed);
 const Attributes = Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), Attribute, {
@@ -54,6 +54,10 @@ export const CatalogResource = Type.Object({
   sid: Sid,
   attributes: Attributes,
   earlier: Type.Array(ServingPair, { description: 'What a rollback can bring back, the latest last.' }),
+  damagedVersions: Type.Array(Type.Object({ version: Type.Integer(), error: ErrorBody }), {
+    description:
+      'Versions whose record on disk cannot be read; they cannot be activated, and are not deleted.',
+  }),
   createdAt: Type.String(),
   createdBy: By,
 });

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { By, closed, Name, nullable, Params, PreviewBody, SampleItem } from './common.js';
+import { By, closed, ErrorBody, Name, nullable, Params, PreviewBody, SampleItem } from './common.js';
 
 const MAX_REFRESH_SECONDS = 604_800;
 export const RuleBody = Type.Object(
@@ -65,6 +65,13 @@ export const SetResource = Type.Object({
   warnings: Type.Array(Type.String()),
   earlier: Type.Array(Type.Integer(), { description: 'What a rollback can bring back, the latest last.' }),
   versions: Type.Array(SetVersionResource),
+});
+
+export const SetsAnswer = Type.Object({
+  constraintSets: Type.Array(SetResource),
+  damaged: Type.Array(Type.Object({ name: Type.String(), error: ErrorBody }), {
+    description: 'Sets whose file on disk cannot be read: requests under them are refused.',
+  }),
 });
 
 const AliasResource = Type.Object({ alias: Name, catalog: Name, constraintSet: Name }, closed);

@@ -1,4 +1,4 @@
-import { isNotConnectionError, type Job, WaitingError, Worker } from 'bullmq';
+import { DelayedError, isNotConnectionError, type Job, WaitingError, Worker } from 'bullmq';
 import { EspalierError } from '../../../errors.js';
 import { workOf } from '../embedded-queue.js';
 import type { Payload, WorkKinds, WorkResult } from '../work-queue.js';
@@ -13,6 +13,8 @@ export interface ProcessorOptions {
   dataDir: string;
   modelsDir?: string;
   kinds: WorkKinds;
+  /** Kinds that it leaves to others. */
+  leaves?: readonly string[];
   /** How much of the work runs here at a time. */
   concurrency: number;
   /** Whether a task is still to be worked on; the queue may not have heard. */
@@ -33,6 +35,8 @@ const CLOSE_GRACE_MS = 5_000;
 /** The same for a Redis that is gone, and for how long one may take to say that it is not. */
 const GONE_GRACE_MS = 500;
 const PROGRESS_INTERVAL_MS = 200;
+/** How long work that is left to others is out of sight, before any may take it. */
+const LEAVE_MS = 1_000;
 
 /** Runs work that waits in Redis. */
 export class BullMqProcessor {
@@ -88,12 +92,16 @@ export class BullMqProcessor {
 
   async #process(job: Job<Payload, WorkResult>, token: string, signal: AbortSignal): Promise<WorkResult> {
     const id = job.id!;
-    const { kinds, dataDir, modelsDir, isWanted } = this.#options;
+    const { kinds, leaves = [], dataDir, modelsDir, isWanted } = this.#options;
     this.#active.add(id);
     try {
       if (!isWanted(id)) throw new EspalierError('ESP_CANCELLED', 'nobody waits for the job any more');
       await this.#cancelIfAsked(id);
       if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the work was cancelled before it began');
+      if (leaves.includes(job.name)) {
+        await job.moveToDelayed(Date.now() + LEAVE_MS, token);
+        throw new DelayedError();
+      }
       const onProgress = progressOf(job);
       const context = {
         jobId: id,
@@ -104,6 +112,7 @@ export class BullMqProcessor {
       };
       return await workOf(kinds, job.name)(job.data, context);
     } catch (thrown) {
+      if (thrown instanceof DelayedError) throw thrown;
       if (this.#isClosing && signal.aborted) {
         await job.moveToWait(token);
         throw new WaitingError();

@@ -4,6 +4,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ErrorInfo } from "./errors_pb.js";
+import { file_espalier_v1_errors } from "./errors_pb.js";
 import type { BuildResponseSchema, Job } from "./jobs_pb.js";
 import { file_espalier_v1_jobs } from "./jobs_pb.js";
 import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
@@ -13,7 +15,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file espalier/v1/catalogs.proto.
  */
 export const file_espalier_v1_catalogs: GenFile = /*@__PURE__*/
-  fileDesc("Chplc3BhbGllci92MS9jYXRhbG9ncy5wcm90bxILZXNwYWxpZXIudjEiOgoITW9kZWxSZWYSDAoEbmFtZRgBIAEoCRIUCgd2ZXJzaW9uGAIgASgNSACIAQFCCgoIX3ZlcnNpb24iHQoDU2lkEhYKDmNvZGVib29rX3NpemVzGAEgAygNIhkKCUF0dHJpYnV0ZRIMCgR0eXBlGAEgASgJIoYBCgtTZXJ2aW5nUGFpchIPCgd2ZXJzaW9uGAEgASgNEiQKBW1vZGVsGAIgASgLMhUuZXNwYWxpZXIudjEuTW9kZWxSZWYSFAoMYWN0aXZhdGVkX2F0GAMgASgJEhkKDGFjdGl2YXRlZF9ieRgEIAEoCUgAiAEBQg8KDV9hY3RpdmF0ZWRfYnki0QMKB0NhdGFsb2cSDAoEbmFtZRgBIAEoCRIbCg5hY3RpdmVfdmVyc2lvbhgCIAEoDUgAiAEBEg0KBWl0ZW1zGAMgASgNEg4KBmxlYXZlcxgEIAEoDRIkCgVtb2RlbBgFIAEoCzIVLmVzcGFsaWVyLnYxLk1vZGVsUmVmEi0KBmFjdGl2ZRgGIAEoCzIYLmVzcGFsaWVyLnYxLlNlcnZpbmdQYWlySAGIAQESHQoDc2lkGAcgASgLMhAuZXNwYWxpZXIudjEuU2lkEjgKCmF0dHJpYnV0ZXMYCCADKAsyJC5lc3BhbGllci52MS5DYXRhbG9nLkF0dHJpYnV0ZXNFbnRyeRIpCgdlYXJsaWVyGAkgAygLMhguZXNwYWxpZXIudjEuU2VydmluZ1BhaXISEgoKY3JlYXRlZF9hdBgKIAEoCRIXCgpjcmVhdGVkX2J5GAsgASgJSAKIAQEaSQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRIlCgV2YWx1ZRgCIAEoCzIWLmVzcGFsaWVyLnYxLkF0dHJpYnV0ZToCOAFCEQoPX2FjdGl2ZV92ZXJzaW9uQgkKB19hY3RpdmVCDQoLX2NyZWF0ZWRfYnki3gIKDkNhdGFsb2dWZXJzaW9uEg8KB3ZlcnNpb24YASABKA0SMwoFbW9kZWwYAiABKAsyJC5lc3BhbGllci52MS5DYXRhbG9nVmVyc2lvbi5CdWlsdEZvchIiCgNzaWQYAyABKAsyEC5lc3BhbGllci52MS5TaWRIAIgBARINCgVpdGVtcxgEIAEoDRIOCgZsZWF2ZXMYBSABKA0SEQoEaGFzaBgGIAEoCUgBiAEBEhIKCmNyZWF0ZWRfYXQYByABKAkSFwoKY3JlYXRlZF9ieRgIIAEoCUgCiAEBEg4KBmFjdGl2ZRgJIAEoCBpTCghCdWlsdEZvchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SGAoLZmluZ2VycHJpbnQYAyABKAlIAIgBAUIOCgxfZmluZ2VycHJpbnRCBgoEX3NpZEIHCgVfaGFzaEINCgtfY3JlYXRlZF9ieSIVChNMaXN0Q2F0YWxvZ3NSZXF1ZXN0Ij4KFExpc3RDYXRhbG9nc1Jlc3BvbnNlEiYKCGNhdGFsb2dzGAEgAygLMhQuZXNwYWxpZXIudjEuQ2F0YWxvZyIkChFHZXRDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJIvgBChFQdXRDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEiQKBW1vZGVsGAIgASgLMhUuZXNwYWxpZXIudjEuTW9kZWxSZWYSHQoDc2lkGAMgASgLMhAuZXNwYWxpZXIudjEuU2lkEkIKCmF0dHJpYnV0ZXMYBCADKAsyLi5lc3BhbGllci52MS5QdXRDYXRhbG9nUmVxdWVzdC5BdHRyaWJ1dGVzRW50cnkaSQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRIlCgV2YWx1ZRgCIAEoCzIWLmVzcGFsaWVyLnYxLkF0dHJpYnV0ZToCOAEiJwoURGVsZXRlQ2F0YWxvZ1JlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCSIXChVEZWxldGVDYXRhbG9nUmVzcG9uc2UiJgoTTGlzdFZlcnNpb25zUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJIkUKFExpc3RWZXJzaW9uc1Jlc3BvbnNlEi0KCHZlcnNpb25zGAEgAygLMhsuZXNwYWxpZXIudjEuQ2F0YWxvZ1ZlcnNpb24iOgoWQWN0aXZhdGVWZXJzaW9uUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEg8KB3ZlcnNpb24YAiABKA0iSwoWUm9sbGJhY2tDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEhQKB3ZlcnNpb24YAiABKA1IAIgBAUIKCghfdmVyc2lvbiJaChJVcGxvYWRJdGVtc1JlcXVlc3QSKwoGaGVhZGVyGAEgASgLMhkuZXNwYWxpZXIudjEuVXBsb2FkSGVhZGVySAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0Iq0BCgxVcGxvYWRIZWFkZXISDwoHY2F0YWxvZxgBIAEoCRIUCgxjb250ZW50X3R5cGUYAiABKAkSHQoQY29udGVudF9lbmNvZGluZxgDIAEoCUgAiAEBEhAKCGFjdGl2YXRlGAQgASgIEhwKD2lkZW1wb3RlbmN5X2tleRgFIAEoCUgBiAEBQhMKEV9jb250ZW50X2VuY29kaW5nQhIKEF9pZGVtcG90ZW5jeV9rZXkigwEKEVBhdGNoSXRlbXNSZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSDgoGcmVtb3ZlGAIgAygJEicKBnVwZGF0ZRgDIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJAoDYWRkGAQgAygLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKbAQoSUGF0Y2hJdGVtc1Jlc3BvbnNlEg8KB3JlbW92ZWQYASABKA0SDwoHdXBkYXRlZBgCIAEoDRIVCg11bmtub3duX2l0ZW1zGAMgAygJEiIKA2pvYhgEIAEoCzIQLmVzcGFsaWVyLnYxLkpvYkgAiAEBEhQKB3ZlcnNpb24YBSABKA1IAYgBAUIGCgRfam9iQgoKCF92ZXJzaW9uIi0KDkdldEl0ZW1SZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSCgoCaWQYAiABKAkixQEKBEl0ZW0SCgoCaWQYASABKAkSCwoDc2lkGAIgAygNEisKCmF0dHJpYnV0ZXMYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhcKD2NhdGFsb2dfdmVyc2lvbhgEIAEoDRIPCgdyZW1vdmVkGAUgASgIEg8KB3NoYXJpbmcYBiADKAkSFQoNc2hhcmluZ19jb3VudBgHIAEoDRIlCgRzZXRzGAggAygLMhcuZXNwYWxpZXIudjEuU2V0VmVyZGljdCKaAgoKU2V0VmVyZGljdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SDwoHYWxsb3dlZBgDIAEoCBIOCgZyZWFzb24YBCABKAkSNgoEcnVsZRgFIAEoCzIjLmVzcGFsaWVyLnYxLlNldFZlcmRpY3QuUnVsZVZlcmRpY3RIAIgBARpPCgtSdWxlVmVyZGljdBIPCgd2ZXJkaWN0GAEgASgJEi8KBXBhcnRzGAIgAygLMiAuZXNwYWxpZXIudjEuU2V0VmVyZGljdC5SdWxlUGFydBo6CghSdWxlUGFydBIMCgR0ZXh0GAEgASgJEg8KB3ZlcmRpY3QYAiABKAkSDwoHbWlzc2luZxgDIAMoCUIHCgVfcnVsZTKOBgoOQ2F0YWxvZ1NlcnZpY2USUwoMTGlzdENhdGFsb2dzEiAuZXNwYWxpZXIudjEuTGlzdENhdGFsb2dzUmVxdWVzdBohLmVzcGFsaWVyLnYxLkxpc3RDYXRhbG9nc1Jlc3BvbnNlEkIKCkdldENhdGFsb2cSHi5lc3BhbGllci52MS5HZXRDYXRhbG9nUmVxdWVzdBoULmVzcGFsaWVyLnYxLkNhdGFsb2cSQgoKUHV0Q2F0YWxvZxIeLmVzcGFsaWVyLnYxLlB1dENhdGFsb2dSZXF1ZXN0GhQuZXNwYWxpZXIudjEuQ2F0YWxvZxJWCg1EZWxldGVDYXRhbG9nEiEuZXNwYWxpZXIudjEuRGVsZXRlQ2F0YWxvZ1JlcXVlc3QaIi5lc3BhbGllci52MS5EZWxldGVDYXRhbG9nUmVzcG9uc2USUwoMTGlzdFZlcnNpb25zEiAuZXNwYWxpZXIudjEuTGlzdFZlcnNpb25zUmVxdWVzdBohLmVzcGFsaWVyLnYxLkxpc3RWZXJzaW9uc1Jlc3BvbnNlEkwKD0FjdGl2YXRlVmVyc2lvbhIjLmVzcGFsaWVyLnYxLkFjdGl2YXRlVmVyc2lvblJlcXVlc3QaFC5lc3BhbGllci52MS5DYXRhbG9nEkwKD1JvbGxiYWNrQ2F0YWxvZxIjLmVzcGFsaWVyLnYxLlJvbGxiYWNrQ2F0YWxvZ1JlcXVlc3QaFC5lc3BhbGllci52MS5DYXRhbG9nEkwKC1VwbG9hZEl0ZW1zEh8uZXNwYWxpZXIudjEuVXBsb2FkSXRlbXNSZXF1ZXN0GhouZXNwYWxpZXIudjEuQnVpbGRSZXNwb25zZSgBEk0KClBhdGNoSXRlbXMSHi5lc3BhbGllci52MS5QYXRjaEl0ZW1zUmVxdWVzdBofLmVzcGFsaWVyLnYxLlBhdGNoSXRlbXNSZXNwb25zZRI5CgdHZXRJdGVtEhsuZXNwYWxpZXIudjEuR2V0SXRlbVJlcXVlc3QaES5lc3BhbGllci52MS5JdGVtYgZwcm90bzM", [file_espalier_v1_jobs, file_google_protobuf_struct]);
+  fileDesc("Chplc3BhbGllci92MS9jYXRhbG9ncy5wcm90bxILZXNwYWxpZXIudjEiOgoITW9kZWxSZWYSDAoEbmFtZRgBIAEoCRIUCgd2ZXJzaW9uGAIgASgNSACIAQFCCgoIX3ZlcnNpb24iHQoDU2lkEhYKDmNvZGVib29rX3NpemVzGAEgAygNIhkKCUF0dHJpYnV0ZRIMCgR0eXBlGAEgASgJIoYBCgtTZXJ2aW5nUGFpchIPCgd2ZXJzaW9uGAEgASgNEiQKBW1vZGVsGAIgASgLMhUuZXNwYWxpZXIudjEuTW9kZWxSZWYSFAoMYWN0aXZhdGVkX2F0GAMgASgJEhkKDGFjdGl2YXRlZF9ieRgEIAEoCUgAiAEBQg8KDV9hY3RpdmF0ZWRfYnkiiAQKB0NhdGFsb2cSDAoEbmFtZRgBIAEoCRIbCg5hY3RpdmVfdmVyc2lvbhgCIAEoDUgAiAEBEg0KBWl0ZW1zGAMgASgNEg4KBmxlYXZlcxgEIAEoDRIkCgVtb2RlbBgFIAEoCzIVLmVzcGFsaWVyLnYxLk1vZGVsUmVmEi0KBmFjdGl2ZRgGIAEoCzIYLmVzcGFsaWVyLnYxLlNlcnZpbmdQYWlySAGIAQESHQoDc2lkGAcgASgLMhAuZXNwYWxpZXIudjEuU2lkEjgKCmF0dHJpYnV0ZXMYCCADKAsyJC5lc3BhbGllci52MS5DYXRhbG9nLkF0dHJpYnV0ZXNFbnRyeRIpCgdlYXJsaWVyGAkgAygLMhguZXNwYWxpZXIudjEuU2VydmluZ1BhaXISEgoKY3JlYXRlZF9hdBgKIAEoCRIXCgpjcmVhdGVkX2J5GAsgASgJSAKIAQESNQoQZGFtYWdlZF92ZXJzaW9ucxgMIAMoCzIbLmVzcGFsaWVyLnYxLkRhbWFnZWRWZXJzaW9uGkkKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSJQoFdmFsdWUYAiABKAsyFi5lc3BhbGllci52MS5BdHRyaWJ1dGU6AjgBQhEKD19hY3RpdmVfdmVyc2lvbkIJCgdfYWN0aXZlQg0KC19jcmVhdGVkX2J5IkgKDkRhbWFnZWRWZXJzaW9uEg8KB3ZlcnNpb24YASABKA0SJQoFZXJyb3IYAiABKAsyFi5lc3BhbGllci52MS5FcnJvckluZm8i3gIKDkNhdGFsb2dWZXJzaW9uEg8KB3ZlcnNpb24YASABKA0SMwoFbW9kZWwYAiABKAsyJC5lc3BhbGllci52MS5DYXRhbG9nVmVyc2lvbi5CdWlsdEZvchIiCgNzaWQYAyABKAsyEC5lc3BhbGllci52MS5TaWRIAIgBARINCgVpdGVtcxgEIAEoDRIOCgZsZWF2ZXMYBSABKA0SEQoEaGFzaBgGIAEoCUgBiAEBEhIKCmNyZWF0ZWRfYXQYByABKAkSFwoKY3JlYXRlZF9ieRgIIAEoCUgCiAEBEg4KBmFjdGl2ZRgJIAEoCBpTCghCdWlsdEZvchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SGAoLZmluZ2VycHJpbnQYAyABKAlIAIgBAUIOCgxfZmluZ2VycHJpbnRCBgoEX3NpZEIHCgVfaGFzaEINCgtfY3JlYXRlZF9ieSIVChNMaXN0Q2F0YWxvZ3NSZXF1ZXN0Ij4KFExpc3RDYXRhbG9nc1Jlc3BvbnNlEiYKCGNhdGFsb2dzGAEgAygLMhQuZXNwYWxpZXIudjEuQ2F0YWxvZyIkChFHZXRDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJIvgBChFQdXRDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEiQKBW1vZGVsGAIgASgLMhUuZXNwYWxpZXIudjEuTW9kZWxSZWYSHQoDc2lkGAMgASgLMhAuZXNwYWxpZXIudjEuU2lkEkIKCmF0dHJpYnV0ZXMYBCADKAsyLi5lc3BhbGllci52MS5QdXRDYXRhbG9nUmVxdWVzdC5BdHRyaWJ1dGVzRW50cnkaSQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRIlCgV2YWx1ZRgCIAEoCzIWLmVzcGFsaWVyLnYxLkF0dHJpYnV0ZToCOAEiJwoURGVsZXRlQ2F0YWxvZ1JlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCSIXChVEZWxldGVDYXRhbG9nUmVzcG9uc2UiJgoTTGlzdFZlcnNpb25zUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJIkUKFExpc3RWZXJzaW9uc1Jlc3BvbnNlEi0KCHZlcnNpb25zGAEgAygLMhsuZXNwYWxpZXIudjEuQ2F0YWxvZ1ZlcnNpb24iOgoWQWN0aXZhdGVWZXJzaW9uUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEg8KB3ZlcnNpb24YAiABKA0iSwoWUm9sbGJhY2tDYXRhbG9nUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEhQKB3ZlcnNpb24YAiABKA1IAIgBAUIKCghfdmVyc2lvbiJaChJVcGxvYWRJdGVtc1JlcXVlc3QSKwoGaGVhZGVyGAEgASgLMhkuZXNwYWxpZXIudjEuVXBsb2FkSGVhZGVySAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0Iq0BCgxVcGxvYWRIZWFkZXISDwoHY2F0YWxvZxgBIAEoCRIUCgxjb250ZW50X3R5cGUYAiABKAkSHQoQY29udGVudF9lbmNvZGluZxgDIAEoCUgAiAEBEhAKCGFjdGl2YXRlGAQgASgIEhwKD2lkZW1wb3RlbmN5X2tleRgFIAEoCUgBiAEBQhMKEV9jb250ZW50X2VuY29kaW5nQhIKEF9pZGVtcG90ZW5jeV9rZXkigwEKEVBhdGNoSXRlbXNSZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSDgoGcmVtb3ZlGAIgAygJEicKBnVwZGF0ZRgDIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJAoDYWRkGAQgAygLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKbAQoSUGF0Y2hJdGVtc1Jlc3BvbnNlEg8KB3JlbW92ZWQYASABKA0SDwoHdXBkYXRlZBgCIAEoDRIVCg11bmtub3duX2l0ZW1zGAMgAygJEiIKA2pvYhgEIAEoCzIQLmVzcGFsaWVyLnYxLkpvYkgAiAEBEhQKB3ZlcnNpb24YBSABKA1IAYgBAUIGCgRfam9iQgoKCF92ZXJzaW9uIi0KDkdldEl0ZW1SZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSCgoCaWQYAiABKAkixQEKBEl0ZW0SCgoCaWQYASABKAkSCwoDc2lkGAIgAygNEisKCmF0dHJpYnV0ZXMYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhcKD2NhdGFsb2dfdmVyc2lvbhgEIAEoDRIPCgdyZW1vdmVkGAUgASgIEg8KB3NoYXJpbmcYBiADKAkSFQoNc2hhcmluZ19jb3VudBgHIAEoDRIlCgRzZXRzGAggAygLMhcuZXNwYWxpZXIudjEuU2V0VmVyZGljdCKaAgoKU2V0VmVyZGljdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SDwoHYWxsb3dlZBgDIAEoCBIOCgZyZWFzb24YBCABKAkSNgoEcnVsZRgFIAEoCzIjLmVzcGFsaWVyLnYxLlNldFZlcmRpY3QuUnVsZVZlcmRpY3RIAIgBARpPCgtSdWxlVmVyZGljdBIPCgd2ZXJkaWN0GAEgASgJEi8KBXBhcnRzGAIgAygLMiAuZXNwYWxpZXIudjEuU2V0VmVyZGljdC5SdWxlUGFydBo6CghSdWxlUGFydBIMCgR0ZXh0GAEgASgJEg8KB3ZlcmRpY3QYAiABKAkSDwoHbWlzc2luZxgDIAMoCUIHCgVfcnVsZTKOBgoOQ2F0YWxvZ1NlcnZpY2USUwoMTGlzdENhdGFsb2dzEiAuZXNwYWxpZXIudjEuTGlzdENhdGFsb2dzUmVxdWVzdBohLmVzcGFsaWVyLnYxLkxpc3RDYXRhbG9nc1Jlc3BvbnNlEkIKCkdldENhdGFsb2cSHi5lc3BhbGllci52MS5HZXRDYXRhbG9nUmVxdWVzdBoULmVzcGFsaWVyLnYxLkNhdGFsb2cSQgoKUHV0Q2F0YWxvZxIeLmVzcGFsaWVyLnYxLlB1dENhdGFsb2dSZXF1ZXN0GhQuZXNwYWxpZXIudjEuQ2F0YWxvZxJWCg1EZWxldGVDYXRhbG9nEiEuZXNwYWxpZXIudjEuRGVsZXRlQ2F0YWxvZ1JlcXVlc3QaIi5lc3BhbGllci52MS5EZWxldGVDYXRhbG9nUmVzcG9uc2USUwoMTGlzdFZlcnNpb25zEiAuZXNwYWxpZXIudjEuTGlzdFZlcnNpb25zUmVxdWVzdBohLmVzcGFsaWVyLnYxLkxpc3RWZXJzaW9uc1Jlc3BvbnNlEkwKD0FjdGl2YXRlVmVyc2lvbhIjLmVzcGFsaWVyLnYxLkFjdGl2YXRlVmVyc2lvblJlcXVlc3QaFC5lc3BhbGllci52MS5DYXRhbG9nEkwKD1JvbGxiYWNrQ2F0YWxvZxIjLmVzcGFsaWVyLnYxLlJvbGxiYWNrQ2F0YWxvZ1JlcXVlc3QaFC5lc3BhbGllci52MS5DYXRhbG9nEkwKC1VwbG9hZEl0ZW1zEh8uZXNwYWxpZXIudjEuVXBsb2FkSXRlbXNSZXF1ZXN0GhouZXNwYWxpZXIudjEuQnVpbGRSZXNwb25zZSgBEk0KClBhdGNoSXRlbXMSHi5lc3BhbGllci52MS5QYXRjaEl0ZW1zUmVxdWVzdBofLmVzcGFsaWVyLnYxLlBhdGNoSXRlbXNSZXNwb25zZRI5CgdHZXRJdGVtEhsuZXNwYWxpZXIudjEuR2V0SXRlbVJlcXVlc3QaES5lc3BhbGllci52MS5JdGVtYgZwcm90bzM", [file_espalier_v1_errors, file_espalier_v1_jobs, file_google_protobuf_struct]);
 
 /**
  * @generated from message espalier.v1.ModelRef
@@ -173,6 +175,13 @@ export type Catalog = Message<"espalier.v1.Catalog"> & {
    * @generated from field: optional string created_by = 11;
    */
   createdBy?: string | undefined;
+
+  /**
+   * Versions whose record on disk cannot be read; they cannot be activated, and are not deleted.
+   *
+   * @generated from field: repeated espalier.v1.DamagedVersion damaged_versions = 12;
+   */
+  damagedVersions: DamagedVersion[];
 };
 
 /**
@@ -181,6 +190,28 @@ export type Catalog = Message<"espalier.v1.Catalog"> & {
  */
 export const CatalogSchema: GenMessage<Catalog> = /*@__PURE__*/
   messageDesc(file_espalier_v1_catalogs, 4);
+
+/**
+ * @generated from message espalier.v1.DamagedVersion
+ */
+export type DamagedVersion = Message<"espalier.v1.DamagedVersion"> & {
+  /**
+   * @generated from field: uint32 version = 1;
+   */
+  version: number;
+
+  /**
+   * @generated from field: espalier.v1.ErrorInfo error = 2;
+   */
+  error?: ErrorInfo | undefined;
+};
+
+/**
+ * Describes the message espalier.v1.DamagedVersion.
+ * Use `create(DamagedVersionSchema)` to create a new message.
+ */
+export const DamagedVersionSchema: GenMessage<DamagedVersion> = /*@__PURE__*/
+  messageDesc(file_espalier_v1_catalogs, 5);
 
 /**
  * @generated from message espalier.v1.CatalogVersion
@@ -237,7 +268,7 @@ export type CatalogVersion = Message<"espalier.v1.CatalogVersion"> & {
  * Use `create(CatalogVersionSchema)` to create a new message.
  */
 export const CatalogVersionSchema: GenMessage<CatalogVersion> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 5);
+  messageDesc(file_espalier_v1_catalogs, 6);
 
 /**
  * @generated from message espalier.v1.CatalogVersion.BuiltFor
@@ -264,7 +295,7 @@ export type CatalogVersion_BuiltFor = Message<"espalier.v1.CatalogVersion.BuiltF
  * Use `create(CatalogVersion_BuiltForSchema)` to create a new message.
  */
 export const CatalogVersion_BuiltForSchema: GenMessage<CatalogVersion_BuiltFor> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 5, 0);
+  messageDesc(file_espalier_v1_catalogs, 6, 0);
 
 /**
  * @generated from message espalier.v1.ListCatalogsRequest
@@ -277,7 +308,7 @@ export type ListCatalogsRequest = Message<"espalier.v1.ListCatalogsRequest"> & {
  * Use `create(ListCatalogsRequestSchema)` to create a new message.
  */
 export const ListCatalogsRequestSchema: GenMessage<ListCatalogsRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 6);
+  messageDesc(file_espalier_v1_catalogs, 7);
 
 /**
  * @generated from message espalier.v1.ListCatalogsResponse
@@ -294,7 +325,7 @@ export type ListCatalogsResponse = Message<"espalier.v1.ListCatalogsResponse"> &
  * Use `create(ListCatalogsResponseSchema)` to create a new message.
  */
 export const ListCatalogsResponseSchema: GenMessage<ListCatalogsResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 7);
+  messageDesc(file_espalier_v1_catalogs, 8);
 
 /**
  * @generated from message espalier.v1.GetCatalogRequest
@@ -311,7 +342,7 @@ export type GetCatalogRequest = Message<"espalier.v1.GetCatalogRequest"> & {
  * Use `create(GetCatalogRequestSchema)` to create a new message.
  */
 export const GetCatalogRequestSchema: GenMessage<GetCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 8);
+  messageDesc(file_espalier_v1_catalogs, 9);
 
 /**
  * @generated from message espalier.v1.PutCatalogRequest
@@ -343,7 +374,7 @@ export type PutCatalogRequest = Message<"espalier.v1.PutCatalogRequest"> & {
  * Use `create(PutCatalogRequestSchema)` to create a new message.
  */
 export const PutCatalogRequestSchema: GenMessage<PutCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 9);
+  messageDesc(file_espalier_v1_catalogs, 10);
 
 /**
  * @generated from message espalier.v1.DeleteCatalogRequest
@@ -360,7 +391,7 @@ export type DeleteCatalogRequest = Message<"espalier.v1.DeleteCatalogRequest"> &
  * Use `create(DeleteCatalogRequestSchema)` to create a new message.
  */
 export const DeleteCatalogRequestSchema: GenMessage<DeleteCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 10);
+  messageDesc(file_espalier_v1_catalogs, 11);
 
 /**
  * @generated from message espalier.v1.DeleteCatalogResponse
@@ -373,7 +404,7 @@ export type DeleteCatalogResponse = Message<"espalier.v1.DeleteCatalogResponse">
  * Use `create(DeleteCatalogResponseSchema)` to create a new message.
  */
 export const DeleteCatalogResponseSchema: GenMessage<DeleteCatalogResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 11);
+  messageDesc(file_espalier_v1_catalogs, 12);
 
 /**
  * @generated from message espalier.v1.ListVersionsRequest
@@ -390,7 +421,7 @@ export type ListVersionsRequest = Message<"espalier.v1.ListVersionsRequest"> & {
  * Use `create(ListVersionsRequestSchema)` to create a new message.
  */
 export const ListVersionsRequestSchema: GenMessage<ListVersionsRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 12);
+  messageDesc(file_espalier_v1_catalogs, 13);
 
 /**
  * @generated from message espalier.v1.ListVersionsResponse
@@ -407,7 +438,7 @@ export type ListVersionsResponse = Message<"espalier.v1.ListVersionsResponse"> &
  * Use `create(ListVersionsResponseSchema)` to create a new message.
  */
 export const ListVersionsResponseSchema: GenMessage<ListVersionsResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 13);
+  messageDesc(file_espalier_v1_catalogs, 14);
 
 /**
  * @generated from message espalier.v1.ActivateVersionRequest
@@ -429,7 +460,7 @@ export type ActivateVersionRequest = Message<"espalier.v1.ActivateVersionRequest
  * Use `create(ActivateVersionRequestSchema)` to create a new message.
  */
 export const ActivateVersionRequestSchema: GenMessage<ActivateVersionRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 14);
+  messageDesc(file_espalier_v1_catalogs, 15);
 
 /**
  * @generated from message espalier.v1.RollbackCatalogRequest
@@ -451,7 +482,7 @@ export type RollbackCatalogRequest = Message<"espalier.v1.RollbackCatalogRequest
  * Use `create(RollbackCatalogRequestSchema)` to create a new message.
  */
 export const RollbackCatalogRequestSchema: GenMessage<RollbackCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 15);
+  messageDesc(file_espalier_v1_catalogs, 16);
 
 /**
  * @generated from message espalier.v1.UploadItemsRequest
@@ -482,7 +513,7 @@ export type UploadItemsRequest = Message<"espalier.v1.UploadItemsRequest"> & {
  * Use `create(UploadItemsRequestSchema)` to create a new message.
  */
 export const UploadItemsRequestSchema: GenMessage<UploadItemsRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 16);
+  messageDesc(file_espalier_v1_catalogs, 17);
 
 /**
  * @generated from message espalier.v1.UploadHeader
@@ -527,7 +558,7 @@ export type UploadHeader = Message<"espalier.v1.UploadHeader"> & {
  * Use `create(UploadHeaderSchema)` to create a new message.
  */
 export const UploadHeaderSchema: GenMessage<UploadHeader> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 17);
+  messageDesc(file_espalier_v1_catalogs, 18);
 
 /**
  * @generated from message espalier.v1.PatchItemsRequest
@@ -563,7 +594,7 @@ export type PatchItemsRequest = Message<"espalier.v1.PatchItemsRequest"> & {
  * Use `create(PatchItemsRequestSchema)` to create a new message.
  */
 export const PatchItemsRequestSchema: GenMessage<PatchItemsRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 18);
+  messageDesc(file_espalier_v1_catalogs, 19);
 
 /**
  * @generated from message espalier.v1.PatchItemsResponse
@@ -600,7 +631,7 @@ export type PatchItemsResponse = Message<"espalier.v1.PatchItemsResponse"> & {
  * Use `create(PatchItemsResponseSchema)` to create a new message.
  */
 export const PatchItemsResponseSchema: GenMessage<PatchItemsResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 19);
+  messageDesc(file_espalier_v1_catalogs, 20);
 
 /**
  * @generated from message espalier.v1.GetItemRequest
@@ -622,7 +653,7 @@ export type GetItemRequest = Message<"espalier.v1.GetItemRequest"> & {
  * Use `create(GetItemRequestSchema)` to create a new message.
  */
 export const GetItemRequestSchema: GenMessage<GetItemRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 20);
+  messageDesc(file_espalier_v1_catalogs, 21);
 
 /**
  * @generated from message espalier.v1.Item
@@ -676,7 +707,7 @@ export type Item = Message<"espalier.v1.Item"> & {
  * Use `create(ItemSchema)` to create a new message.
  */
 export const ItemSchema: GenMessage<Item> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 21);
+  messageDesc(file_espalier_v1_catalogs, 22);
 
 /**
  * @generated from message espalier.v1.SetVerdict
@@ -715,7 +746,7 @@ export type SetVerdict = Message<"espalier.v1.SetVerdict"> & {
  * Use `create(SetVerdictSchema)` to create a new message.
  */
 export const SetVerdictSchema: GenMessage<SetVerdict> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 22);
+  messageDesc(file_espalier_v1_catalogs, 23);
 
 /**
  * @generated from message espalier.v1.SetVerdict.RuleVerdict
@@ -739,7 +770,7 @@ export type SetVerdict_RuleVerdict = Message<"espalier.v1.SetVerdict.RuleVerdict
  * Use `create(SetVerdict_RuleVerdictSchema)` to create a new message.
  */
 export const SetVerdict_RuleVerdictSchema: GenMessage<SetVerdict_RuleVerdict> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 22, 0);
+  messageDesc(file_espalier_v1_catalogs, 23, 0);
 
 /**
  * @generated from message espalier.v1.SetVerdict.RulePart
@@ -766,7 +797,7 @@ export type SetVerdict_RulePart = Message<"espalier.v1.SetVerdict.RulePart"> & {
  * Use `create(SetVerdict_RulePartSchema)` to create a new message.
  */
 export const SetVerdict_RulePartSchema: GenMessage<SetVerdict_RulePart> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_catalogs, 22, 1);
+  messageDesc(file_espalier_v1_catalogs, 23, 1);
 
 /**
  * Catalogs, their versions and their items. Changes read x-actor, if-match and if-none-match from the call's metadata;

@@ -15,7 +15,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file espalier/v1/constraint_sets.proto.
  */
 export const file_espalier_v1_constraint_sets: GenFile = /*@__PURE__*/
-  fileDesc("CiFlc3BhbGllci92MS9jb25zdHJhaW50X3NldHMucHJvdG8SC2VzcGFsaWVyLnYxIv4CChRDb25zdHJhaW50U2V0VmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgNEgwKBGtpbmQYAiABKAkSEQoEcnVsZRgDIAEoCUgAiAEBEiwKBnBhcmFtcxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIAYgBARISCgVjb3VudBgFIAEoDUgCiAEBEhwKD3JlZnJlc2hfc2Vjb25kcxgGIAEoDUgDiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgHIAEoDUgEiAEBEhcKCndoZW5fc3RhbGUYCCABKAlIBYgBARIMCgRoYXNoGAkgASgJEhIKCmNyZWF0ZWRfYXQYCiABKAkSFwoKY3JlYXRlZF9ieRgLIAEoCUgGiAEBQgcKBV9ydWxlQgkKB19wYXJhbXNCCAoGX2NvdW50QhIKEF9yZWZyZXNoX3NlY29uZHNCEgoQX21heF9hZ2Vfc2Vjb25kc0INCgtfd2hlbl9zdGFsZUINCgtfY3JlYXRlZF9ieSL/BgoNQ29uc3RyYWludFNldBIMCgRuYW1lGAEgASgJEhQKB3ZlcnNpb24YAiABKA1IAIgBARIRCgRraW5kGAMgASgJSAGIAQESEQoEcnVsZRgEIAEoCUgCiAEBEiwKBnBhcmFtcxgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIA4gBARISCgVjb3VudBgGIAEoDUgEiAEBEhwKD3JlZnJlc2hfc2Vjb25kcxgHIAEoDUgFiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgIIAEoDUgGiAEBEhcKCndoZW5fc3RhbGUYCSABKAlIB4gBARIRCgRoYXNoGAogASgJSAiIAQESFwoKY3JlYXRlZF9hdBgLIAEoCUgJiAEBEhcKCmNyZWF0ZWRfYnkYDCABKAlICogBARIXCgp1cGRhdGVkX2F0GA0gASgJSAuIAQESHAoPY2F0YWxvZ192ZXJzaW9uGA4gASgNSAyIAQESGQoMZXZhbHVhdGVkX2F0GA8gASgJSA2IAQESEgoFaXRlbXMYECABKA1IDogBARITCgZsZWF2ZXMYESABKA1ID4gBARIaCg11bmtub3duX2NvdW50GBIgASgNSBCIAQESDwoHdW5rbm93bhgTIAMoCRINCgVzdGFsZRgUIAEoCBI5Cg9yZWZyZXNoX2ZhaWx1cmUYFSABKAsyGy5lc3BhbGllci52MS5SZWZyZXNoRmFpbHVyZUgRiAEBEhAKCHdhcm5pbmdzGBYgAygJEg8KB2VhcmxpZXIYFyADKA0SMwoIdmVyc2lvbnMYGCADKAsyIS5lc3BhbGllci52MS5Db25zdHJhaW50U2V0VmVyc2lvbkIKCghfdmVyc2lvbkIHCgVfa2luZEIHCgVfcnVsZUIJCgdfcGFyYW1zQggKBl9jb3VudEISChBfcmVmcmVzaF9zZWNvbmRzQhIKEF9tYXhfYWdlX3NlY29uZHNCDQoLX3doZW5fc3RhbGVCBwoFX2hhc2hCDQoLX2NyZWF0ZWRfYXRCDQoLX2NyZWF0ZWRfYnlCDQoLX3VwZGF0ZWRfYXRCEgoQX2NhdGFsb2dfdmVyc2lvbkIPCg1fZXZhbHVhdGVkX2F0QggKBl9pdGVtc0IJCgdfbGVhdmVzQhAKDl91bmtub3duX2NvdW50QhIKEF9yZWZyZXNoX2ZhaWx1cmUiQwoOUmVmcmVzaEZhaWx1cmUSCgoCYXQYASABKAkSJQoFZXJyb3IYAiABKAsyFi5lc3BhbGllci52MS5FcnJvckluZm8iLAoZTGlzdENvbnN0cmFpbnRTZXRzUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJIlEKGkxpc3RDb25zdHJhaW50U2V0c1Jlc3BvbnNlEjMKD2NvbnN0cmFpbnRfc2V0cxgBIAMoCzIaLmVzcGFsaWVyLnYxLkNvbnN0cmFpbnRTZXQiNwoXR2V0Q29uc3RyYWludFNldFJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRILCgNzZXQYAiABKAkiigIKF1B1dENvbnN0cmFpbnRTZXRSZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSCwoDc2V0GAIgASgJEgwKBHJ1bGUYAyABKAkSLAoGcGFyYW1zGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgAiAEBEhwKD3JlZnJlc2hfc2Vjb25kcxgFIAEoBUgBiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgGIAEoBUgCiAEBEhcKCndoZW5fc3RhbGUYByABKAlIA4gBAUIJCgdfcGFyYW1zQhIKEF9yZWZyZXNoX3NlY29uZHNCEgoQX21heF9hZ2Vfc2Vjb25kc0INCgtfd2hlbl9zdGFsZSI6ChpEZWxldGVDb25zdHJhaW50U2V0UmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEgsKA3NldBgCIAEoCSIdChtEZWxldGVDb25zdHJhaW50U2V0UmVzcG9uc2UiTQocQWN0aXZhdGVDb25zdHJhaW50U2V0UmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEgsKA3NldBgCIAEoCRIPCgd2ZXJzaW9uGAMgASgNIl4KHFJvbGxiYWNrQ29uc3RyYWludFNldFJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRILCgNzZXQYAiABKAkSFAoHdmVyc2lvbhgDIAEoDUgAiAEBQgoKCF92ZXJzaW9uIl0KEVVwbG9hZExpc3RSZXF1ZXN0Ei8KBmhlYWRlchgBIAEoCzIdLmVzcGFsaWVyLnYxLlVwbG9hZExpc3RIZWFkZXJIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQivgEKEFVwbG9hZExpc3RIZWFkZXISDwoHY2F0YWxvZxgBIAEoCRILCgNzZXQYAiABKAkSFAoMY29udGVudF90eXBlGAMgASgJEh0KEGNvbnRlbnRfZW5jb2RpbmcYBCABKAlIAIgBARIQCghhY3RpdmF0ZRgFIAEoCBIcCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlIAYgBAUITChFfY29udGVudF9lbmNvZGluZ0ISChBfaWRlbXBvdGVuY3lfa2V5ImwKElByZXZpZXdSdWxlUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEgwKBHJ1bGUYAiABKAkSLAoGcGFyYW1zGAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgAiAEBQgkKB19wYXJhbXMikAEKE1ByZXZpZXdSdWxlUmVzcG9uc2USDQoFaXRlbXMYASABKA0SDgoGbGVhdmVzGAIgASgNEh8KF2xpdmVfY2hpbGRyZW5fcGVyX2xldmVsGAMgAygNEicKBnNhbXBsZRgEIAMoCzIXLmVzcGFsaWVyLnYxLlNhbXBsZUl0ZW0SEAoId2FybmluZ3MYBSADKAkiUgoKU2FtcGxlSXRlbRIKCgJpZBgBIAEoCRILCgNzaWQYAiADKA0SKwoKYXR0cmlidXRlcxgDIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiPwoFQWxpYXMSDQoFYWxpYXMYASABKAkSDwoHY2F0YWxvZxgCIAEoCRIWCg5jb25zdHJhaW50X3NldBgDIAEoCSIaCglBbGlhc05hbWUSDQoFYWxpYXMYASABKAkiZAoLQWxpYXNBY3Rpb24SIQoDc2V0GAEgASgLMhIuZXNwYWxpZXIudjEuQWxpYXNIABIoCgZkZWxldGUYAiABKAsyFi5lc3BhbGllci52MS5BbGlhc05hbWVIAEIICgZhY3Rpb24iFAoSTGlzdEFsaWFzZXNSZXF1ZXN0IkEKFENoYW5nZUFsaWFzZXNSZXF1ZXN0EikKB2FjdGlvbnMYASADKAsyGC5lc3BhbGllci52MS5BbGlhc0FjdGlvbiI2Cg9BbGlhc2VzUmVzcG9uc2USIwoHYWxpYXNlcxgBIAMoCzISLmVzcGFsaWVyLnYxLkFsaWFzMpEHChRDb25zdHJhaW50U2V0U2VydmljZRJlChJMaXN0Q29uc3RyYWludFNldHMSJi5lc3BhbGllci52MS5MaXN0Q29uc3RyYWludFNldHNSZXF1ZXN0GicuZXNwYWxpZXIudjEuTGlzdENvbnN0cmFpbnRTZXRzUmVzcG9uc2USVAoQR2V0Q29uc3RyYWludFNldBIkLmVzcGFsaWVyLnYxLkdldENvbnN0cmFpbnRTZXRSZXF1ZXN0GhouZXNwYWxpZXIudjEuQ29uc3RyYWludFNldBJUChBQdXRDb25zdHJhaW50U2V0EiQuZXNwYWxpZXIudjEuUHV0Q29uc3RyYWludFNldFJlcXVlc3QaGi5lc3BhbGllci52MS5Db25zdHJhaW50U2V0EmgKE0RlbGV0ZUNvbnN0cmFpbnRTZXQSJy5lc3BhbGllci52MS5EZWxldGVDb25zdHJhaW50U2V0UmVxdWVzdBooLmVzcGFsaWVyLnYxLkRlbGV0ZUNvbnN0cmFpbnRTZXRSZXNwb25zZRJeChVBY3RpdmF0ZUNvbnN0cmFpbnRTZXQSKS5lc3BhbGllci52MS5BY3RpdmF0ZUNvbnN0cmFpbnRTZXRSZXF1ZXN0GhouZXNwYWxpZXIudjEuQ29uc3RyYWludFNldBJeChVSb2xsYmFja0NvbnN0cmFpbnRTZXQSKS5lc3BhbGllci52MS5Sb2xsYmFja0NvbnN0cmFpbnRTZXRSZXF1ZXN0GhouZXNwYWxpZXIudjEuQ29uc3RyYWludFNldBJKCgpVcGxvYWRMaXN0Eh4uZXNwYWxpZXIudjEuVXBsb2FkTGlzdFJlcXVlc3QaGi5lc3BhbGllci52MS5CdWlsZFJlc3BvbnNlKAESUAoLUHJldmlld1J1bGUSHy5lc3BhbGllci52MS5QcmV2aWV3UnVsZVJlcXVlc3QaIC5lc3BhbGllci52MS5QcmV2aWV3UnVsZVJlc3BvbnNlEkwKC0xpc3RBbGlhc2VzEh8uZXNwYWxpZXIudjEuTGlzdEFsaWFzZXNSZXF1ZXN0GhwuZXNwYWxpZXIudjEuQWxpYXNlc1Jlc3BvbnNlElAKDUNoYW5nZUFsaWFzZXMSIS5lc3BhbGllci52MS5DaGFuZ2VBbGlhc2VzUmVxdWVzdBocLmVzcGFsaWVyLnYxLkFsaWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_espalier_v1_errors, file_espalier_v1_jobs, file_google_protobuf_struct]);
+  fileDesc("CiFlc3BhbGllci92MS9jb25zdHJhaW50X3NldHMucHJvdG8SC2VzcGFsaWVyLnYxIv4CChRDb25zdHJhaW50U2V0VmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgNEgwKBGtpbmQYAiABKAkSEQoEcnVsZRgDIAEoCUgAiAEBEiwKBnBhcmFtcxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIAYgBARISCgVjb3VudBgFIAEoDUgCiAEBEhwKD3JlZnJlc2hfc2Vjb25kcxgGIAEoDUgDiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgHIAEoDUgEiAEBEhcKCndoZW5fc3RhbGUYCCABKAlIBYgBARIMCgRoYXNoGAkgASgJEhIKCmNyZWF0ZWRfYXQYCiABKAkSFwoKY3JlYXRlZF9ieRgLIAEoCUgGiAEBQgcKBV9ydWxlQgkKB19wYXJhbXNCCAoGX2NvdW50QhIKEF9yZWZyZXNoX3NlY29uZHNCEgoQX21heF9hZ2Vfc2Vjb25kc0INCgtfd2hlbl9zdGFsZUINCgtfY3JlYXRlZF9ieSL/BgoNQ29uc3RyYWludFNldBIMCgRuYW1lGAEgASgJEhQKB3ZlcnNpb24YAiABKA1IAIgBARIRCgRraW5kGAMgASgJSAGIAQESEQoEcnVsZRgEIAEoCUgCiAEBEiwKBnBhcmFtcxgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIA4gBARISCgVjb3VudBgGIAEoDUgEiAEBEhwKD3JlZnJlc2hfc2Vjb25kcxgHIAEoDUgFiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgIIAEoDUgGiAEBEhcKCndoZW5fc3RhbGUYCSABKAlIB4gBARIRCgRoYXNoGAogASgJSAiIAQESFwoKY3JlYXRlZF9hdBgLIAEoCUgJiAEBEhcKCmNyZWF0ZWRfYnkYDCABKAlICogBARIXCgp1cGRhdGVkX2F0GA0gASgJSAuIAQESHAoPY2F0YWxvZ192ZXJzaW9uGA4gASgNSAyIAQESGQoMZXZhbHVhdGVkX2F0GA8gASgJSA2IAQESEgoFaXRlbXMYECABKA1IDogBARITCgZsZWF2ZXMYESABKA1ID4gBARIaCg11bmtub3duX2NvdW50GBIgASgNSBCIAQESDwoHdW5rbm93bhgTIAMoCRINCgVzdGFsZRgUIAEoCBI5Cg9yZWZyZXNoX2ZhaWx1cmUYFSABKAsyGy5lc3BhbGllci52MS5SZWZyZXNoRmFpbHVyZUgRiAEBEhAKCHdhcm5pbmdzGBYgAygJEg8KB2VhcmxpZXIYFyADKA0SMwoIdmVyc2lvbnMYGCADKAsyIS5lc3BhbGllci52MS5Db25zdHJhaW50U2V0VmVyc2lvbkIKCghfdmVyc2lvbkIHCgVfa2luZEIHCgVfcnVsZUIJCgdfcGFyYW1zQggKBl9jb3VudEISChBfcmVmcmVzaF9zZWNvbmRzQhIKEF9tYXhfYWdlX3NlY29uZHNCDQoLX3doZW5fc3RhbGVCBwoFX2hhc2hCDQoLX2NyZWF0ZWRfYXRCDQoLX2NyZWF0ZWRfYnlCDQoLX3VwZGF0ZWRfYXRCEgoQX2NhdGFsb2dfdmVyc2lvbkIPCg1fZXZhbHVhdGVkX2F0QggKBl9pdGVtc0IJCgdfbGVhdmVzQhAKDl91bmtub3duX2NvdW50QhIKEF9yZWZyZXNoX2ZhaWx1cmUiQwoOUmVmcmVzaEZhaWx1cmUSCgoCYXQYASABKAkSJQoFZXJyb3IYAiABKAsyFi5lc3BhbGllci52MS5FcnJvckluZm8iLAoZTGlzdENvbnN0cmFpbnRTZXRzUmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJInsKGkxpc3RDb25zdHJhaW50U2V0c1Jlc3BvbnNlEjMKD2NvbnN0cmFpbnRfc2V0cxgBIAMoCzIaLmVzcGFsaWVyLnYxLkNvbnN0cmFpbnRTZXQSKAoHZGFtYWdlZBgCIAMoCzIXLmVzcGFsaWVyLnYxLkRhbWFnZWRTZXQiQQoKRGFtYWdlZFNldBIMCgRuYW1lGAEgASgJEiUKBWVycm9yGAIgASgLMhYuZXNwYWxpZXIudjEuRXJyb3JJbmZvIjcKF0dldENvbnN0cmFpbnRTZXRSZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSCwoDc2V0GAIgASgJIooCChdQdXRDb25zdHJhaW50U2V0UmVxdWVzdBIPCgdjYXRhbG9nGAEgASgJEgsKA3NldBgCIAEoCRIMCgRydWxlGAMgASgJEiwKBnBhcmFtcxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIAIgBARIcCg9yZWZyZXNoX3NlY29uZHMYBSABKAVIAYgBARIcCg9tYXhfYWdlX3NlY29uZHMYBiABKAVIAogBARIXCgp3aGVuX3N0YWxlGAcgASgJSAOIAQFCCQoHX3BhcmFtc0ISChBfcmVmcmVzaF9zZWNvbmRzQhIKEF9tYXhfYWdlX3NlY29uZHNCDQoLX3doZW5fc3RhbGUiOgoaRGVsZXRlQ29uc3RyYWludFNldFJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRILCgNzZXQYAiABKAkiHQobRGVsZXRlQ29uc3RyYWludFNldFJlc3BvbnNlIk0KHEFjdGl2YXRlQ29uc3RyYWludFNldFJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRILCgNzZXQYAiABKAkSDwoHdmVyc2lvbhgDIAEoDSJeChxSb2xsYmFja0NvbnN0cmFpbnRTZXRSZXF1ZXN0Eg8KB2NhdGFsb2cYASABKAkSCwoDc2V0GAIgASgJEhQKB3ZlcnNpb24YAyABKA1IAIgBAUIKCghfdmVyc2lvbiJdChFVcGxvYWRMaXN0UmVxdWVzdBIvCgZoZWFkZXIYASABKAsyHS5lc3BhbGllci52MS5VcGxvYWRMaXN0SGVhZGVySAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0Ir4BChBVcGxvYWRMaXN0SGVhZGVyEg8KB2NhdGFsb2cYASABKAkSCwoDc2V0GAIgASgJEhQKDGNvbnRlbnRfdHlwZRgDIAEoCRIdChBjb250ZW50X2VuY29kaW5nGAQgASgJSACIAQESEAoIYWN0aXZhdGUYBSABKAgSHAoPaWRlbXBvdGVuY3lfa2V5GAYgASgJSAGIAQFCEwoRX2NvbnRlbnRfZW5jb2RpbmdCEgoQX2lkZW1wb3RlbmN5X2tleSJsChJQcmV2aWV3UnVsZVJlcXVlc3QSDwoHY2F0YWxvZxgBIAEoCRIMCgRydWxlGAIgASgJEiwKBnBhcmFtcxgDIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIAIgBAUIJCgdfcGFyYW1zIpABChNQcmV2aWV3UnVsZVJlc3BvbnNlEg0KBWl0ZW1zGAEgASgNEg4KBmxlYXZlcxgCIAEoDRIfChdsaXZlX2NoaWxkcmVuX3Blcl9sZXZlbBgDIAMoDRInCgZzYW1wbGUYBCADKAsyFy5lc3BhbGllci52MS5TYW1wbGVJdGVtEhAKCHdhcm5pbmdzGAUgAygJIlIKClNhbXBsZUl0ZW0SCgoCaWQYASABKAkSCwoDc2lkGAIgAygNEisKCmF0dHJpYnV0ZXMYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ij8KBUFsaWFzEg0KBWFsaWFzGAEgASgJEg8KB2NhdGFsb2cYAiABKAkSFgoOY29uc3RyYWludF9zZXQYAyABKAkiGgoJQWxpYXNOYW1lEg0KBWFsaWFzGAEgASgJImQKC0FsaWFzQWN0aW9uEiEKA3NldBgBIAEoCzISLmVzcGFsaWVyLnYxLkFsaWFzSAASKAoGZGVsZXRlGAIgASgLMhYuZXNwYWxpZXIudjEuQWxpYXNOYW1lSABCCAoGYWN0aW9uIhQKEkxpc3RBbGlhc2VzUmVxdWVzdCJBChRDaGFuZ2VBbGlhc2VzUmVxdWVzdBIpCgdhY3Rpb25zGAEgAygLMhguZXNwYWxpZXIudjEuQWxpYXNBY3Rpb24iNgoPQWxpYXNlc1Jlc3BvbnNlEiMKB2FsaWFzZXMYASADKAsyEi5lc3BhbGllci52MS5BbGlhczKRBwoUQ29uc3RyYWludFNldFNlcnZpY2USZQoSTGlzdENvbnN0cmFpbnRTZXRzEiYuZXNwYWxpZXIudjEuTGlzdENvbnN0cmFpbnRTZXRzUmVxdWVzdBonLmVzcGFsaWVyLnYxLkxpc3RDb25zdHJhaW50U2V0c1Jlc3BvbnNlElQKEEdldENvbnN0cmFpbnRTZXQSJC5lc3BhbGllci52MS5HZXRDb25zdHJhaW50U2V0UmVxdWVzdBoaLmVzcGFsaWVyLnYxLkNvbnN0cmFpbnRTZXQSVAoQUHV0Q29uc3RyYWludFNldBIkLmVzcGFsaWVyLnYxLlB1dENvbnN0cmFpbnRTZXRSZXF1ZXN0GhouZXNwYWxpZXIudjEuQ29uc3RyYWludFNldBJoChNEZWxldGVDb25zdHJhaW50U2V0EicuZXNwYWxpZXIudjEuRGVsZXRlQ29uc3RyYWludFNldFJlcXVlc3QaKC5lc3BhbGllci52MS5EZWxldGVDb25zdHJhaW50U2V0UmVzcG9uc2USXgoVQWN0aXZhdGVDb25zdHJhaW50U2V0EikuZXNwYWxpZXIudjEuQWN0aXZhdGVDb25zdHJhaW50U2V0UmVxdWVzdBoaLmVzcGFsaWVyLnYxLkNvbnN0cmFpbnRTZXQSXgoVUm9sbGJhY2tDb25zdHJhaW50U2V0EikuZXNwYWxpZXIudjEuUm9sbGJhY2tDb25zdHJhaW50U2V0UmVxdWVzdBoaLmVzcGFsaWVyLnYxLkNvbnN0cmFpbnRTZXQSSgoKVXBsb2FkTGlzdBIeLmVzcGFsaWVyLnYxLlVwbG9hZExpc3RSZXF1ZXN0GhouZXNwYWxpZXIudjEuQnVpbGRSZXNwb25zZSgBElAKC1ByZXZpZXdSdWxlEh8uZXNwYWxpZXIudjEuUHJldmlld1J1bGVSZXF1ZXN0GiAuZXNwYWxpZXIudjEuUHJldmlld1J1bGVSZXNwb25zZRJMCgtMaXN0QWxpYXNlcxIfLmVzcGFsaWVyLnYxLkxpc3RBbGlhc2VzUmVxdWVzdBocLmVzcGFsaWVyLnYxLkFsaWFzZXNSZXNwb25zZRJQCg1DaGFuZ2VBbGlhc2VzEiEuZXNwYWxpZXIudjEuQ2hhbmdlQWxpYXNlc1JlcXVlc3QaHC5lc3BhbGllci52MS5BbGlhc2VzUmVzcG9uc2ViBnByb3RvMw", [file_espalier_v1_errors, file_espalier_v1_jobs, file_google_protobuf_struct]);
 
 /**
  * @generated from message espalier.v1.ConstraintSetVersion
@@ -269,6 +269,13 @@ export type ListConstraintSetsResponse = Message<"espalier.v1.ListConstraintSets
    * @generated from field: repeated espalier.v1.ConstraintSet constraint_sets = 1;
    */
   constraintSets: ConstraintSet[];
+
+  /**
+   * Sets whose file on disk cannot be read: requests under them are refused.
+   *
+   * @generated from field: repeated espalier.v1.DamagedSet damaged = 2;
+   */
+  damaged: DamagedSet[];
 };
 
 /**
@@ -277,6 +284,28 @@ export type ListConstraintSetsResponse = Message<"espalier.v1.ListConstraintSets
  */
 export const ListConstraintSetsResponseSchema: GenMessage<ListConstraintSetsResponse> = /*@__PURE__*/
   messageDesc(file_espalier_v1_constraint_sets, 4);
+
+/**
+ * @generated from message espalier.v1.DamagedSet
+ */
+export type DamagedSet = Message<"espalier.v1.DamagedSet"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: espalier.v1.ErrorInfo error = 2;
+   */
+  error?: ErrorInfo | undefined;
+};
+
+/**
+ * Describes the message espalier.v1.DamagedSet.
+ * Use `create(DamagedSetSchema)` to create a new message.
+ */
+export const DamagedSetSchema: GenMessage<DamagedSet> = /*@__PURE__*/
+  messageDesc(file_espalier_v1_constraint_sets, 5);
 
 /**
  * @generated from message espalier.v1.GetConstraintSetRequest
@@ -298,7 +327,7 @@ export type GetConstraintSetRequest = Message<"espalier.v1.GetConstraintSetReque
  * Use `create(GetConstraintSetRequestSchema)` to create a new message.
  */
 export const GetConstraintSetRequestSchema: GenMessage<GetConstraintSetRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 5);
+  messageDesc(file_espalier_v1_constraint_sets, 6);
 
 /**
  * @generated from message espalier.v1.PutConstraintSetRequest
@@ -347,7 +376,7 @@ export type PutConstraintSetRequest = Message<"espalier.v1.PutConstraintSetReque
  * Use `create(PutConstraintSetRequestSchema)` to create a new message.
  */
 export const PutConstraintSetRequestSchema: GenMessage<PutConstraintSetRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 6);
+  messageDesc(file_espalier_v1_constraint_sets, 7);
 
 /**
  * @generated from message espalier.v1.DeleteConstraintSetRequest
@@ -369,7 +398,7 @@ export type DeleteConstraintSetRequest = Message<"espalier.v1.DeleteConstraintSe
  * Use `create(DeleteConstraintSetRequestSchema)` to create a new message.
  */
 export const DeleteConstraintSetRequestSchema: GenMessage<DeleteConstraintSetRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 7);
+  messageDesc(file_espalier_v1_constraint_sets, 8);
 
 /**
  * @generated from message espalier.v1.DeleteConstraintSetResponse
@@ -382,7 +411,7 @@ export type DeleteConstraintSetResponse = Message<"espalier.v1.DeleteConstraintS
  * Use `create(DeleteConstraintSetResponseSchema)` to create a new message.
  */
 export const DeleteConstraintSetResponseSchema: GenMessage<DeleteConstraintSetResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 8);
+  messageDesc(file_espalier_v1_constraint_sets, 9);
 
 /**
  * @generated from message espalier.v1.ActivateConstraintSetRequest
@@ -409,7 +438,7 @@ export type ActivateConstraintSetRequest = Message<"espalier.v1.ActivateConstrai
  * Use `create(ActivateConstraintSetRequestSchema)` to create a new message.
  */
 export const ActivateConstraintSetRequestSchema: GenMessage<ActivateConstraintSetRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 9);
+  messageDesc(file_espalier_v1_constraint_sets, 10);
 
 /**
  * @generated from message espalier.v1.RollbackConstraintSetRequest
@@ -436,7 +465,7 @@ export type RollbackConstraintSetRequest = Message<"espalier.v1.RollbackConstrai
  * Use `create(RollbackConstraintSetRequestSchema)` to create a new message.
  */
 export const RollbackConstraintSetRequestSchema: GenMessage<RollbackConstraintSetRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 10);
+  messageDesc(file_espalier_v1_constraint_sets, 11);
 
 /**
  * @generated from message espalier.v1.UploadListRequest
@@ -467,7 +496,7 @@ export type UploadListRequest = Message<"espalier.v1.UploadListRequest"> & {
  * Use `create(UploadListRequestSchema)` to create a new message.
  */
 export const UploadListRequestSchema: GenMessage<UploadListRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 11);
+  messageDesc(file_espalier_v1_constraint_sets, 12);
 
 /**
  * @generated from message espalier.v1.UploadListHeader
@@ -509,7 +538,7 @@ export type UploadListHeader = Message<"espalier.v1.UploadListHeader"> & {
  * Use `create(UploadListHeaderSchema)` to create a new message.
  */
 export const UploadListHeaderSchema: GenMessage<UploadListHeader> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 12);
+  messageDesc(file_espalier_v1_constraint_sets, 13);
 
 /**
  * @generated from message espalier.v1.PreviewRuleRequest
@@ -536,7 +565,7 @@ export type PreviewRuleRequest = Message<"espalier.v1.PreviewRuleRequest"> & {
  * Use `create(PreviewRuleRequestSchema)` to create a new message.
  */
 export const PreviewRuleRequestSchema: GenMessage<PreviewRuleRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 13);
+  messageDesc(file_espalier_v1_constraint_sets, 14);
 
 /**
  * @generated from message espalier.v1.PreviewRuleResponse
@@ -575,7 +604,7 @@ export type PreviewRuleResponse = Message<"espalier.v1.PreviewRuleResponse"> & {
  * Use `create(PreviewRuleResponseSchema)` to create a new message.
  */
 export const PreviewRuleResponseSchema: GenMessage<PreviewRuleResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 14);
+  messageDesc(file_espalier_v1_constraint_sets, 15);
 
 /**
  * @generated from message espalier.v1.SampleItem
@@ -602,7 +631,7 @@ export type SampleItem = Message<"espalier.v1.SampleItem"> & {
  * Use `create(SampleItemSchema)` to create a new message.
  */
 export const SampleItemSchema: GenMessage<SampleItem> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 15);
+  messageDesc(file_espalier_v1_constraint_sets, 16);
 
 /**
  * @generated from message espalier.v1.Alias
@@ -629,7 +658,7 @@ export type Alias = Message<"espalier.v1.Alias"> & {
  * Use `create(AliasSchema)` to create a new message.
  */
 export const AliasSchema: GenMessage<Alias> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 16);
+  messageDesc(file_espalier_v1_constraint_sets, 17);
 
 /**
  * @generated from message espalier.v1.AliasName
@@ -646,7 +675,7 @@ export type AliasName = Message<"espalier.v1.AliasName"> & {
  * Use `create(AliasNameSchema)` to create a new message.
  */
 export const AliasNameSchema: GenMessage<AliasName> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 17);
+  messageDesc(file_espalier_v1_constraint_sets, 18);
 
 /**
  * @generated from message espalier.v1.AliasAction
@@ -675,7 +704,7 @@ export type AliasAction = Message<"espalier.v1.AliasAction"> & {
  * Use `create(AliasActionSchema)` to create a new message.
  */
 export const AliasActionSchema: GenMessage<AliasAction> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 18);
+  messageDesc(file_espalier_v1_constraint_sets, 19);
 
 /**
  * @generated from message espalier.v1.ListAliasesRequest
@@ -688,7 +717,7 @@ export type ListAliasesRequest = Message<"espalier.v1.ListAliasesRequest"> & {
  * Use `create(ListAliasesRequestSchema)` to create a new message.
  */
 export const ListAliasesRequestSchema: GenMessage<ListAliasesRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 19);
+  messageDesc(file_espalier_v1_constraint_sets, 20);
 
 /**
  * @generated from message espalier.v1.ChangeAliasesRequest
@@ -705,7 +734,7 @@ export type ChangeAliasesRequest = Message<"espalier.v1.ChangeAliasesRequest"> &
  * Use `create(ChangeAliasesRequestSchema)` to create a new message.
  */
 export const ChangeAliasesRequestSchema: GenMessage<ChangeAliasesRequest> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 20);
+  messageDesc(file_espalier_v1_constraint_sets, 21);
 
 /**
  * @generated from message espalier.v1.AliasesResponse
@@ -722,7 +751,7 @@ export type AliasesResponse = Message<"espalier.v1.AliasesResponse"> & {
  * Use `create(AliasesResponseSchema)` to create a new message.
  */
 export const AliasesResponseSchema: GenMessage<AliasesResponse> = /*@__PURE__*/
-  messageDesc(file_espalier_v1_constraint_sets, 21);
+  messageDesc(file_espalier_v1_constraint_sets, 22);
 
 /**
  * Constraint sets: named rules or lists over a catalog's items, in versions. Changes read x-actor, if-match and

@@ -1,4 +1,10 @@
-import { createServer, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import {
+  createServer,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
@@ -6,6 +12,7 @@ import { EspalierError } from '../../errors.js';
 import { type Drainable, drainHttp2 } from '../drain.js';
 import { rpcOptions, rpcRoutes } from './routes.js';
 import { type RpcDeps, remoteAddress } from './rpc-deps.js';
+import { answerUnknown } from './unknown-calls.js';
 
 const MAX_CONNECTIONS = 1_024;
 const MAX_STREAMS = 256;
@@ -44,6 +51,9 @@ export async function startGrpcServer(
       connect: false,
       grpcWeb: false,
       routes: rpcRoutes({ ...deps, closing: closing.signal }),
+      // Connect types them for either version of HTTP; here it is 2.
+      fallback: (request, response) =>
+        answerUnknown(request as Http2ServerRequest, response as unknown as Http2ServerResponse),
       contextValues: ({ socket }) => createContextValues().set(remoteAddress, socket.remoteAddress),
     }),
   );

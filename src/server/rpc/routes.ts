@@ -12,6 +12,8 @@ import { closedRequests, guardedBy, typedErrors } from './interceptors.js';
 import { jobsRpc } from './jobs-rpc.js';
 import { recommendationRpc } from './recommendation-rpc.js';
 import type { RpcDeps } from './rpc-deps.js';
+import { strictText } from './strict-json.js';
+import { withTypedErrors } from './typed-answers.js';
 import { named } from './watched-calls.js';
 
 const services = [RecommendationService, CatalogService, ConstraintSetService, JobService];
@@ -27,21 +29,25 @@ export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
     interceptors: [typedErrors(app.log), ...around, named(metrics), closedRequests, guardedBy(guard)],
   };
   const bridged = { interceptors: common };
-  return (router) =>
+  return (router) => {
     router
       .service(RecommendationService, recommendationRpc(deps), direct)
       .service(CatalogService, catalogsRpc(bridge), bridged)
       .service(ConstraintSetService, constraintSetsRpc(bridge), bridged)
       .service(JobService, jobsRpc(bridge, closing), bridged)
       .service(Health, healthRpc(deps, services), bridged);
+    router.handlers.splice(0, Infinity, ...router.handlers.map(withTypedErrors));
+  };
 }
+
+/** A misspelt field of JSON is refused, as over HTTP. */
+const jsonOptions = { ignoreUnknownFields: false, textDecoder: strictText };
 
 /** The bounds of every transport. */
 export function rpcOptions({ config }: Pick<RpcDeps, 'config'>) {
   return {
     readMaxBytes: config.bodyLimitBytes,
-    // A misspelt field of JSON is refused, as over HTTP.
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions,
     // Answers are small, and packing them costs more than sending them.
     acceptCompression: [],
   } satisfies Partial<ConnectRouterOptions>;

@@ -1,3 +1,4 @@
+import type { DescService } from '@bufbuild/protobuf';
 import type { ConnectRouter, ConnectRouterOptions } from '@connectrpc/connect';
 import { Bridge } from './bridge.js';
 import { catalogsRpc } from './catalogs-rpc.js';
@@ -16,7 +17,9 @@ import { strictText } from './strict-json.js';
 import { withTypedErrors } from './typed-answers.js';
 import { named } from './watched-calls.js';
 
-const services = [RecommendationService, CatalogService, ConstraintSetService, JobService];
+/** What clients can call. */
+const ours = [RecommendationService, CatalogService, ConstraintSetService, JobService];
+export const services: readonly DescService[] = [...ours, Health];
 
 /** All services, for any transport. @param deps with an app that is ready when the first call comes. */
 export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
@@ -35,7 +38,7 @@ export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
       .service(CatalogService, catalogsRpc(bridge), bridged)
       .service(ConstraintSetService, constraintSetsRpc(bridge), bridged)
       .service(JobService, jobsRpc(bridge, closing), bridged)
-      .service(Health, healthRpc(deps, services), bridged);
+      .service(Health, healthRpc(deps, ours), bridged);
     router.handlers.splice(0, Infinity, ...router.handlers.map(withTypedErrors));
   };
 }

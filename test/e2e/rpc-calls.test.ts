@@ -329,6 +329,22 @@ describe('deadlines and cancelled calls', () => {
   });
 });
 
+describe('watches that are left', () => {
+  it('end at any moment, and the server lives', async () => {
+    const id = (await call(clients.jobs, 'ListJobs', { limit: 1 })).value.jobs[0].id;
+    const watched = Array.from({ length: 40 }, (_, index) => {
+      const deadline = index % 2 === 0 ? { deadline: Date.now() + index / 4 } : {};
+      const stream = clients.jobs.WatchJob({ id }, metadataOf({}), deadline);
+      stream.on('data', () => {});
+      stream.on('error', () => {});
+      if (index % 2 === 1) setTimeout(() => stream.cancel(), index / 4);
+      return new Promise((resolve) => stream.on('close', resolve).on('end', resolve).on('error', resolve));
+    });
+    await Promise.all(watched);
+    expect((await call(clients.jobs, 'GetJob', { id })).value.job.id).toBe(id);
+  });
+});
+
 describe('Connect and gRPC-Web', () => {
   const path = '/espalier.v1.RecommendationService/Recommend';
   const post = (type: string, body: string | Buffer<ArrayBuffer>, headers = {}) =>

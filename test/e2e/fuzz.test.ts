@@ -1,16 +1,18 @@
 import { Agent } from 'node:http';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { ServerProcess } from '../../examples/online-retail/server-process.js';
-import { errorCatalogue } from '../../src/errors.js';
+import { type ErrorCode, errorCatalogue } from '../../src/errors.js';
+import { grpcCodeOf } from '../../src/server/rpc/errors.js';
 import { type ApiDocument, type RawRequest, randomRequest } from '../helpers/fuzz/http-requests.js';
+import { type CallEnd, methods, type RandomCall, RawClient, randomCall } from '../helpers/fuzz/rpc-calls.js';
 import { type RawReply, sendRaw } from '../helpers/fuzz/send-raw.js';
+import { makeKey } from '../helpers/keys.js';
 import { Random } from '../helpers/random.js';
-import { makeDataDir, send, startTestServer } from '../helpers/server.js';
+import { type KeyedServer, makeDataDir, send, startTestServer } from '../helpers/server.js';
 import { makeSmallCatalog, putRule } from '../helpers/small-server.js';
 
 /*
- * Requests as nobody would send them, to every route of the API's own document: each gets its answer or a typed error,
- * the process lives, and what is refused changes nothing.
+ * Requests as nobody would send them, to every route of the API's own document, and to every method of the .proto files:
+ * each gets its answer or a typed error, the process lives, and what is refused changes nothing.
  */
 
 const TIME_MS = process.env.LONG_TESTS ? 300_000 : 5_000;
@@ -21,6 +23,12 @@ const ROUND = 20;
 /** Errors of 5xx that a request may get that is not the server's fault. */
 const ALLOWED_5XX = ['ESP_OVERLOADED', 'ESP_TIMEOUT', 'ESP_SET_STALE', 'ESP_MODEL_OUTPUT'];
 const words = {
+  chunk: ['{"id":"9","sid":[1,2]}\n', 'id,sid\n0-0,1-2\n', '{', '0-0\n', ''],
+  content_type: ['application/x-ndjson', 'text/csv', 'image/png'],
+  contentType: ['application/x-ndjson', 'text/csv', 'image/png'],
+  contentEncoding: ['identity', 'gzip', 'x'],
+  'key of Attributes': ['price', 'colour', 'size'],
+  'key of Fields': ['id', 'price', 'max', 'sid'],
   text: [
     '',
     'x',
@@ -56,12 +64,14 @@ const words = {
   'keys of params': ['max', 'x'],
   'keys of attributes': ['price', 'colour', 'size'],
 };
-let server: ServerProcess;
+let server: KeyedServer;
+let dataDir: string;
 let document: ApiDocument;
 const agent = new Agent({ keepAlive: true, maxSockets: 4 });
 
 beforeAll(async () => {
-  server = await startTestServer(makeDataDir());
+  dataDir = makeDataDir();
+  server = await startTestServer(dataDir, ['--grpc-port', '0']);
   await makeAgain();
   // No request knows its name.
   await makeSmallCatalog(server, 'kept-as-it-is');
@@ -107,6 +117,83 @@ it('answers whatever comes with an answer or a typed error, and what it refuses 
   expect(sent).toBeGreaterThanOrEqual(MIN_REQUESTS);
   expect(routes.size).toBeGreaterThan(8);
 });
+
+/** Methods that change nothing. */
+const READS = /\/(Get|List|Preview|Recommend|Watch)\w*$/;
+/** Statuses that gRPC itself sets for faults of the protocol. */
+const PROTOCOL_ENDS = ['12 ESP_BODY_MALFORMED', '12 ESP_MEDIA_TYPE'];
+const CANCELLED = 1;
+const DEADLINE_EXCEEDED = 4;
+
+it('answers whatever comes over gRPC likewise', async () => {
+  const seed = Number(process.env.PROPERTY_SEED ?? Date.now() % 2 ** 31);
+  const random = new Random(seed);
+  const admin = makeKey(dataDir, 'admin', 'admin');
+  const narrow = makeKey(dataDir, 'narrow', 'recommend');
+  while ((await send(server, 'GET', '/v1/catalogs')).status !== 401);
+  server.keyHeaders = admin;
+  const keys = [admin, admin, admin, admin, narrow, { authorization: 'Bearer esp_x' }, {}];
+  const client = new RawClient(server.grpcAddress!);
+  const ends: Record<string, number> = {};
+  const called = new Set<string>();
+  const untouched = await answerUnder('kept-as-it-is');
+  let before = await state();
+  let sent = 0;
+  for (const endMs = Date.now() + TIME_MS; Date.now() < endMs || sent < MIN_REQUESTS; sent += ROUND) {
+    if (await makeAgain()) before = await state();
+    const calls = Array.from({ length: ROUND }, () => randomCall(random, words, keys));
+    const replies = await Promise.all(calls.map((call) => client.send(call)));
+    const seen = calls.map((call, index) => ({ call, end: replies[index] }));
+    for (const { call, end } of seen) {
+      const outcome = checkEnd(call, end, seed);
+      ends[outcome] = (ends[outcome] ?? 0) + 1;
+      called.add(call.method.path);
+    }
+    await jobsEnded();
+    const after = await state();
+    // The client that has left does not know what became of its call.
+    const mayHaveChanged = seen.some(
+      ({ call, end }) => !READS.test(call.method.path) && (end.error?.info === undefined || end.hasLeft),
+    );
+    if (!mayHaveChanged)
+      expect(after, `seed ${seed}, after ${JSON.stringify(calls.map(briefCall))}`).toEqual(before);
+    before = after;
+    expect(await answerUnder('kept-as-it-is')).toEqual(untouched);
+  }
+  client.close();
+  console.log(`fuzz over gRPC: ${sent} calls, seed ${seed}, by end: ${JSON.stringify(ends)}`);
+  expect(server.process.exitCode).toBeNull();
+  expect(called.size).toBeGreaterThan(methods.length * 0.8);
+  expect(ends.answer).toBeGreaterThan(0);
+});
+
+/** @returns how it ended, in a word */
+function checkEnd(call: RandomCall, { error, answers, hasLeft }: CallEnd, seed: number): string {
+  const context = `seed ${seed}: ${JSON.stringify(briefCall(call))}`;
+  if (error === undefined) {
+    if (!call.method.responseStream) expect(answers, context).toHaveLength(1);
+    return 'answer';
+  }
+  const { status, info, message } = error;
+  if (info === undefined) {
+    // What the client itself says of a call that it does not wait for.
+    const own = hasLeft ? CANCELLED : call.deadlineMs === undefined ? undefined : DEADLINE_EXCEEDED;
+    expect(status, `${context} gave ${message}`).toBe(own);
+    return 'left';
+  }
+  expect(info.code, `${context} gave ${status} ${message}`).toBeOneOf(Object.keys(errorCatalogue));
+  const code = info.code as ErrorCode;
+  const allowed = [`${grpcCodeOf(code)} ${code}`, ...PROTOCOL_ENDS];
+  expect(`${status} ${code}`, `${context} gave ${message}`).toBeOneOf(allowed);
+  const isAllowed5xx = ALLOWED_5XX.includes(code) || errorCatalogue[code].statusCode < 500;
+  expect(isAllowed5xx, `${context} gave ${status} ${code} ${message}`).toBe(true);
+  return code;
+}
+
+function briefCall({ method, messages, ...rest }: RandomCall): object {
+  const bytes = messages.map((one) => one.toString('base64').slice(0, 600));
+  return { path: method.path, messages: bytes, ...rest };
+}
 
 function check(request: RawRequest, reply: RawReply | Error, seed: number): void {
   const context = `seed ${seed}: ${JSON.stringify(brief(request))}`;

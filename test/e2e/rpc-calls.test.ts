@@ -15,6 +15,7 @@ import {
   type Reply,
   struct,
 } from '../helpers/grpc.js';
+import { rawCall } from '../helpers/raw-grpc.js';
 import { endOf, makeDataDir, send, startTestServer } from '../helpers/server.js';
 import { attributes, items, makeSmallCatalog } from '../helpers/small-server.js';
 
@@ -328,6 +329,22 @@ describe('deadlines and cancelled calls', () => {
   });
 });
 
+describe('watches that are left', () => {
+  it('end at any moment, and the server lives', async () => {
+    const id = (await call(clients.jobs, 'ListJobs', { limit: 1 })).value.jobs[0].id;
+    const watched = Array.from({ length: 40 }, (_, index) => {
+      const deadline = index % 2 === 0 ? { deadline: Date.now() + index / 4 } : {};
+      const stream = clients.jobs.WatchJob({ id }, metadataOf({}), deadline);
+      stream.on('data', () => {});
+      stream.on('error', () => {});
+      if (index % 2 === 1) setTimeout(() => stream.cancel(), index / 4);
+      return new Promise((resolve) => stream.on('close', resolve).on('end', resolve).on('error', resolve));
+    });
+    await Promise.all(watched);
+    expect((await call(clients.jobs, 'GetJob', { id })).value.job.id).toBe(id);
+  });
+});
+
 describe('Connect and gRPC-Web', () => {
   const path = '/espalier.v1.RecommendationService/Recommend';
   const post = (type: string, body: string | Buffer<ArrayBuffer>, headers = {}) =>
@@ -372,22 +389,102 @@ describe('Connect and gRPC-Web', () => {
     });
   });
 
-  it.each<[string, string, string | Buffer<ArrayBuffer>, number]>([
-    ['a misspelt field of JSON', 'application/json', '{"catalog":"small","constraints":{}}', 400],
-    ['malformed JSON', 'application/json', '{"catalog":', 400],
-    ['an unknown field', 'application/proto', Buffer.concat([message, Buffer.from([0xf8, 6, 1])]), 400],
+  const unknownField = Buffer.from([0xf8, 6, 1]);
+  const notUtf8 = Buffer.from([0x0a, 2, 0xc3, 0x28]);
+  const truncated = message.subarray(0, 4);
+  const beyondBodyLimit = Buffer.alloc(33 << 20, ' ');
+
+  it.each<[string, string, string | Buffer<ArrayBuffer>, number, string]>([
+    [
+      'a misspelt field of JSON',
+      'application/json',
+      '{"catalog":"small","constraints":{}}',
+      400,
+      'ESP_REQUEST_INVALID',
+    ],
+    ['a field of another type', 'application/json', '{"catalog":5}', 400, 'ESP_REQUEST_INVALID'],
+    ['a name that comes twice', 'application/json', '{"k":1,"k":2}', 400, 'ESP_REQUEST_INVALID'],
+    ['malformed JSON', 'application/json', '{"catalog":"', 400, 'ESP_BODY_MALFORMED'],
+    ['JSON that is no object', 'application/json', '[]', 400, 'ESP_BODY_MALFORMED'],
+    [
+      'JSON that is not UTF-8',
+      'application/json',
+      Buffer.from([0x22, 0xc3, 0x28, 0x22]),
+      400,
+      'ESP_BODY_MALFORMED',
+    ],
+    ['half a character', 'application/json', '{"catalog":"\\ud800"}', 400, 'ESP_BODY_MALFORMED'],
+    [
+      'an unknown field',
+      'application/proto',
+      Buffer.concat([message, unknownField]),
+      400,
+      'ESP_REQUEST_INVALID',
+    ],
     [
       'an unknown field of a constraint',
       'application/proto',
-      Buffer.concat([message, Buffer.from([0x32, 3, 0xf8, 6, 1])]),
+      Buffer.concat([message, Buffer.from([0x32, 3]), unknownField]),
       400,
+      'ESP_REQUEST_INVALID',
     ],
-    // Bytes that are no message: what gRPC calls internal everywhere, though the caller is at fault.
-    ['invalid UTF-8', 'application/proto', Buffer.from([0x0a, 2, 0xc3, 0x28]), 500],
-    ['a truncated message', 'application/proto', message.subarray(0, 4), 500],
-    ['another content type', 'text/plain', 'hello', 415],
-  ])('refuses %s', async (_name, type, body, status) => {
-    expect((await post(type, body)).status).toBe(status);
+    ['invalid UTF-8', 'application/proto', notUtf8, 400, 'ESP_BODY_MALFORMED'],
+    ['a truncated message', 'application/proto', truncated, 400, 'ESP_BODY_MALFORMED'],
+    ['a message beyond the limit', 'application/proto', beyondBodyLimit, 429, 'ESP_BODY_TOO_LARGE'],
+  ])('refuses %s', async (_name, type, body, status, code) => {
+    const answer = await post(type, body);
+    const error = (await answer.json()) as Client;
+    expect([answer.status, error.details[0].debug.code]).toEqual([status, code]);
+  });
+
+  it.each<[string, Record<string, string>, number, string]>([
+    ['an encoding', { 'content-encoding': 'br' }, 501, 'ESP_MEDIA_TYPE'],
+    ['a deadline', { 'connect-timeout-ms': 'soon' }, 400, 'ESP_REQUEST_INVALID'],
+  ])('refuses %s that it does not know', async (_name, headers, status, code) => {
+    const answer = await post('application/proto', message, headers);
+    const error = (await answer.json()) as Client;
+    expect([answer.status, error.details[0].debug.code]).toEqual([status, code]);
+  });
+
+  it.each<[string, string, Record<string, string>, Buffer<ArrayBuffer>, number, string]>([
+    ['invalid UTF-8', 'web+proto', {}, envelope(notUtf8), 3, 'ESP_BODY_MALFORMED'],
+    ['JSON of no message', 'web+json', {}, envelope(Buffer.from('{"x":1}')), 3, 'ESP_REQUEST_INVALID'],
+    ['a truncated envelope', 'web+proto', {}, envelope(message).subarray(0, 8), 3, 'ESP_BODY_MALFORMED'],
+    ['no message', 'web+proto', {}, Buffer.alloc(0), 12, 'ESP_BODY_MALFORMED'],
+    ['two', 'web+proto', {}, Buffer.concat([envelope(message), envelope(message)]), 12, 'ESP_BODY_MALFORMED'],
+    ['a packed message', 'web+proto', {}, Buffer.from([1, 0, 0, 0, 1, 0]), 3, 'ESP_BODY_MALFORMED'],
+    ['an encoding', 'web+proto', { 'grpc-encoding': 'br' }, envelope(message), 12, 'ESP_MEDIA_TYPE'],
+  ])('refuses %s over gRPC-Web', async (_name, type, headers, body, status, code) => {
+    const answer = await post(`application/grpc-${type}`, body, headers);
+    const text = await answer.text();
+    expect(text).toContain(`grpc-status: ${status}\r\n`);
+    const details = /grpc-status-details-bin: (\S+)/.exec(text)?.[1] ?? '';
+    expect(Buffer.from(details, 'base64').toString('latin1')).toContain(code);
+  });
+
+  it.each<[string, string, string, string, number, string]>([
+    ['another content type', 'POST', path, 'text/plain', 415, 'ESP_MEDIA_TYPE'],
+    [
+      'a stream of the one protocol as a call',
+      'POST',
+      path,
+      'application/connect+json',
+      415,
+      'ESP_MEDIA_TYPE',
+    ],
+    ['another method', 'PUT', path, 'application/json', 405, 'ESP_ROUTE_NOT_FOUND'],
+    [
+      'a stream in both directions over HTTP/1.1',
+      'POST',
+      `${path}Stream`,
+      'application/connect+json',
+      505,
+      'ESP_ROUTE_NOT_FOUND',
+    ],
+  ])('refuses %s as HTTP does', async (_name, method, to, type, status, code) => {
+    const headers = { 'content-type': type };
+    const answer = await fetch(`${server.url}${to}`, { method, headers, body: '{}' });
+    expect([answer.status, ((await answer.json()) as Client).error.code]).toEqual([status, code]);
   });
 
   it('is not in the document of HTTP', async () => {
@@ -430,15 +527,72 @@ describe('peers that misbehave', () => {
     await serves();
   });
 
-  it('answers a method that is not there as such', async () => {
-    const session = connect(`http://${server.grpcAddress}`);
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/espalier.v1.RecommendationService/Nothing',
-      'content-type': 'application/grpc+proto',
-    });
-    const [headers] = await once(stream, 'response');
-    expect(headers[':status']).toBe(404);
-    session.close();
+  const recommendPath = '/espalier.v1.RecommendationService/Recommend';
+  /** {catalog: "small", k: 1} in its envelope. */
+  const inOrder = Buffer.from([0, 0, 0, 0, 9, 0x0a, 5, ...Buffer.from('small'), 0x20, 1]);
+
+  it.each<[string, string, Record<string, string>, Buffer, number, string]>([
+    ['no method', `${recommendPath}More`, {}, inOrder, 12, 'ESP_ROUTE_NOT_FOUND'],
+    ['no service', '/espalier.v1.Nothing/Recommend', {}, inOrder, 12, 'ESP_ROUTE_NOT_FOUND'],
+    [
+      'bytes that are no message',
+      recommendPath,
+      {},
+      Buffer.from([0, 0, 0, 0, 3, 0xff, 0xff, 0xff]),
+      3,
+      'ESP_BODY_MALFORMED',
+    ],
+    [
+      'bytes that are no message, to a stream',
+      `${recommendPath}Stream`,
+      {},
+      Buffer.from([0, 0, 0, 0, 3, 0xff, 0xff, 0xff]),
+      3,
+      'ESP_BODY_MALFORMED',
+    ],
+    ['a truncated envelope', recommendPath, {}, inOrder.subarray(0, 8), 3, 'ESP_BODY_MALFORMED'],
+    [
+      'a truncated envelope in an upload',
+      '/espalier.v1.CatalogService/UploadItems',
+      {},
+      inOrder.subarray(0, 8),
+      3,
+      'ESP_BODY_MALFORMED',
+    ],
+    ['no message', recommendPath, {}, Buffer.alloc(0), 12, 'ESP_BODY_MALFORMED'],
+    [
+      'no message to a watch',
+      '/espalier.v1.JobService/WatchJob',
+      {},
+      Buffer.alloc(0),
+      12,
+      'ESP_BODY_MALFORMED',
+    ],
+    ['two messages', recommendPath, {}, Buffer.concat([inOrder, inOrder]), 12, 'ESP_BODY_MALFORMED'],
+    ['a packed message', recommendPath, {}, Buffer.from([1, 0, 0, 0, 1, 0]), 3, 'ESP_BODY_MALFORMED'],
+    ['more than 4 GB', recommendPath, {}, Buffer.alloc(5, 0xff), 8, 'ESP_BODY_TOO_LARGE'],
+    ['an unknown encoding', recommendPath, { 'grpc-encoding': 'br' }, inOrder, 12, 'ESP_MEDIA_TYPE'],
+    [
+      'an unknown encoding, to a stream',
+      `${recommendPath}Stream`,
+      { 'grpc-encoding': 'br' },
+      inOrder,
+      12,
+      'ESP_MEDIA_TYPE',
+    ],
+    ['a malformed deadline', recommendPath, { 'grpc-timeout': 'soon' }, inOrder, 3, 'ESP_REQUEST_INVALID'],
+  ])('refuses %s with its code', async (_name, to, headers, bytes, status, code) => {
+    expect(await rawCall(server.grpcAddress!, to, bytes, { headers })).toEqual({ status, code });
+    await serves();
+  });
+
+  it('answers what is not gRPC as HTTP does', async () => {
+    const headers = { 'content-type': 'text/plain' };
+    for (const [to, httpStatus, code] of [
+      [recommendPath, 415, 'ESP_MEDIA_TYPE'],
+      ['/nothing', 404, 'ESP_ROUTE_NOT_FOUND'],
+    ] as const) {
+      expect(await rawCall(server.grpcAddress!, to, inOrder, { headers })).toEqual({ httpStatus, code });
+    }
   });
 });

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { manyItems, post, until } from '../helpers/build-load.js';
+import { rawCallOver } from '../helpers/raw-grpc.js';
 import { makeDataDir, send, startTestServer } from '../helpers/server.js';
 import { makeSmallCatalog } from '../helpers/small-server.js';
 
@@ -20,7 +22,7 @@ beforeAll(async () => {
   server = await startTestServer(dataDir, [
     ...['--headers-timeout-ms', String(TIMEOUT_MS), '--body-timeout-ms', String(TIMEOUT_MS)],
     ...['--max-connections', String(MAX_CONNECTIONS), '--max-uploads', '1'],
-    ...['--max-event-streams', '1', '--max-unfinished-jobs', '2'],
+    ...['--max-event-streams', '1', '--max-unfinished-jobs', '2', '--grpc-port', '0'],
     ...['--upload-idle-timeout-ms', String(TIMEOUT_MS)],
   ]);
   await makeSmallCatalog(server);
@@ -42,7 +44,8 @@ async function drip(begin: string): Promise<string> {
   socket.on('data', (chunk) => {
     heard += chunk;
   });
-  const closed = once(socket, 'close');
+  // A server that reads no more may reset the connection after its answer.
+  const closed = new Promise((resolve) => socket.once('close', resolve));
   if (begin !== '') socket.write(begin);
   const timer = setInterval(() => begin !== '' && socket.write('a'), PACE_MS);
   socket.once('end', () => clearInterval(timer));
@@ -80,6 +83,34 @@ it('cuts off uploads that come byte by byte, and keeps nothing of them', async (
   }
   expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
   expect((await send(server, 'GET', '/v1/jobs')).body).toEqual(before);
+});
+
+it('ends calls of RPC whose only message is half sent, whatever the protocol', async () => {
+  const session = connectHttp2(`http://${server.grpcAddress}`);
+  const half = Buffer.from([0, 0, 0, 0, 9, 0x0a]);
+  const calls = ['RecommendationService/Recommend', 'CatalogService/GetCatalog', 'JobService/WatchJob'];
+  const ends = await Promise.all(
+    calls.map((call) => rawCallOver(session, `/espalier.v1.${call}`, half, { isHalfSent: true })),
+  );
+  expect(ends).toEqual(calls.map(() => ({ status: 10, code: 'ESP_REQUEST_STALLED' })));
+  // The connection lives, and so does a stream of messages that waits for its next one.
+  const stream = rawCallOver(session, '/espalier.v1.RecommendationService/RecommendStream', half, {
+    isHalfSent: true,
+  });
+  const waits = new Promise((resolve) => setTimeout(() => resolve('waits'), 2 * TIMEOUT_MS));
+  expect(await Promise.race([stream, waits])).toBe('waits');
+  session.destroy();
+  await stream;
+
+  const path = '/espalier.v1.RecommendationService/Recommend';
+  const start = `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\ncontent-type: application`;
+  const [connect, grpcWeb] = await Promise.all([
+    drip(`${start}/json\r\n\r\n{"history": ["`),
+    // The head of a message of 4,096 bytes.
+    drip(`${start}/grpc-web+proto\r\n\r\n\0\0\0\x10\0`),
+  ]);
+  expect(connect).toContain('ESP_REQUEST_STALLED');
+  expect(grpcWeb).toContain('grpc-status: 10');
 });
 
 it('cuts off a body that still comes when it has been answered', async () => {

@@ -13,7 +13,7 @@ type Dynamic = any;
 const proto = new URL('../../proto', import.meta.url).pathname;
 
 /** An independent client: it reads the .proto files, and knows nothing of the code generated from them. */
-const definition = loadSync(
+export const definition = loadSync(
   [
     'espalier/v1/recommendation.proto',
     'espalier/v1/catalogs.proto',

@@ -58,9 +58,12 @@ export interface Reply {
   body: any;
 }
 
+/** A server that asks for a key: what to send as headers to it. */
+export type KeyedServer = ServerProcess & { keyHeaders?: Record<string, string> };
+
 /** Sends JSON (or text as it is) and reads the JSON answer, whatever its status. */
 export async function send(
-  server: ServerProcess,
+  server: KeyedServer,
   method: string,
   path: string,
   body?: unknown,
@@ -69,7 +72,7 @@ export async function send(
 ): Promise<Reply> {
   const response = await fetch(`${server.url}${path}`, {
     method,
-    headers: { ...headers, ...(body !== undefined && { 'content-type': contentType }) },
+    headers: { ...server.keyHeaders, ...headers, ...(body !== undefined && { 'content-type': contentType }) },
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   const text = await response.text();

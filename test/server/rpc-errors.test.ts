@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type ErrorCode, EspalierError, errorCatalogue } from '../../src/errors.js';
 import { grpcCodeOf, toConnectError } from '../../src/server/rpc/errors.js';
 import { ErrorInfoSchema } from '../../src/server/rpc/generated/espalier/v1/errors_pb.js';
+import { withOurCode } from '../../src/server/rpc/protocol-errors.js';
 
 const codes = Object.keys(errorCatalogue) as ErrorCode[];
 
@@ -37,8 +38,21 @@ describe('errors of gRPC', () => {
     expect(error.message + JSON.stringify(value)).not.toContain('secret');
   });
 
-  it('leaves errors of the protocol as they are', () => {
-    const error = new ConnectError('late', Code.DeadlineExceeded);
-    expect(toConnectError(error)).toBe(error);
+  it('gives faults of the protocol a code of ours, and leaves errors that have one', () => {
+    const late = withOurCode(new ConnectError('late', Code.DeadlineExceeded));
+    expect([late.code, codeIn(late)]).toEqual([Code.DeadlineExceeded, 'ESP_TIMEOUT']);
+    expect(withOurCode(late)).toBe(late);
+    const noMessage = withOurCode(new ConnectError('parse binary: premature EOF', Code.Internal));
+    expect([noMessage.code, codeIn(noMessage)]).toEqual([Code.InvalidArgument, 'ESP_BODY_MALFORMED']);
+    const ours = withOurCode(new ConnectError('serialize binary: /secret', Code.Internal));
+    expect([ours.code, codeIn(ours), ours.rawMessage]).toEqual([
+      Code.Internal,
+      'ESP_INTERNAL',
+      'something went wrong',
+    ]);
   });
 });
+
+function codeIn({ details }: ConnectError): string {
+  return (details as unknown as { value: { code: string } }[])[0].value.code;
+}

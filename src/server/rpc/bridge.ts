@@ -85,13 +85,28 @@ export class Bridge {
    * @throws ConnectError where the answer is an error.
    */
   async stream(path: string, context: HandlerContext): Promise<Readable> {
-    const answer = await this.#inject(context, { method: 'GET', url: path, payloadAsStream: true });
+    const { signal } = context;
+    // Before the answer has come nobody listens to its body, and an abort that reached it would end the process.
+    const left = new AbortController();
+    const onAnswer = (answer: Answer) => {
+      answer.stream().on('error', () => {});
+      const leave = () => left.abort(signal.reason);
+      if (signal.aborted) leave();
+      else signal.addEventListener('abort', leave, { once: true });
+    };
+    const options: InjectOptions = { method: 'GET', url: path, payloadAsStream: true, signal: left.signal };
+    const answer = await this.#inject(context, options, onAnswer);
     const body = answer.stream();
     if (answer.statusCode < 300) return body;
     throw errorOf(answer, JSON.parse(Buffer.concat(await body.toArray()).toString()));
   }
 
-  async #inject(context: HandlerContext, options: InjectOptions): Promise<Answer> {
+  /** @param onAnswer gets the answer even when nobody waits for it any more */
+  async #inject(
+    context: HandlerContext,
+    options: InjectOptions,
+    onAnswer: (answer: Answer) => void = () => {},
+  ): Promise<Answer> {
     const { signal } = context;
     const headers: Record<string, string> = { ...(options.headers as Record<string, string>) };
     for (const name of PASSED_HEADERS) {
@@ -100,12 +115,16 @@ export class Bridge {
     }
     const address = context.values.get(remoteAddress);
     const inject = this.#app.inject({
+      signal,
       ...options,
       headers,
-      signal,
       ...(address !== undefined && { remoteAddress: address }),
     });
-    return untilAborted(inject, signal);
+    const answered = inject.then((answer) => {
+      onAnswer(answer);
+      return answer;
+    });
+    return untilAborted(answered, signal);
   }
 }
 

@@ -66,9 +66,8 @@ export function publicInfoOf(thrown: unknown): MessageInitShape<typeof ErrorInfo
   return errorInfoOf(publicError(error), retryAfterOf(error));
 }
 
-/** Anything thrown, as what the caller gets. Errors of the protocol itself stay what they are. */
+/** An error of ours, or anything else thrown that Connect does not know, as what the caller gets. */
 export function toConnectError(thrown: unknown): ConnectError {
-  if (thrown instanceof ConnectError) return thrown;
   const error = EspalierError.from(thrown);
   return connectErrorOf(publicError(error), retryAfterOf(error));
 }

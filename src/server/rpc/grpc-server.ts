@@ -1,11 +1,19 @@
-import { createServer, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import {
+  createServer,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { EspalierError } from '../../errors.js';
 import { type Drainable, drainHttp2 } from '../drain.js';
-import { rpcOptions, rpcRoutes } from './routes.js';
+import { rpcOptions, rpcRoutes, services } from './routes.js';
 import { type RpcDeps, remoteAddress } from './rpc-deps.js';
+import { refuseSlowCalls } from './slow-calls.js';
+import { answerUnknown } from './unknown-calls.js';
 
 const MAX_CONNECTIONS = 1_024;
 const MAX_STREAMS = 256;
@@ -30,20 +38,25 @@ export async function startGrpcServer(
   { host, port }: { host: string; port: number },
 ): Promise<GrpcServer> {
   const closing = new AbortController();
-  const server = createServer(
-    {
-      maxSessionMemory: MAX_SESSION_MEMORY_MB,
-      maxHeaderListPairs: MAX_HEADERS,
-      maxSessionInvalidFrames: 100,
-      maxSessionRejectedStreams: 100,
-      unknownProtocolTimeout: 10_000,
-      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES, enablePush: false },
-    },
+  const server = createServer({
+    maxSessionMemory: MAX_SESSION_MEMORY_MB,
+    maxHeaderListPairs: MAX_HEADERS,
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    unknownProtocolTimeout: 10_000,
+    settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES, enablePush: false },
+  });
+  refuseSlowCalls(server, services, deps.config.bodyTimeoutMs);
+  server.on(
+    'request',
     connectNodeAdapter({
       ...rpcOptions(deps),
       connect: false,
       grpcWeb: false,
       routes: rpcRoutes({ ...deps, closing: closing.signal }),
+      // Connect types them for either version of HTTP; here it is 2.
+      fallback: (request, response) =>
+        answerUnknown(request as Http2ServerRequest, response as unknown as Http2ServerResponse),
       contextValues: ({ socket }) => createContextValues().set(remoteAddress, socket.remoteAddress),
     }),
   );

@@ -1,17 +1,20 @@
-import type { Interceptor, StreamResponse, UnaryResponse } from '@connectrpc/connect';
+import { ConnectError, type Interceptor, type StreamResponse, type UnaryResponse } from '@connectrpc/connect';
 import type { FastifyBaseLogger } from 'fastify';
 import { EspalierError } from '../../errors.js';
 import { toConnectError } from './errors.js';
 import type { Guard } from './guard.js';
+import { withOurCode } from './protocol-errors.js';
 import { remoteAddress } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
 
 /** Anything that a call throws becomes a typed error; what is our fault goes to the log. */
 export function typedErrors(log: FastifyBaseLogger): Interceptor {
   const typed = (thrown: unknown, method: string) => {
+    // A fault of the protocol, such as bytes in a stream that are no message.
+    if (thrown instanceof ConnectError) return withOurCode(thrown);
     const isOurFault = !(thrown instanceof EspalierError) || thrown.statusCode >= 500;
     const error = toConnectError(thrown);
-    if (isOurFault && error !== thrown) log.error({ err: thrown, method }, error.rawMessage);
+    if (isOurFault) log.error({ err: thrown, method }, error.rawMessage);
     return error;
   };
   return (next) => async (request) => {

@@ -1,3 +1,4 @@
+import type { DescService } from '@bufbuild/protobuf';
 import type { ConnectRouter, ConnectRouterOptions } from '@connectrpc/connect';
 import { Bridge } from './bridge.js';
 import { catalogsRpc } from './catalogs-rpc.js';
@@ -12,9 +13,13 @@ import { closedRequests, guardedBy, typedErrors } from './interceptors.js';
 import { jobsRpc } from './jobs-rpc.js';
 import { recommendationRpc } from './recommendation-rpc.js';
 import type { RpcDeps } from './rpc-deps.js';
+import { strictText } from './strict-json.js';
+import { withTypedErrors } from './typed-answers.js';
 import { named } from './watched-calls.js';
 
-const services = [RecommendationService, CatalogService, ConstraintSetService, JobService];
+/** What clients can call. */
+const ours = [RecommendationService, CatalogService, ConstraintSetService, JobService];
+export const services: readonly DescService[] = [...ours, Health];
 
 /** All services, for any transport. @param deps with an app that is ready when the first call comes. */
 export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
@@ -27,21 +32,25 @@ export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
     interceptors: [typedErrors(app.log), ...around, named(metrics), closedRequests, guardedBy(guard)],
   };
   const bridged = { interceptors: common };
-  return (router) =>
+  return (router) => {
     router
       .service(RecommendationService, recommendationRpc(deps), direct)
       .service(CatalogService, catalogsRpc(bridge), bridged)
       .service(ConstraintSetService, constraintSetsRpc(bridge), bridged)
       .service(JobService, jobsRpc(bridge, closing), bridged)
-      .service(Health, healthRpc(deps, services), bridged);
+      .service(Health, healthRpc(deps, ours), bridged);
+    router.handlers.splice(0, Infinity, ...router.handlers.map(withTypedErrors));
+  };
 }
+
+/** A misspelt field of JSON is refused, as over HTTP. */
+const jsonOptions = { ignoreUnknownFields: false, textDecoder: strictText };
 
 /** The bounds of every transport. */
 export function rpcOptions({ config }: Pick<RpcDeps, 'config'>) {
   return {
     readMaxBytes: config.bodyLimitBytes,
-    // A misspelt field of JSON is refused, as over HTTP.
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions,
     // Answers are small, and packing them costs more than sending them.
     acceptCompression: [],
   } satisfies Partial<ConnectRouterOptions>;

@@ -37,7 +37,9 @@ function isWorking({ process: { pid } }: WorkerProcess): boolean {
 describe.skipIf(noRedis !== undefined)('a bulk job on Redis', () => {
   it('is left to a worker that has models, by one that builds without any', async () => {
     const builder = await startWorkerProcess(dataDir, redis.url);
+    expect((await upload(server, 'small', items)).state).toBe('succeeded');
     const { id } = (await postBulkJob(server, [good])).body.job;
+    // The builder has seen the job by then, and goes on with its own.
     expect((await upload(server, 'small', items)).state).toBe('succeeded');
     expect(['queued', 'running']).toContain((await send(server, 'GET', `/v1/jobs/${id}`)).body.job.state);
     const worker = await startWorkerProcess(dataDir, redis.url, ['--models-dir', models]);

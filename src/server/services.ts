@@ -18,6 +18,7 @@ import { Aliases } from './constraint-sets/aliases.js';
 import { SetBuilds, unfinishedLists } from './constraint-sets/set-builds.js';
 import { SetService } from './constraint-sets/set-service.js';
 import { SetStore } from './constraint-sets/set-store.js';
+import { Pressure } from './http/pressure.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
 import { startQueue } from './jobs/start-queue.js';
@@ -64,6 +65,9 @@ export async function startServices(
     sets: () => setService.freshness(),
     catalogs: () => facts.read(),
   });
+  const onPressure = () => metrics.refusals.inc({ reason: 'pressure' });
+  const pressure = new Pressure(config.maxEventLoopDelayMs, onPressure);
+  started.push(async () => pressure.close());
   const log = new RecommendLog(logger, config.slowRequestMs);
   const engine = startEngine(config, metrics, log, logError);
   started.push(() => engine.close(ENGINE_GRACE_MS));
@@ -157,6 +161,7 @@ export async function startServices(
     gatekeeper,
     limits,
     audit,
+    pressure,
   };
 }
 

@@ -120,7 +120,7 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
 
 async function startGrpc({ host, grpcPort }: Config, deps: AppDeps & { app: FastifyInstance }) {
   if (grpcPort === undefined) return undefined;
-  const guard = guardOf(deps.gatekeeper);
+  const guard = guardOf(deps.gatekeeper, deps.pressure);
   const watch = watched(deps.metrics, deps.tracing);
   return startGrpcServer({ ...deps, guard, watch }, { host, port: grpcPort });
 }

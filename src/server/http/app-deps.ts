@@ -17,6 +17,7 @@ import type { Gatekeeper } from '../security/gatekeeper.js';
 import type { RateLimits } from '../security/rate-limits.js';
 import type { Tracing } from '../tracing/tracing.js';
 import type { HttpListener } from './http-listener.js';
+import type { Pressure } from './pressure.js';
 
 /** What the routes work with. */
 export interface AppDeps {
@@ -39,6 +40,7 @@ export interface AppDeps {
   tracing: Tracing | undefined;
   kernel: Pick<Kernel, 'name' | 'stepName'>;
   listener: HttpListener;
+  pressure: Pressure;
   readiness: Readiness;
   /** Why the server should not get traffic; empty when it should. */
   notReadyReasons: () => string[];

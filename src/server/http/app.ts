@@ -9,7 +9,7 @@ import { documentApi } from './document-api.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { guard } from './guard.js';
 import { acceptJsonOnly } from './json-body.js';
-import { Pressure, shedUnderPressure } from './pressure.js';
+import { shedUnderPressure } from './pressure.js';
 import { QuietLogController, watchRequests } from './request-hooks.js';
 import { aliasRoutes } from './routes/aliases.js';
 import { auditRoutes } from './routes/audit.js';
@@ -62,7 +62,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   watchRequests(app, deps);
   leaveWhileDraining(app, readiness);
   refuseSlowBodies(app, config.bodyTimeoutMs);
-  shedUnderPressure(app, new Pressure(config.maxEventLoopDelayMs), metrics);
+  shedUnderPressure(app, deps.pressure);
   await guard(app, deps);
   auditChanges(app, deps);
   await documentApi(app);

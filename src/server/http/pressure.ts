@@ -1,7 +1,6 @@
 import { getHeapStatistics } from 'node:v8';
 import type { FastifyInstance } from 'fastify';
 import { EspalierError } from '../../errors.js';
-import type { Metrics } from '../metrics/index.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -24,22 +23,34 @@ export class Pressure {
   #lastMs = performance.now();
   #delayMs = 0;
   #heapShare = 0;
+  readonly #onRefusal: () => void;
 
   /** @param maxDelayMs how late the thread may be on average; 0: as late as it likes */
-  constructor(maxDelayMs: number) {
+  constructor(maxDelayMs: number, onRefusal: () => void) {
     this.#maxDelayMs = maxDelayMs;
+    this.#onRefusal = onRefusal;
     this.#timer = setInterval(() => this.#sample(), SAMPLE_INTERVAL_MS);
     this.#timer.unref();
   }
 
-  /** What is wrong, if anything is. */
-  reason(): string | undefined {
-    if (this.#maxDelayMs > 0 && this.#delayMs > this.#maxDelayMs) return 'the server falls behind';
-    return this.#heapShare > MAX_HEAP_SHARE ? 'the server is short of memory' : undefined;
+  /** Lets work in, or not. @throws EspalierError ESP_OVERLOADED under pressure */
+  admit(): void {
+    const reason = this.#reason();
+    if (reason === undefined) return;
+    this.#onRefusal();
+    throw new EspalierError('ESP_OVERLOADED', `the request is refused: ${reason}`, {
+      retryAfterSeconds: RETRY_AFTER_SECONDS,
+    });
   }
 
   close(): void {
     clearInterval(this.#timer);
+  }
+
+  /** What is wrong, if anything is. */
+  #reason(): string | undefined {
+    if (this.#maxDelayMs > 0 && this.#delayMs > this.#maxDelayMs) return 'the server falls behind';
+    return this.#heapShare > MAX_HEAP_SHARE ? 'the server is short of memory' : undefined;
   }
 
   #sample(): void {
@@ -56,20 +67,8 @@ export class Pressure {
  * Refuses what makes work, by routes with `config.isShed`, while there is pressure. Health, readiness, metrics and
  * small changes are answered all the same: they are what an operator needs then.
  */
-export function shedUnderPressure(
-  app: FastifyInstance,
-  pressure: Pressure,
-  metrics: Pick<Metrics, 'refusals'>,
-): void {
-  app.addHook('onClose', async () => pressure.close());
-  app.addHook('onRequest', (request, _reply, done) => {
-    const reason = request.routeOptions.config.isShed === true ? pressure.reason() : undefined;
-    if (reason === undefined) return done();
-    metrics.refusals.inc({ reason: 'pressure' });
-    done(
-      new EspalierError('ESP_OVERLOADED', `the request is refused: ${reason}`, {
-        retryAfterSeconds: RETRY_AFTER_SECONDS,
-      }),
-    );
+export function shedUnderPressure(app: FastifyInstance, pressure: Pressure): void {
+  app.addHook('onRequest', async ({ routeOptions }) => {
+    if (routeOptions.config.isShed === true) pressure.admit();
   });
 }

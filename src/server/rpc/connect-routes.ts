@@ -2,7 +2,7 @@ import { createContextValues } from '@connectrpc/connect';
 import { fastifyConnectPlugin } from '@connectrpc/connect-fastify';
 import type { FastifyPluginAsync } from 'fastify';
 import type { AppDeps } from '../http/app-deps.js';
-import { openGuard } from './guard.js';
+import { sheddingGuard } from './guard.js';
 import { rpcOptions, rpcRoutes } from './routes.js';
 import { remoteAddress } from './rpc-deps.js';
 
@@ -16,7 +16,12 @@ export const connectRoutes: FastifyPluginAsync<AppDeps> = async (app, deps) => {
   });
   // Connect reads bodies itself.
   app.removeAllContentTypeParsers();
-  const rpcDeps = { ...deps, app, guard: openGuard, closing: closing.signal };
+  const rpcDeps = {
+    ...deps,
+    app,
+    guard: sheddingGuard(deps.gatekeeper, deps.pressure),
+    closing: closing.signal,
+  };
   await app.register(fastifyConnectPlugin, {
     ...rpcOptions(deps),
     grpc: false,

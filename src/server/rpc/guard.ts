@@ -1,3 +1,4 @@
+import type { Pressure } from '../http/pressure.js';
 import { credentialsOf, type Gatekeeper } from '../security/gatekeeper.js';
 
 /** Who may call what, for calls that do not pass through the HTTP application. */
@@ -9,13 +10,21 @@ export interface Guard {
   check(headers: Headers, path: string, address: string | undefined): Promise<void>;
 }
 
-/** For calls that the HTTP application has let in already. */
-export const openGuard: Guard = { async check() {} };
+/** For calls that the HTTP application has let in: it knows the route, but not what it does. */
+export function sheddingGuard(gatekeeper: Gatekeeper, pressure: Pressure): Guard {
+  return {
+    async check(_headers, path) {
+      if (gatekeeper.needOf('POST', path) === 'recommend') pressure.admit();
+    },
+  };
+}
 
 /** The same keys and limits as over HTTP. */
-export function guardOf(gatekeeper: Gatekeeper): Guard {
+export function guardOf(gatekeeper: Gatekeeper, pressure: Pressure): Guard {
+  const shedding = sheddingGuard(gatekeeper, pressure);
   return {
     async check(headers, path, address) {
+      await shedding.check(headers, path, address);
       const need = gatekeeper.needOf('POST', path);
       const principal = gatekeeper.authorize(credentialsOf(Object.fromEntries(headers)), need, address);
       if (need === 'recommend') await gatekeeper.count('recommend', principal, address ?? 'unknown');

@@ -318,6 +318,8 @@ describe('catalogs', () => {
       const reply = await send(server, method, path);
       expect([path, reply.status, reply.body.error.code]).toEqual([path, status, code]);
     }
+    const withBody = await send(server, 'POST', '/v1/nothing', { a: 1 });
+    expect([withBody.status, withBody.body.error.code]).toEqual([404, 'ESP_ROUTE_NOT_FOUND']);
   });
 });
 

@@ -106,8 +106,8 @@ function refuseWhatRoutesDoNotRead(app: FastifyInstance): void {
     };
   });
   app.addHook('preValidation', async (request) => {
-    const { body, routeOptions } = request;
-    if (body === undefined || body === null || routeOptions.schema?.body !== undefined) return;
+    const { body, routeOptions, is404 } = request;
+    if (is404 || body === undefined || body === null || routeOptions.schema?.body !== undefined) return;
     throw new EspalierError('ESP_REQUEST_INVALID', `this route reads no body, found ${describe(body)}`, {
       details: [{ field: 'body', expected: 'nothing', found: describe(body) }],
     });

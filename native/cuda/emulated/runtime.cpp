@@ -323,6 +323,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   return on_stream(stream, [&](CUstream_st &found) {
     if (stream == nullptr || found.capture != nullptr) return cudaErrorStreamCaptureUnsupported;
     found.capture_mode = mode;
+    found.capture_thread = std::this_thread::get_id();
     found.capture = std::make_unique<CUgraph_st>();
     return cudaSuccess;
   });

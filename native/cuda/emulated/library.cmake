@@ -1,0 +1,20 @@
+# libespalier_cuda_emulated.so: the sources of libespalier_cuda.so over a stand-in for the CUDA runtime, compiled by the
+# C++ compiler alone. A test tool: it is installed nowhere and chosen by nothing.
+include(${CMAKE_CURRENT_LIST_DIR}/../sources.cmake)
+
+set_target_properties(espalier_cpu PROPERTIES POSITION_INDEPENDENT_CODE ON)
+add_library(espalier_cuda_emulated_parts STATIC
+  ${ESPALIER_CUDA_LIBRARY} ${ESPALIER_CUDA_KERNELS}
+  ${CMAKE_CURRENT_LIST_DIR}/machine.cpp ${CMAKE_CURRENT_LIST_DIR}/memory_map.cpp ${CMAKE_CURRENT_LIST_DIR}/runtime.cpp)
+set_source_files_properties(${ESPALIER_CUDA_KERNELS} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+set_target_properties(espalier_cuda_emulated_parts PROPERTIES POSITION_INDEPENDENT_CODE ON)
+target_compile_definitions(espalier_cuda_emulated_parts PUBLIC ESPALIER_CUDA_EMULATED)
+target_link_libraries(espalier_cuda_emulated_parts PUBLIC espalier_cpu)
+
+add_library(espalier_cuda_emulated SHARED EXCLUDE_FROM_ALL
+  $<TARGET_OBJECTS:espalier_cuda_emulated_parts> $<TARGET_OBJECTS:espalier_cpu>)
+target_link_libraries(espalier_cuda_emulated PRIVATE Threads::Threads)
+target_link_options(espalier_cuda_emulated PRIVATE -Wl,--version-script=${ESPALIER_CUDA_FOLDER}/exports.map -Wl,--no-undefined)
+
+add_executable(cuda_library_test ${CMAKE_CURRENT_LIST_DIR}/../../tests/cuda_library_test.cpp)
+target_link_libraries(cuda_library_test PRIVATE espalier_cuda_emulated_parts)

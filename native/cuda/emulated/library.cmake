@@ -2,19 +2,18 @@
 # C++ compiler alone. A test tool: it is installed nowhere and chosen by nothing.
 include(${CMAKE_CURRENT_LIST_DIR}/../sources.cmake)
 
-set_target_properties(espalier_cpu PROPERTIES POSITION_INDEPENDENT_CODE ON)
-add_library(espalier_cuda_emulated_parts STATIC
-  ${ESPALIER_CUDA_LIBRARY} ${ESPALIER_CUDA_KERNELS}
-  ${CMAKE_CURRENT_LIST_DIR}/machine.cpp ${CMAKE_CURRENT_LIST_DIR}/memory_map.cpp ${CMAKE_CURRENT_LIST_DIR}/runtime.cpp)
-set_source_files_properties(${ESPALIER_CUDA_KERNELS} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
-set_target_properties(espalier_cuda_emulated_parts PROPERTIES POSITION_INDEPENDENT_CODE ON)
+add_library(espalier_cuda_emulated_parts STATIC ${ESPALIER_CUDA_LIBRARY} machine.cpp memory_map.cpp runtime.cpp)
 target_compile_definitions(espalier_cuda_emulated_parts PUBLIC ESPALIER_CUDA_EMULATED)
-target_link_libraries(espalier_cuda_emulated_parts PUBLIC espalier_cpu)
+target_link_libraries(espalier_cuda_emulated_parts PUBLIC espalier_cuda_step_emulated)
+set_target_properties(espalier_cpu espalier_cuda_step_emulated espalier_cuda_emulated_parts
+                      PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
 add_library(espalier_cuda_emulated SHARED EXCLUDE_FROM_ALL
-  $<TARGET_OBJECTS:espalier_cuda_emulated_parts> $<TARGET_OBJECTS:espalier_cpu>)
+  $<TARGET_OBJECTS:espalier_cuda_emulated_parts> $<TARGET_OBJECTS:espalier_cuda_step_emulated>
+  $<TARGET_OBJECTS:espalier_cpu>)
 target_link_libraries(espalier_cuda_emulated PRIVATE Threads::Threads)
-target_link_options(espalier_cuda_emulated PRIVATE -Wl,--version-script=${ESPALIER_CUDA_FOLDER}/exports.map -Wl,--no-undefined)
+target_link_options(espalier_cuda_emulated PRIVATE
+  -Wl,--version-script=${ESPALIER_CUDA_FOLDER}/exports.map -Wl,--no-undefined)
 
 add_executable(cuda_library_test ${CMAKE_CURRENT_LIST_DIR}/../../tests/cuda_library_test.cpp)
 target_link_libraries(cuda_library_test PRIVATE espalier_cuda_emulated_parts)

@@ -44,7 +44,9 @@ function findNvcc() {
   const home = process.env.CUDA_HOME ?? process.env.CUDA_PATH ?? '/usr/local/cuda';
   const found = find('nvcc', [join(home, 'bin')]);
   if (found === undefined) {
-    stop(`nvcc was not found, neither on the path nor in ${join(home, 'bin')}: steps on a GPU need the CUDA toolkit, 12 or 13`);
+    stop(
+      `nvcc was not found, neither on the path nor in ${join(home, 'bin')}: steps on a GPU need the CUDA toolkit, 12 or 13`,
+    );
   }
   return found;
 }

@@ -11,6 +11,7 @@ set_target_properties(espalier_cpu espalier_cuda_step_emulated espalier_cuda_emu
 add_library(espalier_cuda_emulated SHARED EXCLUDE_FROM_ALL
   $<TARGET_OBJECTS:espalier_cuda_emulated_parts> $<TARGET_OBJECTS:espalier_cuda_step_emulated>
   $<TARGET_OBJECTS:espalier_cpu>)
+set_target_properties(espalier_cuda_emulated PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_link_libraries(espalier_cuda_emulated PRIVATE Threads::Threads)
 target_link_options(espalier_cuda_emulated PRIVATE
   -Wl,--version-script=${ESPALIER_CUDA_FOLDER}/exports.map -Wl,--no-undefined)

@@ -275,7 +275,7 @@ struct Step {
     ScratchMemory own;
     ScratchMemory &memory = random.chance(0.2) ? own : shared_scratch;
     launched.scratch = memory.reserve(shape);
-    espalier::cuda::simt::set_order(random.chance(0.6) ? random.next() : 0);
+    espalier::cuda::simt::set_order(random.chance(0.8) ? random.next() : 0);
     CHECK(espalier::cuda::launch_step(launched, nullptr) == 0, "launch");
   }
 

@@ -620,7 +620,7 @@ void one_lie(Random &random, ScratchMemory &scratch) {
 
 int main(int count, char **values) {
   const uint64_t seed = argument(count, values, "--seed", static_cast<uint64_t>(time(nullptr)));
-  const uint64_t cases = argument(count, values, "--cases", 200);
+  const uint64_t cases = argument(count, values, "--cases", 150);
   const uint64_t lies = argument(count, values, "--lies", cases / 2);
   printf("cuda_step_test: seed %llu (--seed repeats it), %llu cases, %llu lies\n", static_cast<unsigned long long>(seed),
          static_cast<unsigned long long>(cases), static_cast<unsigned long long>(lies));

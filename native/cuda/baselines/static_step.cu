@@ -1,8 +1,9 @@
 #include "static_step.h"
 
 #include <cstdint>
+#include <cstring>
 
-#include "kernels.h"
+#include "launch.h"
 
 namespace espalier::baseline {
 
@@ -36,30 +37,53 @@ Scratch lay_out(void *memory, size_t rows, size_t vocab_size) {
   return scratch;
 }
 
+__device__ float float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+__device__ uint32_t bits_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
 template <bool kIsHalf>
 __device__ float logit_at(const void *logits, size_t at) {
   if (!kIsHalf) return static_cast<const float *>(logits)[at];
   // bfloat16 is the upper half of a float32.
-  return __uint_as_float(static_cast<uint32_t>(static_cast<const uint16_t *>(logits)[at]) << 16);
+  return float_of(static_cast<uint32_t>(static_cast<const uint16_t *>(logits)[at]) << 16);
 }
 
 // Larger is better; ties have the smaller beam and code first; 0 is none.
 __device__ uint64_t key_of(float score, uint32_t beam, uint32_t code) {
   if (score == kGone) return 0;
-  const uint32_t bits = __float_as_uint(score + 0.0f);
+  const uint32_t bits = bits_of(score + 0.0f);
   const uint32_t order = bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
   return static_cast<uint64_t>(order) << 32 | static_cast<uint32_t>(~(beam << kCodeBits | code));
 }
 
 __device__ float score_of(uint64_t key) {
   const uint32_t order = static_cast<uint32_t>(key >> 32);
-  return __uint_as_float((order & 0x80000000u) != 0 ? order ^ 0x80000000u : ~order);
+  return float_of((order & 0x80000000u) != 0 ? order ^ 0x80000000u : ~order);
 }
+
+// A block's shared memory: what a kernel needs of it.
+struct Shared {
+  float parts[kThreads];
+  uint32_t found[kThreads];
+  uint32_t above[kThreads];
+  uint32_t digit;
+  uint32_t kept;
+  uint64_t best[kMostBeams];
+};
+__device__ Shared &shared_memory() { return *reinterpret_cast<Shared *>(cuda::shared_bytes()); }
 
 // A block a row: x - (max + log(sum of exp(x - max))).
 template <bool kIsHalf>
 __global__ void log_softmax_rows(const void *logits, uint32_t vocab_size, float *log_probs) {
-  __shared__ float parts[kThreads];
+  float *parts = shared_memory().parts;
   const size_t row = static_cast<size_t>(blockIdx.x) * vocab_size;
   const uint32_t thread = threadIdx.x;
   float maximum = kGone;
@@ -110,14 +134,14 @@ __global__ void mask_scores(const float *log_probs, const uint8_t *mask, const u
 // The key that exactly `wanted` of the block's keys reach, or 1 where there are no more. Every thread gets it.
 template <class KeyAt>
 __device__ uint64_t key_of_rank(uint32_t count, uint32_t wanted, const KeyAt &key_at) {
-  __shared__ uint32_t found[kThreads];
-  __shared__ uint32_t above[kThreads];
-  __shared__ uint32_t digit;
+  Shared &shared = shared_memory();
+  uint32_t *found = shared.found;
+  uint32_t *above = shared.above;
   const uint32_t thread = threadIdx.x;
   uint64_t prefix = 0;
   for (int shift = 56; shift >= 0; shift -= 8) {
     found[thread] = 0;
-    if (thread == 0) digit = kThreads;
+    if (thread == 0) shared.digit = kThreads;
     __syncthreads();
     for (uint32_t index = thread; index < count; index += kThreads) {
       const uint64_t key = key_at(index);
@@ -133,9 +157,9 @@ __device__ uint64_t key_of_rank(uint32_t count, uint32_t wanted, const KeyAt &ke
       above[thread] += more;
       __syncthreads();
     }
-    if (above[thread] >= wanted && above[thread] - found[thread] < wanted) digit = thread;
+    if (above[thread] >= wanted && above[thread] - found[thread] < wanted) shared.digit = thread;
     __syncthreads();
-    const uint32_t chosen = digit;
+    const uint32_t chosen = shared.digit;
     // Too few keys: only the first digit can find that.
     if (chosen == kThreads) return 1;
     prefix = prefix << 8 | chosen;
@@ -149,7 +173,7 @@ __device__ uint64_t key_of_rank(uint32_t count, uint32_t wanted, const KeyAt &ke
 
 // A block a row: the keys of its best, in no order, filled up with zeros.
 __global__ void best_of_rows(const float *masked, uint32_t rows_of_request, uint32_t vocab_size, uint32_t beam_width, uint64_t *row_keys) {
-  __shared__ uint32_t kept;
+  uint32_t &kept = shared_memory().kept;
   const uint32_t beam = blockIdx.x % rows_of_request;
   const float *row = masked + static_cast<size_t>(blockIdx.x) * vocab_size;
   uint64_t *keys = row_keys + static_cast<size_t>(blockIdx.x) * beam_width;
@@ -181,8 +205,8 @@ __device__ uint32_t next_state(const StaticTables &tables, uint32_t depth, uint3
 
 // A block a request: the best of its rows' best, in order. Keys are distinct, so that a key's rank is how many are larger.
 __global__ void best_of_requests(StaticTables tables, StaticStep step, uint32_t rows_of_request, const uint64_t *row_keys) {
-  __shared__ uint64_t best[kMostBeams];
-  __shared__ uint32_t kept;
+  uint64_t *best = shared_memory().best;
+  uint32_t &kept = shared_memory().kept;
   const uint32_t count = rows_of_request * step.beam_width;
   const uint64_t *keys = row_keys + static_cast<size_t>(blockIdx.x) * count;
   const size_t first = static_cast<size_t>(blockIdx.x) * step.beam_width;
@@ -225,22 +249,22 @@ int launch_static_step(const StaticTables &tables, const StaticStep &step, void 
   const uint32_t vocab = tables.vocab_size;
   const Scratch scratch = lay_out(step.scratch, rows, vocab);
   if (step.logit_type == ESP_LOGITS_F32) {
-    LAUNCH(log_softmax_rows<false>, rows, kThreads, stream, step.logits, vocab, scratch.log_probs);
+    LAUNCH(log_softmax_rows<false>, rows, kThreads, sizeof(Shared), stream, step.logits, vocab, scratch.log_probs);
   } else {
-    LAUNCH(log_softmax_rows<true>, rows, kThreads, stream, step.logits, vocab, scratch.log_probs);
+    LAUNCH(log_softmax_rows<true>, rows, kThreads, sizeof(Shared), stream, step.logits, vocab, scratch.log_probs);
   }
   const uint8_t *mask = is_root ? tables.start_mask : tables.dense_mask;
   if (step.depth >= kDenseLevels) {
     const CsrLevel &level = tables.levels[step.depth];
     const cudaError_t cleared = cudaMemsetAsync(scratch.mask, 0, size_t{rows} * vocab, stream);
     if (cleared != cudaSuccess) return cleared;
-    LAUNCH(gather_mask, blocks_for(uint64_t{rows} * level.most_branches), kThreads, stream, level, step.states, step.scores, rows, vocab, scratch.mask);
+    LAUNCH(gather_mask, blocks_for(uint64_t{rows} * level.most_branches), kThreads, 0, stream, level, step.states, step.scores, rows, vocab, scratch.mask);
     mask = scratch.mask;
   }
-  LAUNCH(mask_scores, blocks_for(uint64_t{rows} * vocab), kThreads, stream, scratch.log_probs, mask,
+  LAUNCH(mask_scores, blocks_for(uint64_t{rows} * vocab), kThreads, 0, stream, scratch.log_probs, mask,
          step.depth > 0 && step.depth < kDenseLevels ? step.states : nullptr, is_root ? nullptr : step.scores, rows, vocab, scratch.masked);
-  LAUNCH(best_of_rows, rows, kThreads, stream, scratch.masked, rows_of_request, vocab, step.beam_width, scratch.row_keys);
-  LAUNCH(best_of_requests, step.request_count, kThreads, stream, tables, step, rows_of_request, scratch.row_keys);
+  LAUNCH(best_of_rows, rows, kThreads, sizeof(Shared), stream, scratch.masked, rows_of_request, vocab, step.beam_width, scratch.row_keys);
+  LAUNCH(best_of_requests, step.request_count, kThreads, sizeof(Shared), stream, tables, step, rows_of_request, scratch.row_keys);
   return cudaGetLastError();
 }
 

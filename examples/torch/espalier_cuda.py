@@ -492,7 +492,7 @@ class DeviceTrie(_Handle):
         """What a request may reach.
 
         :param live: the set's leaves; None for all of the trie's.
-        :param dead_leaves: leaves that it must not reach all the same.
+        :param dead_leaves: leaves that it must not reach all the same, in the set or not.
         """
         return Constraint(self, live, dead_leaves)
 
@@ -517,11 +517,15 @@ class DeviceSet(_Handle):
         library.check(functions.esp_cuda_set_upload(on_device.address, start, root_mask, node_bits, byref(address)))
         self.on_device = on_device
         self._borrowed = (leaf_bits, bits, root_mask, node_bits)
+        self._words = (c_uint64 * (expected // 8)).from_address(start)
         super().__init__(library, address.value, "esp_cuda_set_release")
 
     @property
     def byte_count(self) -> int:
         return self.library.functions.esp_cuda_set_bytes(self.address)
+
+    def has(self, leaf: int) -> bool:
+        return bool(self._words[leaf // 64] >> (leaf % 64) & 1)
 
 
 class Constraint(_Handle):
@@ -530,8 +534,12 @@ class Constraint(_Handle):
     def __init__(self, on_device: DeviceTrie, live: Optional[DeviceSet], dead_leaves: Sequence[int]):
         library = on_device.library
         dead = sorted(set(dead_leaves))
+        if live is not None and live.on_device is not on_device:
+            raise ValueError("the set must be of the same trie")
         if dead and (dead[0] < 0 or dead[-1] >= on_device.trie.leaf_count):
             raise ValueError(f"dead leaves must be below {on_device.trie.leaf_count}")
+        # The library takes leaves of the set only.
+        dead = [leaf for leaf in dead if live is None or live.has(leaf)]
         address = c_void_p()
         library.check(
             library.functions.esp_cuda_constraint_create(

@@ -6,10 +6,8 @@
 #include "../runtime.h"
 
 #ifdef ESPALIER_CUDA_EMULATED
-#define LAUNCH(kernel, blocks, threads, shared, stream, ...)                                          \
-  espalier::cuda::emulated::launch(stream, [=, count = static_cast<uint32_t>(blocks)] {               \
-    espalier::cuda::simt::run(count, threads, shared, [=] { kernel(__VA_ARGS__); });                  \
-  })
+#define LAUNCH(kernel, blocks, threads, shared, stream, ...) \
+  espalier::cuda::simt::launch(stream, static_cast<uint32_t>(blocks), threads, shared, [=] { kernel(__VA_ARGS__); })
 #else
 #define LAUNCH(kernel, blocks, threads, shared, stream, ...) kernel<<<blocks, threads, shared, stream>>>(__VA_ARGS__)
 #endif

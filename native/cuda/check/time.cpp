@@ -24,7 +24,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 size_t l2_bytes() {
 #ifdef ESPALIER_CUDA_EMULATED
-  return 1u << 20;
+  // So small that the tiny table streams, too.
+  return 1u << 12;
 #else
   cudaDeviceProp properties;
   CUDA_MUST(cudaGetDeviceProperties(&properties, 0));
@@ -79,7 +80,7 @@ struct Plan {
 };
 
 std::vector<Plan> plans_for(bool is_quick, bool is_tiny) {
-  if (is_tiny) return {{{3000, 64}, 2, true, {{2, 10, 0}, {2, 10, 2}}}};
+  if (is_tiny) return {{{3000, 64}, 2, true, {{2, 6, 0}, {2, 6, 2}}}};
   const std::vector<Axes> few = {{2, 70, 0}, {32, 50, 0}};
   std::vector<Axes> many = {{2, 70, 0}, {32, 50, 0}, {2, 70, 2}, {32, 50, 32}};
   for (const uint32_t batch : {1u, 2u, 8u, 32u}) {
@@ -155,6 +156,7 @@ int main(int argument_count, char **values) {
              static_cast<double>(catalog.baseline_bytes()) / 1e6);
       for (const Axes &axes : plan.axes) {
         for (const esp_logit_type type : {ESP_LOGITS_F32, ESP_LOGITS_BF16}) {
+          if (is_tiny && axes.sets > 0 && type == ESP_LOGITS_BF16) continue;
           if (seconds_since(start) > seconds) {
             left_out += 4;
             continue;

@@ -156,6 +156,14 @@ def differing_requests(beams: espalier_cuda.Beams, theirs: tuple[Any, ...]) -> i
     return different
 
 
+def wrong_states(index: Any, depth: int, beams: espalier_cuda.Beams, theirs: tuple[Any, ...]) -> int:
+    """Winners of both whose states, where a program would go on from, are not those of our nodes."""
+    states = index.states_of(depth + 1, beams.node_lo, beams.codes)
+    is_live = beams.scores.new_tensor(range(beams.scores.shape[1])) < beams.counts.unsqueeze(-1)
+    is_same = is_live & (beams.parent_beams == theirs[1]) & (beams.codes == theirs[2])
+    return int((is_same & (states != theirs[3])).sum())
+
+
 def rows_of(place: Place, options: argparse.Namespace, index: Any, on_device: espalier_cuda.DeviceTrie, context: Any, requests: int, width: int, logit_type: str) -> Iterator[dict[str, Any]]:
     """Decodes a batch level by level with our beams; at the timed levels both take the step, and are timed."""
     from static_step import static_step
@@ -187,7 +195,7 @@ def rows_of(place: Place, options: argparse.Namespace, index: Any, on_device: es
             step = functools.partial(static_step, index, depth, width, shaped, scores, states)
             eager = step()
             row = {"batch": requests, "beams": width, "depth": depth, "logits": logit_type, "vocabSize": options.vocab_size}
-            row["differingRequests"] = differing_requests(into, eager)
+            row["differingRequests"] = differing_requests(into, eager) + wrong_states(index, depth, into, eager)
             if row["differingRequests"] == 0:
                 row.update(time_both(place, ours, step, eager))
             yield row

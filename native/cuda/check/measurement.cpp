@@ -150,7 +150,19 @@ class Measurement {
     return true;
   }
 
-  bool equals_baseline(uint32_t depth, const Beams &to, const Beams &baseline) const {
+  // Its winners, and, where they are ours, the states that they lead to.
+  bool equals_baseline(uint32_t depth, const Beams &to, const Beams &baseline) {
+    const std::vector<uint32_t> counts = to.counts.read(), lo = to.lo.read(), parents = to.parents.read(), codes = to.codes.read();
+    const std::vector<uint32_t> their_parents = baseline.parents.read(), their_codes = baseline.codes.read(), states = baseline.states.read();
+    for (uint32_t request = 0; request < axes_.batch; request++) {
+      for (size_t at = size_t{request} * axes_.beams; at < size_t{request} * axes_.beams + counts[request]; at++) {
+        if (parents[at] != their_parents[at] || codes[at] != their_codes[at]) continue;
+        const uint32_t state = state_of(depth, lo[at], codes[at]);
+        if (states[at] == state) continue;
+        fprintf(stderr, "time: V=%u depth %u, request %u: the baseline goes to state %u, expected %u\n", vocab_size_, depth, request, states[at], state);
+        return false;
+      }
+    }
     return are_close("the baseline", depth, to.counts.read(), to, baseline.counts.read(), baseline.parents.read(), baseline.codes.read(), baseline.scores.read());
   }
 
@@ -213,12 +225,15 @@ class Measurement {
       for (uint32_t rank = 0; rank < axes_.beams; rank++) {
         const size_t at = size_t{request} * axes_.beams + rank;
         if (rank >= counts[request]) scores[at] = kGone;
-        else states[at] = depth == 0 ? codes[at] : rank_of(depth + 1, lo[at]);
+        else states[at] = state_of(depth, lo[at], codes[at]);
       }
     }
     to.states.write(states.data(), states.size());
     to.scores.write(scores.data(), scores.size());
   }
+
+  // The state of a child of this depth's step.
+  uint32_t state_of(uint32_t depth, uint32_t lo, uint32_t code) { return depth == 0 ? code : rank_of(depth + 1, lo); }
 
   // How many nodes of a depth begin before a leaf; counted once for all words.
   uint32_t rank_of(uint32_t depth, uint32_t leaf) {

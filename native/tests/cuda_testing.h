@@ -1,8 +1,9 @@
-// What the tests of libespalier_cuda.so share: catalogs on the host and on the device, and decodes whose log-sum-exp is
+// What the tests of libespalier_cuda.so share: catalogs on the host and on the device, and logits whose log-sum-exp is
 // exact, so that every kernel must find the same children with the same scores.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "../cuda/runtime.h"
@@ -192,5 +193,94 @@ inline void dominate_live(Random &random, LogitRows &logits, uint64_t row, const
   }
   if (!live.empty()) logits.dominate(row, tokens.of(catalog.code(live[random.below(live.size())], depth)));
 }
+
+inline esp_cuda_context *opened() {
+  esp_cuda_context *context = nullptr;
+  must(esp_cuda_open(0, &context), "esp_cuda_open");
+  return context;
+}
+
+inline esp_cuda_memory memory_of(esp_cuda_context *context) {
+  esp_cuda_memory memory = {};
+  must(esp_cuda_memory_of(context, &memory), "esp_cuda_memory_of");
+  return memory;
+}
+
+inline bool same(const esp_cuda_memory &a, const esp_cuda_memory &b) {
+  return a.trie_bytes == b.trie_bytes && a.set_bytes == b.set_bytes && a.exclusion_bytes == b.exclusion_bytes &&
+         a.scratch_bytes == b.scratch_bytes && a.staging_bytes == b.staging_bytes && a.free_bytes == b.free_bytes;
+}
+
+inline esp_cuda_trie *uploaded(esp_cuda_context *context, const Catalog &catalog) {
+  esp_cuda_trie *trie = nullptr;
+  must(esp_cuda_trie_upload(context, catalog.arrays, &trie), "esp_cuda_trie_upload");
+  return trie;
+}
+
+// A step of one request at the root, with logits of its own.
+struct SmallStep {
+  LogitRows logits;
+  std::vector<char> bytes;
+  Children children;
+  esp_cuda_step_request request;
+  float score = 0;
+  uint32_t lo = 0;
+  uint32_t hi;
+  esp_cuda_step_input input;
+  esp_step_output output;
+
+  SmallStep(Random &random, const Catalog &catalog, const esp_cuda_constraint *constraint)
+      : logits(random, 1, catalog.arrays->codebook_sizes[0], false), children(1, kWidth, 1), hi(catalog.arrays->leaf_count) {
+    logits.dominate(0, 0);
+    bytes = logits.as(ESP_LOGITS_F32);
+    request = {constraint, 1, kWidth, 0, ESP_VOCABULARY, 1};
+    input = {0, 1, &request, &score, &lo, &hi, bytes.data(), 0, ESP_LOGITS_F32, 1, catalog.arrays->codebook_sizes[0], 0, nullptr, 0};
+    output = children.output();
+  }
+  SmallStep(const SmallStep &) = delete;
+  esp_status run(esp_cuda_stepper *stepper) { return esp_cuda_step(stepper, &input, &output); }
+  // What esp_step finds.
+  Children expected(const Constraint &constraint) {
+    Children found(1, kWidth, 1);
+    esp_stepper *stepper = nullptr;
+    must(esp_stepper_create(ESP_LEVEL_SCALAR, 1, &stepper), "esp_stepper_create");
+    const esp_step_request asked = {constraint.on_cpu, 1, kWidth, 0, ESP_VOCABULARY, 1};
+    const esp_step_input in = {0, 1, &asked, &score, &lo, &hi, bytes.data(), ESP_LOGITS_F32, 1, input.vocab_size, 0, nullptr, 0};
+    const esp_step_output out = found.output();
+    must(esp_step(stepper, &in, &out), "esp_step");
+    esp_stepper_release(stepper);
+    return found;
+  }
+
+  static constexpr uint32_t kWidth = 20;
+};
+
+// An array in device memory.
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(size_t count) : count_(count) { CHECK(cudaMalloc(&data_, count * sizeof(T)) == cudaSuccess, "cudaMalloc"); }
+  OnDevice(const OnDevice &) = delete;
+  ~OnDevice() { cudaFree(data_); }
+  T *get() const { return data_; }
+  void write(const void *from, size_t bytes) { CHECK(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice) == cudaSuccess, "cudaMemcpy"); }
+  std::vector<T> read() const {
+    std::vector<T> values(count_);
+    CHECK(cudaMemcpy(values.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost) == cudaSuccess, "cudaMemcpy");
+    return values;
+  }
+
+ private:
+  T *data_ = nullptr;
+  size_t count_;
+};
+
+// What a batch keeps on the device from one step to the next; two of them take turns.
+struct DeviceBeams {
+  OnDevice<uint32_t> counts, parents, codes, lo, hi;
+  OnDevice<float> scores;
+  OnDevice<int32_t> bad_beams;
+  DeviceBeams(size_t requests, size_t beams) : counts(requests), parents(beams), codes(beams), lo(beams), hi(beams), scores(beams), bad_beams(requests) {}
+};
 
 }  // namespace testing

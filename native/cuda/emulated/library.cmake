@@ -16,5 +16,7 @@ target_link_libraries(espalier_cuda_emulated PRIVATE Threads::Threads)
 target_link_options(espalier_cuda_emulated PRIVATE
   -Wl,--version-script=${ESPALIER_CUDA_FOLDER}/exports.map -Wl,--no-undefined)
 
-add_executable(cuda_library_test ${CMAKE_CURRENT_LIST_DIR}/../../tests/cuda_library_test.cpp)
+set(TESTS ${CMAKE_CURRENT_LIST_DIR}/../../tests)
+add_executable(cuda_library_test
+  ${TESTS}/cuda_library_test.cpp ${TESTS}/cuda_refusals.cpp ${TESTS}/cuda_decodes.cpp)
 target_link_libraries(cuda_library_test PRIVATE espalier_cuda_emulated_parts)

@@ -263,9 +263,11 @@ class Case {
     const Logits logits = random_logits(depth, tokens);
     const DeviceArray<uint8_t> resident_logits(logits.bytes);
     const FlatBeams beams = flat_beams();
-    const Output found = step_on_device(depth, beams, tokens, logits, logits.bytes.data(), false);
-    const Output again = step_on_device(depth, beams, tokens, logits, resident_logits.data(), true);
-    same_as(depth, "logits on the device", found, again, false);
+    const Output from_host = step_on_device(depth, beams, tokens, logits, logits.bytes.data(), false);
+    const Output found = step_on_device(depth, beams, tokens, logits, resident_logits.data(), true);
+    // Logits from the host are packed. Where rows then begin elsewhere within 16 bytes, the last bits of sums may differ.
+    const bool is_aligned = tokens.vocab_size * bytes_of(logits.type) % 16 == 0;
+    if (is_aligned) same_as(depth, "logits on the host", found, from_host, false);
     if (is_batch_) step_resident(depth, tokens, logits.type, resident_logits, found);
     const Output on_cpu = step_on_cpu(depth, beams, tokens, logits);
     size_t beam = 0;
@@ -273,6 +275,7 @@ class Case {
     for (uint32_t index = 0; index < requests_.size(); index++) {
       Request &request = requests_[index];
       compare(depth, index, tokens, logits, found, on_cpu, beam, child);
+      if (!is_aligned) compare(depth, index, tokens, logits, from_host, on_cpu, beam, child);
       beam += request.beams.size();
       request.beams.clear();
       for (uint32_t rank = 0; rank < found.counts[index]; rank++) {

@@ -91,7 +91,7 @@ struct RowOf<Logit, true> {
 };
 
 template <class Logit, bool kDeep>
-__global__ void __launch_bounds__(kThreads) step_kernel(const __grid_constant__ StepArgs args) {
+__global__ void __launch_bounds__(kThreads, kBlocks) step_kernel(const __grid_constant__ StepArgs args) {
   Shared &shared = shared_of_block();
   const uint32_t request = blockIdx.x / args.most_beams;
   const uint32_t beam = blockIdx.x % args.most_beams;

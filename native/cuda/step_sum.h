@@ -82,6 +82,10 @@ struct alignas(16) LogitWords {
   uint32_t words[4];
 };
 
+// As many float32 as 2,048 tokens are for each thread.
+template <class Logit>
+constexpr uint32_t kAheadOf = sizeof(Logit) == 4 ? 4 : 2;
+
 template <class Logit>
 constexpr uint32_t kVectorLogits = sizeof(LogitWords) / sizeof(Logit);
 
@@ -103,26 +107,33 @@ template <class Logit>
 __device__ inline void add_tokens(LogSum &sum, const LogitRow<Logit> &row, uint32_t from, uint32_t count, uint32_t worker,
                                   uint32_t workers) {
   constexpr uint32_t kCount = kVectorLogits<Logit>;
+  constexpr uint32_t kAhead = kAheadOf<Logit>;
   const Logit *first = row.logits + from;
   const uint32_t off = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(first) / sizeof(Logit)) % kCount;
   const uint32_t wanted = off == 0 ? 0 : kCount - off;
   const uint32_t head = wanted < count ? wanted : count;
   const uint32_t vectors = (count - head) / kCount;
   const LogitWords *body = reinterpret_cast<const LogitWords *>(first + head);
-  for (uint32_t at = worker; at < vectors; at += 2 * workers) {
-    const bool has_two = at + workers < vectors;
-    const LogitWords one = body[at];
-    LogitWords two = one;
-    if (has_two) two = body[at + workers];
+  uint32_t at = worker;
+  // Several at once, so that they come from memory together.
+  for (; at + (kAhead - 1) * workers < vectors; at += kAhead * workers) {
+    LogitWords words[kAhead];
+#pragma unroll
+    for (uint32_t one = 0; one < kAhead; one++) words[one] = body[at + one * workers];
+#pragma unroll
+    for (uint32_t one = 0; one < kAhead; one++) {
+      float logits[kCount];
+      unpack(words[one], row, logits);
+      sum.add(logits);
+    }
+  }
+  for (; at < vectors; at += workers) {
     float logits[kCount];
-    unpack(one, row, logits);
-    sum.add(logits);
-    if (!has_two) continue;
-    unpack(two, row, logits);
+    unpack(body[at], row, logits);
     sum.add(logits);
   }
   const uint32_t rest = count - vectors * kCount;
-  for (uint32_t at = worker; at < rest; at += workers) sum.add(row.at(from + (at < head ? at : at + vectors * kCount)));
+  for (at = worker; at < rest; at += workers) sum.add(row.at(from + (at < head ? at : at + vectors * kCount)));
 }
 
 // What a normalization reads of a row, but for that of the live children.

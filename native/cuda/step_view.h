@@ -8,10 +8,12 @@
 namespace espalier::cuda {
 
 // The warp after those that sum logits finds out, while they do, what the row may reach.
-constexpr uint32_t kSumWarps = 8;
+constexpr uint32_t kSumWarps = 4;
 constexpr uint32_t kWarps = kSumWarps + 1;
 constexpr uint32_t kThreads = kWarps * kWarpSize;
 constexpr uint32_t kScout = kSumWarps;
+// So many blocks fit a multiprocessor: one waits for memory most of its time. What registers that leaves is enough.
+constexpr uint32_t kBlocks = 5;
 
 struct RequestView {
   const StepArgs &args;

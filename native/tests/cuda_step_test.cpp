@@ -80,7 +80,7 @@ float half_value(uint16_t half) {
 
 // A float16 near a value: the kernel and the test only have to agree on what its bits mean.
 uint16_t half_near(float value) {
-  const uint16_t sign = value < 0 ? 0x8000u : 0;
+  const uint16_t sign = std::signbit(value) ? 0x8000u : 0;
   const float magnitude = std::fabs(value);
   if (!(magnitude < 65504.0f)) return static_cast<uint16_t>(value == value ? sign | 0x7c00u : 0x7e00u);
   uint32_t low = 0;
@@ -93,11 +93,14 @@ uint16_t half_near(float value) {
   return static_cast<uint16_t>(sign | low);
 }
 
+// The kind of logits that are all +0 or -0.
+constexpr uint64_t kZeros = 8;
+
 float random_logit(Random &random, uint64_t kind) {
   if (kind == 0) return static_cast<float>(random.below(3)) - 1.0f;
   if (kind == 1 && random.chance(0.7)) return kGone;
   if (kind == 2) return kGone;
-  if (kind == 8) return random.chance(0.5) ? 0.0f : -0.0f;
+  if (kind == kZeros) return random.chance(0.5) ? 0.0f : -0.0f;
   const float unit = static_cast<float>(random.below(1u << 20)) * 0x1p-20f - 0.5f;
   if (kind == 3) return unit * 1e5f;
   if (kind == 4) return unit - 120.0f;
@@ -106,15 +109,16 @@ float random_logit(Random &random, uint64_t kind) {
   return unit * 20.0f;
 }
 
-Logits random_logits(Random &random, size_t rows, uint32_t vocab_size, bool may_be_bad) {
+Logits random_logits(Random &random, size_t rows, uint32_t vocab_size, bool may_be_bad, bool are_zeros) {
   Logits logits = {static_cast<esp_logit_type>(random.below(3)), vocab_size, std::vector<float>(rows * vocab_size), {}};
-  const uint64_t common = random.below(11);
+  const uint64_t common = are_zeros ? kZeros : random.below(11);
   for (size_t row = 0; row < rows; row++) {
-    const uint64_t kind = random.chance(0.7) ? common : random.below(11);
+    const uint64_t kind = are_zeros || random.chance(0.7) ? common : random.below(11);
     // Slowly rising rows, so that the largest logit so far is often surpassed.
     const float slope = kind == 10 ? 30.0f / static_cast<float>(vocab_size) : 0;
     for (uint32_t token = 0; token < vocab_size; token++) {
-      logits.values[row * vocab_size + token] = random_logit(random, kind) * (kind == 10 ? 0.05f : 1) + slope * static_cast<float>(token);
+      const float logit = random_logit(random, kind);
+      logits.values[row * vocab_size + token] = kind == 10 ? logit * 0.05f + slope * static_cast<float>(token) : logit;
     }
   }
   if (may_be_bad && !logits.values.empty()) {
@@ -197,7 +201,7 @@ struct Step {
 
   uint32_t beam_at(uint32_t request) const { return arrays.requests[request].first_beam; }
 
-  void lay_out(uint32_t vocab_size, bool may_be_bad) {
+  void lay_out(uint32_t vocab_size, bool may_be_bad, bool are_zeros) {
     uint32_t rows = 0;
     uint32_t beams = 0;
     uint32_t children = 0;
@@ -229,7 +233,7 @@ struct Step {
     arrays.codes.assign(children, 12345);
     arrays.out_lo.assign(children, 12345);
     arrays.out_hi.assign(children, 12345);
-    logits = random_logits(random, rows, vocab_size, may_be_bad);
+    logits = random_logits(random, rows, vocab_size, may_be_bad, are_zeros);
   }
 
   StepArgs args() {
@@ -504,11 +508,17 @@ void one_case(Random &random, esp_stepper *stepper, ScratchMemory &scratch) {
   for (const Request &request : requests) stride = std::max(stride, request.width);
   for (uint32_t depth = 0; depth < made.sizes.size(); depth++) {
     size_t beams = 0;
+    // Chains of one child each, where a score may be -0: that must be +0, and ties with it.
+    const bool are_zeros = !is_resident && random.chance(0.1);
     for (Request &request : requests) {
+      if (are_zeros) {
+        request.normalize = ESP_LIVE;
+        for (float &score : request.scores) score = random.chance(0.5) ? 0.0f : -0.0f;
+      }
       if (random.chance(0.05)) request.has_left = true;
       if (request.has_left && !(is_resident && depth == 0)) request.scores = {}, request.lo = {}, request.hi = {};
       beams += is_resident && depth > 0 ? stride : request.beam_count();
-      if (!is_resident && random.chance(0.1)) {
+      if (!is_resident && !are_zeros && random.chance(0.1)) {
         for (float &score : request.scores) score = random.pick<float>({0, -0.0f, kGone, -3e38f, -1});
       }
     }
@@ -516,7 +526,7 @@ void one_case(Random &random, esp_stepper *stepper, ScratchMemory &scratch) {
     uint32_t vocab_size;
     const Tokens tokens = random_tokens(random, made.sizes[depth], vocab_size);
     Step step = {random, made.leaves, tokens, depth, made.sizes[depth], requests, scratch, is_resident, stride};
-    step.lay_out(vocab_size, random.chance(0.05));
+    step.lay_out(vocab_size, random.chance(0.05), are_zeros);
     step.launch();
     step.check();
     step.check_against_cpu(stepper);
@@ -593,7 +603,7 @@ void one_lie(Random &random, ScratchMemory &scratch) {
   uint32_t vocab_size;
   const Tokens tokens = random_tokens(random, made.sizes[depth], vocab_size);
   Step step = {random, made.leaves, tokens, depth, made.sizes[depth], requests, scratch, false, 0};
-  step.lay_out(vocab_size, false);
+  step.lay_out(vocab_size, false, false);
   step.launch();
   const bool is_refused = has_wild || (depth == 0 && beams > 1);
   if (is_refused) {

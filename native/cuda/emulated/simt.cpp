@@ -101,7 +101,9 @@ class Engine {
         active.push_back(free);
       }
       const size_t which = is_mixed_ ? random_.below(static_cast<uint32_t>(active.size())) : 0;
-      advance(*active[which]);
+      // Now and then a block runs far while others stand still.
+      const uint32_t turns = is_mixed_ && random_.below(4) == 0 ? 64 : 1;
+      for (uint32_t turn = 0; turn < turns && active[which]->done < active[which]->threads.size(); turn++) advance(*active[which]);
       if (active[which]->done == active[which]->threads.size()) active.erase(active.begin() + static_cast<ptrdiff_t>(which));
     }
     self = nullptr;
@@ -149,12 +151,17 @@ class Engine {
     }
   }
 
-  // Lets each thread of a block run until it waits.
+  // Lets each thread of a block run until it waits; where the order is mixed, other blocks may come in between its warps.
   void advance(Block &block) {
     bool has_run = false;
+    bool is_whole = true;
     const uint32_t warps = static_cast<uint32_t>(block.warps.size());
     const uint32_t first = is_mixed_ ? random_.below(warps) : 0;
     for (uint32_t at = 0; at < warps; at++) {
+      if (is_mixed_ && at > 0 && random_.below(4) == 0) {
+        is_whole = false;
+        break;
+      }
       const uint32_t warp = (first + at) % warps;
       const uint32_t start = is_mixed_ ? random_.below(kWarpLanes) : 0;
       const uint32_t stride = is_mixed_ ? random_.below(kWarpLanes) | 1 : 1;
@@ -173,7 +180,7 @@ class Engine {
       block.tally = {block.votes};
       block.waiting = block.votes = 0;
       for (const auto &thread : block.threads) thread->state = State::kReady;
-    } else if (!has_run && block.done < block.threads.size()) {
+    } else if (is_whole && !has_run && block.done < block.threads.size()) {
       report_deadlock(block);
     }
   }

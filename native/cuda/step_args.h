@@ -53,7 +53,8 @@ struct StepArgs {
   float *out_normalizers;
   uint32_t *out_bad_tokens;
   float *out_bad_values;
-  // step_scratch_bytes() of it, aligned to 256 bytes. All zero before the first step; each step leaves it ready for the next.
+  // step_scratch_bytes() of it, aligned to 256 bytes. All zero before the first step; each step leaves it ready
+  // for the next, of whatever shape.
   void *scratch;
 };
 

@@ -123,7 +123,8 @@ esp_status esp_cuda_stepper_create(esp_cuda_context *context, esp_cuda_stepper *
 void esp_cuda_stepper_release(esp_cuda_stepper *stepper);
 
 /*
- * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp.
+ * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp. The requests'
+ * tries have the same codebook at this depth. Logits on the device are there when it is called.
  * @return ESP_STATUS_SHAPE as esp_step does, and on null or misaligned pointers; ESP_STATUS_MEMORY; ESP_STATUS_SYSTEM
  *   where the device fails, after which every call of the context does
  */
@@ -147,8 +148,12 @@ typedef struct esp_cuda_batch_options {
 /* @param constraints [request_count], of tries with the same levels and codebooks; retained */
 esp_status esp_cuda_batch_create(esp_cuda_context *context, const esp_cuda_batch_options *options,
                                  esp_cuda_constraint *const *constraints, esp_cuda_batch **out);
+/* Waits for all that runs on the device, so not while a stream is captured: what the batch holds would stay until later. */
 void esp_cuda_batch_release(esp_cuda_batch *batch);
-/* From the next step on `stream` on, which may be the replay of a captured one. @param stream a cudaStream_t; null: the default */
+/*
+ * From the next step on `stream` on, which may be the replay of a captured one; itself it cannot be captured.
+ * @param stream a cudaStream_t; null: the default
+ */
 esp_status esp_cuda_batch_set_constraint(esp_cuda_batch *batch, uint32_t request, esp_cuda_constraint *constraint,
                                          void *stream);
 

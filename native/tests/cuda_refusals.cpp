@@ -179,7 +179,7 @@ void check_batch_refusals(Random &random, esp_cuda_context *context) {
     refuse("must have requests", [](esp_cuda_batch_options &options) { options.request_count = 0; });
     refuse("1 to 1024 beams", [](esp_cuda_batch_options &options) { options.beam_width = 1025; });
     refuse("at most 2147483647 beams", [](esp_cuda_batch_options &options) { options.request_count = UINT32_MAX; });
-    refuse("found type 7", [](esp_cuda_batch_options &options) { options.logit_type = static_cast<esp_logit_type>(7); });
+    refuse("found type 3", [](esp_cuda_batch_options &options) { options.logit_type = static_cast<esp_logit_type>(3); });
     refuse("vocabulary must have tokens", [](esp_cuda_batch_options &options) { options.vocab_size = 0; });
     refuse("temperature must be above 0", [](esp_cuda_batch_options &options) { options.temperature = -1; });
     expect(esp_cuda_batch_create(context, &good, nullptr, &batch), ESP_STATUS_SHAPE, "constraints must not be null", "batch");

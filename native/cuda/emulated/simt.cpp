@@ -59,6 +59,7 @@ struct Block {
   uint32_t done = 0;
   uint32_t votes = 0;
   Tally tally = {};
+  bool is_held = false;
 };
 
 [[noreturn]] void stop(const char *what, const Thread &thread) {
@@ -90,7 +91,8 @@ class Engine {
     std::vector<uint32_t> order(blocks);
     for (uint32_t block = 0; block < blocks; block++) order[block] = block;
     for (uint32_t left = blocks; is_mixed_ && left > 1; left--) std::swap(order[left - 1], order[random_.below(left)]);
-    const uint32_t most = is_mixed_ ? 1 + random_.below(kResidentBlocks) : 1;
+    const uint32_t most = is_mixed_ ? 2 + random_.below(kResidentBlocks - 1) : 1;
+    slow_warp_ = random_.below(2) == 0 ? random_.below(threads / kWarpLanes) : UINT32_MAX;
     if (resident_.size() < most) resident_.resize(most);
     std::vector<Block *> active;
     for (uint32_t next = 0; next < blocks || !active.empty();) {
@@ -101,9 +103,9 @@ class Engine {
         active.push_back(free);
       }
       const size_t which = is_mixed_ ? random_.below(static_cast<uint32_t>(active.size())) : 0;
-      // Now and then a block runs far while others stand still.
-      const uint32_t turns = is_mixed_ && random_.below(4) == 0 ? 64 : 1;
-      for (uint32_t turn = 0; turn < turns && active[which]->done < active[which]->threads.size(); turn++) advance(*active[which]);
+      // Now and then a block stands still, in the middle of whatever it was at, while others run far.
+      if (active[which]->is_held && active.size() > 1 && random_.below(256) != 0) continue;
+      advance(*active[which]);
       if (active[which]->done == active[which]->threads.size()) active.erase(active.begin() + static_cast<ptrdiff_t>(which));
     }
     self = nullptr;
@@ -155,14 +157,19 @@ class Engine {
   void advance(Block &block) {
     bool has_run = false;
     bool is_whole = true;
+    block.is_held = false;
     const uint32_t warps = static_cast<uint32_t>(block.warps.size());
     const uint32_t first = is_mixed_ ? random_.below(warps) : 0;
     for (uint32_t at = 0; at < warps; at++) {
-      if (is_mixed_ && at > 0 && random_.below(4) == 0) {
+      if (is_mixed_ && at > 0 && random_.below(3) == 0) {
         is_whole = false;
         break;
       }
       const uint32_t warp = (first + at) % warps;
+      if (is_mixed_ && warp == slow_warp_ && random_.below(16) != 0) {
+        is_whole = false;
+        continue;
+      }
       const uint32_t start = is_mixed_ ? random_.below(kWarpLanes) : 0;
       const uint32_t stride = is_mixed_ ? random_.below(kWarpLanes) | 1 : 1;
       for (uint32_t turn = 0; turn < kWarpLanes; turn++) {
@@ -176,6 +183,7 @@ class Engine {
         if (thread.state == State::kDone) block.done++;
       }
     }
+    if (!is_whole) block.is_held = random_.below(16) == 0;
     if (block.waiting == block.threads.size()) {
       block.tally = {block.votes};
       block.waiting = block.votes = 0;
@@ -186,6 +194,8 @@ class Engine {
   }
 
   bool is_mixed_ = false;
+  // One that lags behind the others of its block, so that what must wait for it and doesn't is caught.
+  uint32_t slow_warp_ = UINT32_MAX;
   Random random_{0};
   Random garbage_{0xbad};
   const std::function<void()> *kernel_ = nullptr;

@@ -3,7 +3,8 @@
 // - a barrier that not all threads of the block reach, or an exchange that not all of a warp do, ends the process with a
 //   line that says who waits where;
 // - shared memory is garbage before a block writes to it;
-// - set_order() mixes blocks and threads by a seed, and lets several blocks take turns in the middle of their work.
+// - set_order() mixes blocks and threads by a seed: several blocks take turns in the middle of their work, a warp lags
+//   behind, a block stands still.
 // Exchanges are for whole warps. Only blocks and grids of one dimension.
 #pragma once
 

@@ -105,10 +105,10 @@ if wanted check; then
   if [ $is_emulated = 1 ]; then
     arguments=(--cases "${cases:-20}" --small 1 --uploads 5 --seconds 60)
   else
-    arguments=(--cases "${cases:-2500}" --seconds 90)
+    arguments=(--cases "${cases:-2000}" --seconds 100)
   fi
   [ -n "$seed" ] && arguments+=(--seed "$seed")
-  part check 110 "$folder/cuda_check" "${arguments[@]}"
+  part check 125 "$folder/cuda_check" "${arguments[@]}"
 fi
 
 if wanted sanitize; then

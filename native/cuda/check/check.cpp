@@ -31,7 +31,7 @@ void check_nothing_left(esp_cuda_context *context) {
 
 int main(int argument_count, char **values) {
   const uint64_t seed = argument(argument_count, values, "--seed", static_cast<uint64_t>(time(nullptr)));
-  const uint64_t cases = argument(argument_count, values, "--cases", 2500);
+  const uint64_t cases = argument(argument_count, values, "--cases", 2000);
   const double seconds = static_cast<double>(argument(argument_count, values, "--seconds", 120));
   const uint64_t rounds = argument(argument_count, values, "--uploads", 100);
   const bool is_small = argument(argument_count, values, "--small", 0) != 0;

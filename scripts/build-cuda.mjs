@@ -1,7 +1,16 @@
 // Builds build/cuda/libespalier_cuda.so with CMake and nvcc, for steps on a GPU; nothing needs it. With --emulated, builds
-// build/cuda/libespalier_cuda_emulated.so instead, which tests load where there is no GPU: it needs no nvcc.
+// build/cuda/libespalier_cuda_emulated.so instead, which tests load where there is no GPU: it needs no nvcc. With --tests,
+// too, builds what tests run beside it, in build/cuda-emulated.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,10 +19,12 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const LAST_LINES = 15;
 
 const options = process.argv.slice(2);
-const unknown = options.find((option) => option !== '--emulated');
-if (unknown !== undefined) stop(`there is no option ${unknown}; the only one is --emulated`);
+const unknown = options.find((option) => option !== '--emulated' && option !== '--tests');
+if (unknown !== undefined) stop(`there is no option ${unknown}; there are --emulated and --tests`);
 const isEmulated = options.includes('--emulated');
 const target = isEmulated ? 'espalier_cuda_emulated' : 'espalier_cuda';
+const TESTS = ['cuda_step_test', 'cuda_library_test', 'cuda_check', 'cuda_time'];
+const targets = isEmulated && options.includes('--tests') ? [target, ...TESTS] : [target];
 const library = join(root, 'build', 'cuda', `lib${target}.so`);
 
 if (process.platform !== 'linux') stop(`CUDA libraries are built on Linux only, this is ${process.platform}`);
@@ -31,12 +42,38 @@ function build() {
     ? // Fast to build rather than fast.
       ['-S', join(root, 'native'), '-B', folder, '-DCMAKE_BUILD_TYPE=None', '-DCMAKE_CXX_FLAGS=-O1']
     : ['-S', join(root, 'native', 'cuda'), '-B', folder, `-DCMAKE_CUDA_COMPILER=${nvcc}`];
-  run('cmake', configure);
-  run('cmake', ['--build', folder, '--target', target, '-j', String(availableParallelism())]);
   mkdirSync(dirname(library), { recursive: true });
+  lock(`${folder}.lock`);
+  run('cmake', configure);
+  run('cmake', ['--build', folder, '--target', ...targets, '-j', String(availableParallelism())]);
   // Whoever has the old one open keeps it whole.
   copyFileSync(join(folder, `lib${target}.so`), `${library}.new`);
   renameSync(`${library}.new`, library);
+}
+
+/** Waits until nobody else builds in the folder; what ends this process gives it free. */
+function lock(path) {
+  for (;;) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx' });
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+      if (!isHeld(path)) rmSync(path, { force: true });
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+    }
+  }
+  process.on('exit', () => rmSync(path, { force: true }));
+}
+
+function isHeld(path) {
+  try {
+    process.kill(Number(readFileSync(path, 'utf8')), 0);
+    return true;
+  } catch (error) {
+    // Whoever had it may just have gone with it.
+    return error.code !== 'ESRCH';
+  }
 }
 
 /** The one on the path, or the one of the usual folder. */

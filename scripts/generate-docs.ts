@@ -3,22 +3,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startServerProcess } from '../examples/online-retail/server-process.js';
 import { configurationPage } from './docs/configuration.js';
+import { type CudaResults, cudaPage } from './docs/cuda.js';
 import { httpApiPage, type OpenApi } from './docs/http-api.js';
 
 /**
- * Writes docs/http-api.md and docs/configuration.md: `npx tsx scripts/generate-docs.ts`, after a build. With `--check`
- * it only says whether they are up to date.
+ * Writes docs/http-api.md and docs/configuration.md, and what docs/cuda.md says was measured:
+ * `npx tsx scripts/generate-docs.ts`, after a build. With `--check` it only says whether they are up to date.
  */
 const pages = {
   'docs/http-api.md': httpApiPage(await servedDocument()),
   'docs/configuration.md': configurationPage(),
+  'docs/cuda.md': cudaPage(readProject('docs/cuda.md') ?? '', cudaResults()),
 };
 
 const stale: string[] = [];
 for (const [path, page] of Object.entries(pages)) {
-  const url = new URL(`../${path}`, import.meta.url);
-  if (!process.argv.includes('--check')) writeFileSync(url, page);
-  else if (read(url) !== page) stale.push(path);
+  if (!process.argv.includes('--check')) writeFileSync(projectUrl(path), page);
+  else if (readProject(path) !== page) stale.push(path);
 }
 if (stale.length > 0) {
   throw new Error(`out of date: ${stale.join(', ')}: npm run build && npx tsx scripts/generate-docs.ts`);
@@ -36,9 +37,18 @@ async function servedDocument(): Promise<OpenApi> {
   }
 }
 
-function read(url: URL): string | undefined {
+function cudaResults(): CudaResults | undefined {
+  const text = readProject('bench/results/cuda.json');
+  return text === undefined ? undefined : (JSON.parse(text) as CudaResults);
+}
+
+function projectUrl(path: string): URL {
+  return new URL(`../${path}`, import.meta.url);
+}
+
+function readProject(path: string): string | undefined {
   try {
-    return readFileSync(url, 'utf8');
+    return readFileSync(projectUrl(path), 'utf8');
   } catch {
     return undefined;
   }

@@ -39,6 +39,8 @@ struct Leaves {
 // What one request asks, and its beams.
 struct Request {
   esp_constraint *constraint;
+  // The constraint's, or one that lies.
+  espalier::Reach reach;
   std::vector<uint64_t> leaf_bits, root_mask, node_bits;
   // [leaves] whether the request may reach it.
   std::vector<bool> live;
@@ -206,7 +208,7 @@ struct Step {
     uint32_t children = 0;
     for (Request &request : requests) {
       const uint32_t gap = is_resident ? 0 : static_cast<uint32_t>(random.below(3));
-      arrays.requests.push_back({&request.constraint->reach, request.width, request.normalize, request.temperature, rows + gap, beams + gap, children + gap});
+      arrays.requests.push_back({&request.reach, request.width, request.normalize, request.temperature, rows + gap, beams + gap, children + gap});
       const uint32_t room = is_resident ? (depth == 0 ? 1 : stride) : request.beam_count();
       rows += room + gap;
       beams += (is_resident ? stride : room) + gap;
@@ -447,6 +449,7 @@ Request random_request(Random &random, esp_trie *trie, const Leaves &leaves, uin
   CHECK(esp_constraint_create(trie, has_set ? request.leaf_bits.data() : nullptr, request.root_mask.data(), request.node_bits.data(),
                               dead_leaves.data(), dead_leaves.size(), &request.constraint) == ESP_OK,
         "%s", esp_last_error());
+  request.reach = request.constraint->tables.reach();
   request.width = std::min(most, random.pick<uint32_t>({1, 2, 5, 17, 40, 150, 700, 1024}));
   request.normalize = static_cast<esp_normalize>(random.below(3));
   request.temperature = random.pick<float>({1, 1, 0.7f, 3});
@@ -575,7 +578,7 @@ void one_lie(Random &random, ScratchMemory &scratch) {
       for (uint64_t &word : prefixes.back()) word = random.next() & random.next();
       lying.new_prefix[level] = prefixes.back().data();
     }
-    request.constraint->reach.trie = &lying;
+    request.reach.trie = &lying;
   }
   const uint32_t depth = static_cast<uint32_t>(random.below(arrays.level_count));
   const bool is_wild = !has_lies || random.chance(0.5);

@@ -62,6 +62,7 @@
         "native/cpu/sets.cpp",
         "native/cpu/status.cpp",
         "native/cpu/step.cpp",
+        "native/cpu/step_checks.cpp",
         "native/cpu/thread_pool.cpp",
         "native/cpu/trie.cpp",
         "native/binding/addon.cpp",

@@ -485,7 +485,7 @@ void build_trie(const esp_rows &rows, const esp_build_options &options, esp_trie
     build_wide(build, group_ends, trie);
   }
   add_child_masks(trie, options.mask_budget_bytes);
-  index_roots(trie);
+  trie.roots = make_root_tables(trie.arrays);
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-// What a request may reach. Exclusions are prepared once: which top nodes lose every live leaf, and a filter that says
-// for almost every range of leaves that none of it is excluded.
 #include "constraint.h"
 
 #include <algorithm>
@@ -17,66 +15,62 @@ void check_dead(const esp_trie_arrays &trie, const uint32_t *dead, size_t count)
   }
 }
 
-void fill_filter(esp_constraint &constraint, uint32_t leaf_count) {
+}  // namespace
+
+void ReachTables::fill_filter() {
   uint32_t shift = 0;
-  while (leaf_count >> shift >= 65536) shift++;
-  constraint.filter.assign(kFilterWords, 0);
-  for (const uint32_t leaf : constraint.dead_leaves) {
-    constraint.filter[(leaf >> shift) / 64] |= uint64_t{1} << ((leaf >> shift) % 64);
-  }
-  constraint.reach.filter_shift = shift;
+  while (reach_.trie->leaf_count >> shift >= 65536) shift++;
+  filter_.assign(kFilterWords, 0);
+  for (const uint32_t leaf : dead_leaves_) filter_[(leaf >> shift) / 64] |= uint64_t{1} << ((leaf >> shift) % 64);
+  reach_.filter_shift = shift;
+  reach_.filter = filter_.data();
 }
 
 // Dead leaves come in the order of the nodes above them, so that each node is looked at once.
-void find_dead_nodes(esp_constraint &constraint) {
-  const esp_trie_arrays &trie = constraint.trie->arrays;
-  const Reach &reach = constraint.reach;
+void ReachTables::find_dead_nodes() {
+  const esp_trie_arrays &trie = *reach_.trie;
   const auto visit_nodes = [&](uint32_t level, auto &&on_dead) {
     const esp_top_level &top = trie.top_levels[level];
     uint32_t node = 0;
-    for (size_t index = 0; index < constraint.dead_leaves.size();) {
-      const uint32_t leaf = constraint.dead_leaves[index];
-      const uint32_t *after = std::upper_bound(top.leaf_start + node, top.leaf_start + top.node_count, leaf);
+    for (size_t index = 0; index < dead_leaves_.size();) {
+      const uint32_t *after = std::upper_bound(top.leaf_start + node, top.leaf_start + top.node_count, dead_leaves_[index]);
       node = static_cast<uint32_t>(after - top.leaf_start) - 1;
-      if (!survives(reach, top.leaf_start[node], top.leaf_start[node + 1])) on_dead(node);
-      while (index < constraint.dead_leaves.size() && constraint.dead_leaves[index] < top.leaf_start[node + 1]) index++;
+      if (!survives(reach_, top.leaf_start[node], top.leaf_start[node + 1])) on_dead(node);
+      while (index < dead_leaves_.size() && dead_leaves_[index] < top.leaf_start[node + 1]) index++;
     }
   };
   visit_nodes(0, [&](uint32_t node) {
     const uint32_t code = code_at(trie.top_levels[0].codes, trie.is_wide, node);
-    constraint.root_mask[code / 64] &= ~(uint64_t{1} << (code % 64));
+    root_mask_[code / 64] &= ~(uint64_t{1} << (code % 64));
   });
-  if (trie.level_count > 1) visit_nodes(1, [&](uint32_t node) { constraint.dead_nodes.push_back(node); });
+  if (trie.level_count > 1) visit_nodes(1, [&](uint32_t node) { dead_nodes_.push_back(node); });
 }
 
-void create(esp_constraint &constraint, const uint64_t *leaf_bits, const uint64_t *root_mask, const uint64_t *node_bits,
-            const uint32_t *dead_leaves, size_t dead_count) {
-  const esp_trie &trie = *constraint.trie;
-  check_dead(trie.arrays, dead_leaves, dead_count);
-  Reach &reach = constraint.reach;
-  reach.trie = &trie.arrays;
-  reach.roots = trie.roots();
-  reach.leaf_bits = leaf_bits;
-  reach.node_bits = leaf_bits == nullptr || trie.arrays.level_count < 2 ? nullptr : node_bits;
-  constraint.root_mask = trie.root_mask;
+void ReachTables::prepare(const esp_trie_arrays &trie, const RootTables &roots, const uint64_t *leaf_bits,
+                          const uint64_t *root_mask, const uint64_t *node_bits, const uint32_t *dead_leaves,
+                          size_t dead_count) {
+  check_dead(trie, dead_leaves, dead_count);
+  reach_.trie = &trie;
+  reach_.roots = roots.index();
+  reach_.leaf_bits = leaf_bits;
+  reach_.node_bits = leaf_bits == nullptr || trie.level_count < 2 ? nullptr : node_bits;
+  root_mask_ = roots.mask;
   if (leaf_bits != nullptr) {
     // A set has no child that the trie lacks.
-    for (size_t word = 0; word < constraint.root_mask.size(); word++) constraint.root_mask[word] &= root_mask[word];
+    for (size_t word = 0; word < root_mask_.size(); word++) root_mask_[word] &= root_mask[word];
   }
-  constraint.dead_leaves.assign(dead_leaves, dead_leaves + dead_count);
-  reach.dead_leaves = constraint.dead_leaves.data();
-  reach.dead_count = static_cast<uint32_t>(dead_count);
+  dead_leaves_.assign(dead_leaves, dead_leaves + dead_count);
+  reach_.dead_leaves = dead_leaves_.data();
+  reach_.dead_count = static_cast<uint32_t>(dead_count);
   if (dead_count > 0) {
-    fill_filter(constraint, trie.arrays.leaf_count);
-    reach.filter = constraint.filter.data();
-    find_dead_nodes(constraint);
+    fill_filter();
+    find_dead_nodes();
   }
-  reach.root_mask = constraint.root_mask.data();
-  reach.dead_nodes = constraint.dead_nodes.data();
-  reach.dead_node_count = static_cast<uint32_t>(constraint.dead_nodes.size());
+  reach_.root_mask = root_mask_.data();
+  reach_.dead_nodes = dead_nodes_.data();
+  reach_.dead_node_count = static_cast<uint32_t>(dead_nodes_.size());
 }
 
-}  // namespace
 }  // namespace espalier
 
 esp_status esp_constraint_create(esp_trie *trie, const uint64_t *leaf_bits, const uint64_t *root_mask,
@@ -86,7 +80,7 @@ esp_status esp_constraint_create(esp_trie *trie, const uint64_t *leaf_bits, cons
     std::unique_ptr<esp_constraint> constraint(new esp_constraint());
     esp_trie_retain(trie);
     constraint->trie.reset(trie);
-    espalier::create(*constraint, leaf_bits, root_mask, node_bits, dead_leaves, dead_count);
+    constraint->tables.prepare(trie->arrays, trie->roots, leaf_bits, root_mask, node_bits, dead_leaves, dead_count);
     *out = constraint.release();
   });
 }

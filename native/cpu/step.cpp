@@ -4,6 +4,7 @@
 
 #include "constraint.h"
 #include "levels/level.h"
+#include "step_checks.h"
 #include "thread_pool.h"
 
 namespace espalier {
@@ -83,58 +84,21 @@ namespace espalier {
 
 namespace {
 
-void check_request(const esp_step_input &input, const esp_step_request &request, uint32_t index) {
-  if (request.beam_width < 1 || request.beam_width > ESP_MAX_BEAM_WIDTH || request.beam_count > ESP_MAX_BEAM_WIDTH) {
-    fail(ESP_STATUS_SHAPE, "request %u: beams must be at most %u, found %u of width %u", index, ESP_MAX_BEAM_WIDTH,
-         request.beam_count, request.beam_width);
-  }
-  if (uint64_t{request.first_row} + request.beam_count > input.row_count) {
-    fail(ESP_STATUS_SHAPE, "request %u: rows %u to %llu must be < %llu, the rows of logits", index, request.first_row,
-         static_cast<unsigned long long>(uint64_t{request.first_row} + request.beam_count),
-         static_cast<unsigned long long>(input.row_count));
-  }
-  if (!(request.temperature > 0) || request.normalize < ESP_VOCABULARY || request.normalize > ESP_LIVE) {
-    fail(ESP_STATUS_SHAPE, "request %u: the temperature must be above 0 and the normalization known", index);
-  }
-  const esp_trie_arrays &trie = *request.constraint->reach.trie;
-  if (input.depth >= trie.level_count) {
-    fail(ESP_STATUS_SHAPE, "request %u: depth must be < %u, found %u", index, trie.level_count, input.depth);
-  }
-  const uint32_t codes = trie.codebook_sizes[input.depth];
-  if (input.token_table != nullptr && input.token_table_length != codes) {
-    fail(ESP_STATUS_SHAPE, "the token table must have %u entries, one for each code, found %u", codes,
-         input.token_table_length);
-  }
-  if (input.token_table == nullptr && uint64_t{input.token_offset} + codes > input.vocab_size) {
-    fail(ESP_STATUS_SHAPE, "tokens %u to %llu must be < %u, the vocabulary", input.token_offset,
-         static_cast<unsigned long long>(uint64_t{input.token_offset} + codes - 1), input.vocab_size);
-  }
-}
-
-// @throws Failure ESP_STATUS_SHAPE on tables that lead out of the vocabulary
-void check_tokens(const esp_step_input &input) {
-  if (input.token_table == nullptr || input.token_table_length == 0) return;
-  const uint32_t largest = *std::max_element(input.token_table, input.token_table + input.token_table_length);
-  if (largest >= input.vocab_size) fail(ESP_STATUS_SHAPE, "token %u must be < %u, the vocabulary", largest, input.vocab_size);
+AskedStep asked_of(const esp_step_input &input) {
+  return {input.depth, input.row_count, input.vocab_size, input.token_offset, input.token_table, input.token_table_length};
 }
 
 void make_tasks(esp_stepper &stepper, const esp_step_input &input, const esp_step_output &output) {
   stepper.tasks.clear();
+  const AskedStep asked = asked_of(input);
   size_t beam = 0;
   size_t child = 0;
   const size_t row_bytes = size_t{input.vocab_size} * (input.logit_type == ESP_LOGITS_F16 ? 2 : 4);
   for (uint32_t index = 0; index < input.request_count; index++) {
     const esp_step_request &request = input.requests[index];
-    check_request(input, request, index);
-    const Reach &reach = request.constraint->reach;
-    for (uint32_t one = 0; one < request.beam_count; one++) {
-      const uint32_t lo = input.node_lo[beam + one];
-      const uint32_t hi = input.node_hi[beam + one];
-      if (lo >= hi || hi > reach.trie->leaf_count) {
-        fail(ESP_STATUS_SHAPE, "request %u, beam %u: node [%u, %u) must be a range of the %u leaves", index, one, lo, hi,
-             reach.trie->leaf_count);
-      }
-    }
+    const Reach &reach = request.constraint->tables.reach();
+    check_request(asked, {reach.trie, request.beam_count, request.beam_width, request.first_row, request.normalize,
+                          request.temperature, input.node_lo + beam, input.node_hi + beam}, index);
     StepTask task = {};
     task.reach = &reach;
     task.depth = input.depth;
@@ -159,11 +123,6 @@ void make_tasks(esp_stepper &stepper, const esp_step_input &input, const esp_ste
     stepper.tasks.push_back(task);
     beam += request.beam_count;
     child += request.beam_width;
-  }
-  if (input.depth == 0) {
-    for (const StepTask &task : stepper.tasks) {
-      if (task.beam_count > 1) fail(ESP_STATUS_SHAPE, "one beam stands at the root, found %u", task.beam_count);
-    }
   }
 }
 
@@ -215,7 +174,7 @@ void step(esp_stepper &stepper, const esp_step_input &input, const esp_step_outp
   if (input.logit_type != ESP_LOGITS_F32 && input.logit_type != ESP_LOGITS_F16) {
     fail(ESP_STATUS_UNSUPPORTED, "logits must be float32 or float16, found type %d", static_cast<int>(input.logit_type));
   }
-  check_tokens(input);
+  check_tokens(asked_of(input));
   make_tasks(stepper, input, output);
   stepper.results.assign(input.request_count, {StepOutcome::kDone, 0, {}});
   // Two values share the scratch of a request only where a row is read as it lies.

@@ -18,63 +18,6 @@ void check_ascending(const char *name, const uint32_t *values, uint64_t count, u
   }
 }
 
-// What reads rely on: no range leads out of an array, and no code out of its codebook's bits.
-void check_structure(const esp_trie_arrays &arrays) {
-  if (arrays.leaf_count == 0 || arrays.leaf_count > ESP_MAX_ROWS) {
-    fail(ESP_STATUS_SHAPE, "leaves must be 1 to %u, found %u", ESP_MAX_ROWS, arrays.leaf_count);
-  }
-  const uint32_t explicit_levels = std::min(arrays.level_count, 2u);
-  for (uint32_t level = 0; level < explicit_levels; level++) {
-    const esp_top_level &top = arrays.top_levels[level];
-    if (top.node_count == 0 || top.node_count > arrays.leaf_count) {
-      fail(ESP_STATUS_SHAPE, "level %u must have 1 to %u nodes, found %u", level, arrays.leaf_count, top.node_count);
-    }
-    check_ascending(level == 0 ? "leafStart of level 0" : "leafStart of level 1", top.leaf_start, top.node_count,
-                    arrays.leaf_count);
-    for (uint32_t node = 0; node < top.node_count; node++) {
-      const uint32_t code = code_at(top.codes, arrays.is_wide, node);
-      if (code >= arrays.codebook_sizes[level]) {
-        fail(ESP_STATUS_SHAPE, "node %u of level %u: code %u must be < codebook size %u", node, level, code,
-             arrays.codebook_sizes[level]);
-      }
-    }
-  }
-  if (arrays.level_count > 1) {
-    const esp_top_level &roots = arrays.top_levels[0];
-    const esp_top_level &nodes = arrays.top_levels[1];
-    check_ascending("firstChild", roots.first_child, roots.node_count, nodes.node_count);
-    for (uint32_t node = 0; node < roots.node_count; node++) {
-      if (nodes.leaf_start[roots.first_child[node]] != roots.leaf_start[node]) {
-        fail(ESP_STATUS_SHAPE, "node %u of level 0 and its first child must begin at the same leaf", node);
-      }
-    }
-  }
-  // Every node of level 1 begins where its bit is set: what is derived has a bit for each, and no more.
-  for (uint32_t level = 0; level < arrays.level_count; level++) {
-    const uint64_t *bits = arrays.new_prefix[level];
-    if ((bits[arrays.leaf_count / 64] >> (arrays.leaf_count % 64) & 1) == 0) {
-      fail(ESP_STATUS_SHAPE, "newPrefix of level %u must end with a set bit", level);
-    }
-    if ((bits[0] & 1) == 0) fail(ESP_STATUS_SHAPE, "newPrefix of level %u must begin with a set bit", level);
-  }
-  for (uint32_t level = 0; level < explicit_levels; level++) {
-    uint64_t count = 0;
-    for (uint64_t word = 0; word < words_for(uint64_t{arrays.leaf_count} + 1); word++) {
-      count += static_cast<uint64_t>(__builtin_popcountll(arrays.new_prefix[level][word]));
-    }
-    if (count != uint64_t{arrays.top_levels[level].node_count} + 1) {
-      fail(ESP_STATUS_SHAPE, "newPrefix of level %u must have %u bits set, found %llu", level,
-           arrays.top_levels[level].node_count + 1, static_cast<unsigned long long>(count));
-    }
-  }
-  for (uint32_t index = 0; index < arrays.mask_count; index++) {
-    const uint32_t node = arrays.mask_nodes[index];
-    if (node >= arrays.top_levels[0].node_count || (index > 0 && node <= arrays.mask_nodes[index - 1])) {
-      fail(ESP_STATUS_SHAPE, "maskNodes must ascend and be < %u", arrays.top_levels[0].node_count);
-    }
-  }
-}
-
 // Copies arrays into the trie, but for those that lie within memory that it can share.
 class Adopter {
  public:
@@ -136,27 +79,84 @@ void attach(esp_trie &trie, const esp_trie_arrays &arrays, Adopter adopter) {
     trie.arrays.mask_ranks = adopter.adopt(arrays.mask_ranks, words);
   }
   check_structure(trie.arrays);
-  index_roots(trie);
+  trie.roots = make_root_tables(trie.arrays);
 }
 
 }  // namespace
 
-void index_roots(esp_trie &trie) {
-  const esp_trie_arrays &arrays = trie.arrays;
+void check_structure(const esp_trie_arrays &arrays) {
+  if (arrays.leaf_count == 0 || arrays.leaf_count > ESP_MAX_ROWS) {
+    fail(ESP_STATUS_SHAPE, "leaves must be 1 to %u, found %u", ESP_MAX_ROWS, arrays.leaf_count);
+  }
+  const uint32_t explicit_levels = std::min(arrays.level_count, 2u);
+  for (uint32_t level = 0; level < explicit_levels; level++) {
+    const esp_top_level &top = arrays.top_levels[level];
+    if (top.node_count == 0 || top.node_count > arrays.leaf_count) {
+      fail(ESP_STATUS_SHAPE, "level %u must have 1 to %u nodes, found %u", level, arrays.leaf_count, top.node_count);
+    }
+    check_ascending(level == 0 ? "leafStart of level 0" : "leafStart of level 1", top.leaf_start, top.node_count,
+                    arrays.leaf_count);
+    for (uint32_t node = 0; node < top.node_count; node++) {
+      const uint32_t code = code_at(top.codes, arrays.is_wide, node);
+      if (code >= arrays.codebook_sizes[level]) {
+        fail(ESP_STATUS_SHAPE, "node %u of level %u: code %u must be < codebook size %u", node, level, code,
+             arrays.codebook_sizes[level]);
+      }
+    }
+  }
+  if (arrays.level_count > 1) {
+    const esp_top_level &roots = arrays.top_levels[0];
+    const esp_top_level &nodes = arrays.top_levels[1];
+    check_ascending("firstChild", roots.first_child, roots.node_count, nodes.node_count);
+    for (uint32_t node = 0; node < roots.node_count; node++) {
+      if (nodes.leaf_start[roots.first_child[node]] != roots.leaf_start[node]) {
+        fail(ESP_STATUS_SHAPE, "node %u of level 0 and its first child must begin at the same leaf", node);
+      }
+    }
+  }
+  // Every node of level 1 begins where its bit is set: what is derived has a bit for each, and no more.
+  for (uint32_t level = 0; level < arrays.level_count; level++) {
+    const uint64_t *bits = arrays.new_prefix[level];
+    if ((bits[arrays.leaf_count / 64] >> (arrays.leaf_count % 64) & 1) == 0) {
+      fail(ESP_STATUS_SHAPE, "newPrefix of level %u must end with a set bit", level);
+    }
+    if ((bits[0] & 1) == 0) fail(ESP_STATUS_SHAPE, "newPrefix of level %u must begin with a set bit", level);
+  }
+  for (uint32_t level = 0; level < explicit_levels; level++) {
+    uint64_t count = 0;
+    for (uint64_t word = 0; word < words_for(uint64_t{arrays.leaf_count} + 1); word++) {
+      count += static_cast<uint64_t>(__builtin_popcountll(arrays.new_prefix[level][word]));
+    }
+    if (count != uint64_t{arrays.top_levels[level].node_count} + 1) {
+      fail(ESP_STATUS_SHAPE, "newPrefix of level %u must have %u bits set, found %llu", level,
+           arrays.top_levels[level].node_count + 1, static_cast<unsigned long long>(count));
+    }
+  }
+  for (uint32_t index = 0; index < arrays.mask_count; index++) {
+    const uint32_t node = arrays.mask_nodes[index];
+    if (node >= arrays.top_levels[0].node_count || (index > 0 && node <= arrays.mask_nodes[index - 1])) {
+      fail(ESP_STATUS_SHAPE, "maskNodes must ascend and be < %u", arrays.top_levels[0].node_count);
+    }
+  }
+}
+
+RootTables make_root_tables(const esp_trie_arrays &arrays) {
+  RootTables roots;
   const uint64_t words = words_for(arrays.codebook_sizes[0]);
-  trie.root_mask.assign(words, 0);
+  roots.mask.assign(words, 0);
   for (uint32_t node = 0; node < arrays.top_levels[0].node_count; node++) {
     const uint32_t code = code_at(arrays.top_levels[0].codes, arrays.is_wide, node);
-    trie.root_mask[code / 64] |= uint64_t{1} << (code % 64);
+    roots.mask[code / 64] |= uint64_t{1} << (code % 64);
   }
-  trie.root_ranks.resize(words);
+  roots.ranks.resize(words);
   uint32_t before = 0;
   for (uint64_t word = 0; word < words; word++) {
-    trie.root_ranks[word] = before;
-    before += static_cast<uint32_t>(__builtin_popcountll(trie.root_mask[word]));
+    roots.ranks[word] = before;
+    before += static_cast<uint32_t>(__builtin_popcountll(roots.mask[word]));
   }
-  trie.mask_of_node.assign(arrays.top_levels[0].node_count, kNoMask);
-  for (uint32_t index = 0; index < arrays.mask_count; index++) trie.mask_of_node[arrays.mask_nodes[index]] = index;
+  roots.mask_of_node.assign(arrays.top_levels[0].node_count, kNoMask);
+  for (uint32_t index = 0; index < arrays.mask_count; index++) roots.mask_of_node[arrays.mask_nodes[index]] = index;
+  return roots;
 }
 
 void check_codebooks(uint32_t level_count, const uint32_t *codebook_sizes) {

@@ -1,6 +1,7 @@
-// Scores as unsigned numbers that order as the scores do, and passes over many of them: what a CPU does best.
+// Passes over many keys of scores: what a CPU does best.
 #pragma once
 
+#include "../../common/candidate_keys.h"
 #include "lanes.inl.h"
 
 namespace espalier {
@@ -15,24 +16,6 @@ constexpr uint32_t kKeyLanes = 8;
 constexpr uint32_t kKeyLanes = 4;
 #endif
 typedef uint32_t Keys __attribute__((vector_size(kKeyLanes * sizeof(uint32_t))));
-
-inline uint32_t order_key(float score) {
-  // -0 becomes +0.
-  const float settled = score + 0.0f;
-  uint32_t bits;
-  memcpy(&bits, &settled, sizeof bits);
-  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
-}
-
-// That of -infinity: the smallest key of any score. 0 is no score's.
-constexpr uint32_t kDeadKey = 0x007fffffu;
-
-inline float score_of(uint32_t key) {
-  const uint32_t bits = (key & 0x80000000u) != 0 ? key ^ 0x80000000u : ~key;
-  float score;
-  memcpy(&score, &bits, sizeof score);
-  return score;
-}
 
 // Arrays of keys are filled up with zeros to whole registers, for which they have room.
 constexpr uint32_t whole_lanes(uint32_t count) { return (count + kLanes - 1) / kLanes * kLanes; }

@@ -52,10 +52,10 @@ export function chooseKernel(
 export function chooseHostKernel(
   wanted: string | undefined = process.env.ESPALIER_KERNELS,
 ): Omit<KernelChoice, 'stepName' | 'step' | 'device'> {
-  if (chosenHost?.wanted !== wanted) {
+  if (chosenHost === undefined || chosenHost.wanted !== wanted) {
     chosenHost = { wanted, kernel: create(wanted === 'cuda' ? 'native' : wanted || 'auto', 1, undefined) };
   }
-  return chosenHost!.kernel;
+  return chosenHost.kernel;
 }
 
 /** Looks for a GPU, where `ESPALIER_KERNELS` allows one. */

@@ -1,0 +1,422 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { DecodeEngine, type EngineEvent } from '../../src/decoder/engine.js';
+import {
+  type CudaFinding,
+  chooseHostKernel,
+  chooseKernel,
+  cudaOff,
+  type DeviceReport,
+  type Kernel,
+  lookForCuda,
+  StepBatch,
+  usableLevels,
+} from '../../src/kernels/index.js';
+import { type Addon, callNative, loadAddon } from '../../src/kernels/native/addon.js';
+import { handleOf } from '../../src/kernels/native/trie-handle.js';
+import { buildStaticTrie, constraintSetFromItems } from '../../src/static-trie/index.js';
+import { compareRandomSteps } from '../helpers/compare-steps.js';
+import { compileLibrary, emulatedCuda, noEmulatedCuda, realCudaLibrary, textFile } from '../helpers/cuda.js';
+import { noNative } from '../helpers/native.js';
+import { query } from '../helpers/query.js';
+import { Random } from '../helpers/random.js';
+import { buildRetailCatalog, modelFolder, readGoldenBeams } from '../helpers/retail.js';
+import { seeded } from '../helpers/seed.js';
+import { makeDataDir, send, startTestServer } from '../helpers/server.js';
+import { idsUnder, makeSmallCatalog } from '../helpers/small-server.js';
+import { missingTools } from '../native/tools.js';
+
+const noCompiler = noNative ?? missingTools('g++');
+const noEmulation = noEmulatedCuda();
+const noDevice = realCudaLibrary === undefined ? noEmulation : undefined;
+const bestNative = usableLevels().at(-1)?.name;
+const native = { ESP_CUDA_ABI: 'extern "C" unsigned esp_cuda_abi() { return 1; }' };
+
+function report(kernel: Kernel): DeviceReport {
+  return kernel.device!.report();
+}
+
+/** Leaves: 00 01 12 20 21 22. */
+const { trie, leafItems } = buildStaticTrie({
+  codebookSizes: [3, 3],
+  rowCount: 6,
+  codes: Uint16Array.of(0, 0, 0, 1, 1, 2, 2, 0, 2, 1, 2, 2),
+});
+
+/** The codes that the first step over that trie keeps. */
+function firstCodes(
+  kernel: Pick<Kernel, 'step'>,
+  constraint = { trie, live: null, dead: null } as const,
+): number[] {
+  const batch = new StepBatch(1, 3);
+  batch.begin([{ constraint, beamWidth: 3, normalize: 'vocabulary', temperature: 1 }]);
+  kernel.step(batch, { depth: 0, logits: Float32Array.of(1, 2, 4), vocabSize: 3, tokens: { offset: 0 } });
+  return Array.from(batch.codes.subarray(0, batch.counts[0]));
+}
+
+function forced(library: string): Kernel & { finding: CudaFinding } {
+  const finding = lookForCuda(library);
+  return { ...chooseKernel('cuda', 1, finding), finding } as Kernel & { finding: CudaFinding };
+}
+
+describe.skipIf(noNative)('a machine without a usable GPU', () => {
+  /** What is found, and that everything runs all the same. */
+  function expectUnusable(finding: CudaFinding, state: CudaFinding['state'], message: string | RegExp): void {
+    expect(finding).toMatchObject({ state, message: expect.stringMatching(message) });
+    expect(finding.message).not.toContain('\n');
+    expect(finding.message).not.toContain('/tmp');
+    expect(() => chooseKernel('cuda', 1, finding)).toThrow(
+      expect.objectContaining({
+        code: 'ESP_KERNEL_UNKNOWN',
+        message: `ESPALIER_KERNELS is cuda, but ${finding.message}`,
+      }),
+    );
+    const kernel = chooseKernel('auto', 1, finding);
+    expect([kernel.stepName, kernel.device]).toEqual([bestNative, undefined]);
+    expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+  }
+
+  it('has no library, and says so in one line', () => {
+    vi.stubEnv('ESPALIER_CUDA_LIBRARY', '');
+    expectUnusable(
+      lookForCuda('/nowhere/libespalier_cuda.so'),
+      'absent',
+      /^there is no CUDA library; `npm run/,
+    );
+    vi.stubEnv('ESPALIER_CUDA_LIBRARY', '/nowhere/libespalier_cuda.so');
+    expectUnusable(lookForCuda(), 'unusable', 'ESPALIER_CUDA_LIBRARY names a file that is not there');
+    vi.unstubAllEnvs();
+  });
+
+  it('has a file that is no library', () => {
+    expectUnusable(lookForCuda(textFile()), 'unusable', /^text\.so: /);
+  });
+
+  it.skipIf(noCompiler)('has another library, or one of another ABI', () => {
+    const other = compileLibrary('other', 'extern "C" int something() { return 1; }');
+    expectUnusable(lookForCuda(other), 'unusable', 'no Espalier CUDA library: it has no esp_cuda_abi');
+    const newer = compileLibrary('newer', 'extern "C" unsigned esp_cuda_abi() { return 77; }');
+    expectUnusable(lookForCuda(newer), 'unusable', 'the library has ABI 77, the addon needs ABI 1;');
+    const part = compileLibrary('part', native.ESP_CUDA_ABI);
+    expectUnusable(lookForCuda(part), 'unusable', 'it has no esp_last_error');
+  });
+
+  it.skipIf(noCompiler)(
+    'has a driver that crashes, hangs, leaves or babbles, in a process of its own',
+    () => {
+      const doing = (name: string, body: string) =>
+        compileLibrary(
+          name,
+          `#include <cstdio>\n#include <cstdlib>\n#include <unistd.h>\n` +
+            `__attribute__((constructor)) void loaded() { ${body} }\n${native.ESP_CUDA_ABI}`,
+        );
+      expectUnusable(
+        lookForCuda(doing('crash', 'abort();')),
+        'unusable',
+        'the probe of the GPU died with SIGABRT',
+      );
+      const hanging = doing('hang', 'for (;;) pause();');
+      expectUnusable(
+        lookForCuda(hanging, 500),
+        'unusable',
+        'the probe of the GPU did not answer within 0.5 s',
+      );
+      expectUnusable(lookForCuda(doing('leave', '_exit(3);')), 'unusable', 'ended with code 3');
+      const babbling = doing('babble', 'puts("{\\"reason\\": 5}"); fflush(stdout); _exit(0);');
+      expectUnusable(lookForCuda(babbling), 'unusable', 'the probe of the GPU gave no answer');
+    },
+  );
+
+  it.skipIf(noEmulation)('has no driver, an old one, no device, or one of another architecture', () => {
+    const found = (settings: string) => lookForCuda(emulatedCuda(settings));
+    expectUnusable(found('driver=0'), 'unusable', 'there is no CUDA driver');
+    expectUnusable(found('driver=11040'), 'unusable', 'the driver is of CUDA 11.4');
+    expectUnusable(found('devices=0'), 'unusable', 'no device');
+    expectUnusable(found('compute=75'), 'unusable', 'compute capability 7.5');
+  });
+
+  it.skipIf(noCompiler)('serves, and its health, metrics and log say why not on a GPU', async () => {
+    const crash = `__attribute__((constructor)) void loaded() { __builtin_trap(); }\n${native.ESP_CUDA_ABI}`;
+    vi.stubEnv('ESPALIER_CUDA_LIBRARY', compileLibrary('trap', crash));
+    const server = await startTestServer(makeDataDir());
+    vi.unstubAllEnvs();
+    await makeSmallCatalog(server);
+    expect(await idsUnder(server, { filter: 'colour == "red"' })).toEqual(['0-0', '1-0']);
+    expect((await send(server, 'GET', '/healthz')).body).toMatchObject({
+      step: bestNative,
+      cuda: {
+        state: 'unusable',
+        message: expect.stringMatching(/^the probe of the GPU died with SIG(ILL|TRAP)$/),
+      },
+    });
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    expect(metrics).toContain('espalier_cuda_info{state="unusable",device=""} 1');
+    await server.stop();
+  });
+});
+
+describe.skipIf(noDevice)('steps on a GPU', () => {
+  let library: string;
+  beforeAll(() => {
+    library = realCudaLibrary ?? emulatedCuda();
+  });
+
+  it('are those of the js kernel, over random tries, sets and exclusions', () => {
+    const kernel = forced(library);
+    expect(kernel.finding).toMatchObject({ state: 'usable', abi: 1 });
+    fc.assert(
+      fc.property(fc.integer(), (caseSeed) => {
+        compareRandomSteps(new Random(caseSeed), kernel.step, 1 << 14);
+      }),
+      seeded('CUDA step', 30),
+    );
+    expect(report(kernel)).toMatchObject({ state: 'ready', stepName: 'cuda', isProblem: false });
+    kernel.device!.close();
+  });
+
+  it('free what lies on the device, and bring it back when it is asked for', async () => {
+    const kernel = forced(library);
+    const { device } = kernel;
+    expect(report(kernel)).toMatchObject({ state: 'ready', stepName: 'cuda', memory: null });
+    await device!.prepareTrie(trie);
+    const shape = { vocabSize: 8, tokens: [{ offset: 0 }, { offset: 3 }] };
+    device!.decide(trie, shape);
+    const { live } = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b000111, 0));
+    expect(device!.prepareSet({ trie, live, dead: null })).toBeGreaterThan(0);
+    const held = report(kernel);
+    expect(held).toMatchObject({ state: 'running', stepName: 'cuda' });
+    expect(held.message).toMatch(/^the 2 steps of 50 beams over 8 tokens take \d+ µs on .* and \d+ µs with /);
+    expect(held.memory!.trieBytes).toBeGreaterThan(0);
+    expect(held.memory!.setBytes).toBeGreaterThan(0);
+    const constraint = { trie, live, dead: { leaves: Uint32Array.of(2) } };
+    expect(firstCodes(kernel, constraint as never)).toEqual([0]);
+    expect(report(kernel).memory!.exclusionBytes).toBeGreaterThan(0);
+    // The next request's constraint takes its place.
+    expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+    device!.release(trie);
+    expect(report(kernel)).toMatchObject({
+      state: 'ready',
+      memory: { trieBytes: 0, setBytes: 0, exclusionBytes: 0 },
+    });
+    expect(firstCodes(kernel, constraint as never)).toEqual([0]);
+    device!.close();
+    device!.close();
+    expect(report(kernel).memory).toBeNull();
+  });
+
+  it('are refused with the CPU’s words where arrays do not fit, and go on after that', () => {
+    const kernel = forced(library);
+    const batch = new StepBatch(1, 3);
+    batch.begin([
+      { constraint: { trie, live: null, dead: null }, beamWidth: 3, normalize: 'vocabulary', temperature: 1 },
+    ]);
+    const step = (one: Pick<Kernel, 'step'>) => () =>
+      one.step(batch, { depth: 0, logits: new Float32Array(2), vocabSize: 2, tokens: { offset: 0 } });
+    let words = '';
+    try {
+      step(chooseKernel('native'))();
+    } catch (thrown) {
+      words = (thrown as Error).message;
+    }
+    expect(words).not.toBe('');
+    expect(step(kernel)).toThrow(expect.objectContaining({ code: 'ESP_SHAPE', message: words }));
+    expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+    expect(report(kernel).state).toBe('ready');
+    kernel.device!.close();
+  });
+
+  it('leave building, sets and scans to the CPU, and a GPU alone where it is not wanted', () => {
+    const kernel = forced(library);
+    expect([kernel.name, kernel.stepName]).toEqual([bestNative, 'cuda']);
+    expect(chooseHostKernel('cuda').name).toBe(bestNative);
+    const { finding } = kernel;
+    // Until a trie of a model was compared, nothing is known of its steps.
+    expect(chooseKernel('auto', 1, finding).stepName).toBe(bestNative);
+    expect(chooseKernel('scalar', 1, finding).device).toBeUndefined();
+    expect(chooseKernel('cuda', 1, cudaOff('in a test')).stepName).toBe(bestNative);
+  });
+});
+
+describe.skipIf(noDevice)('the addon’s handles of a GPU', () => {
+  const addon = loadAddon().addon as Addon;
+  let library: string;
+  beforeAll(() => {
+    library = realCudaLibrary ?? emulatedCuda();
+  });
+
+  function refused(call: () => unknown, message: string): void {
+    expect(() => callNative(call)).toThrow(
+      expect.objectContaining({ code: 'ESP_SHAPE', message: expect.stringContaining(message) }),
+    );
+  }
+
+  it('are known by their kind, and disposed as often as one likes', async () => {
+    const context = addon.cudaOpen(library, 0);
+    const handle = await addon.cudaUploadTrie(context, handleOf(addon, trie));
+    const again = addon.cudaUploadTrieNow(context, handleOf(addon, trie));
+    // Each upload is a copy of its own.
+    expect(addon.cudaMemory(context).trieBytes).toBe(
+      addon.cudaTrieBytes(handle) + addon.cudaTrieBytes(again),
+    );
+    addon.cudaDispose(again);
+    const { live } = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b111, 0));
+    const set = addon.cudaUploadSet(handle, live);
+    const constraint = addon.cudaCreateConstraint(handle, set, null);
+    const stepper = addon.cudaCreateStepper(context);
+    const batch = new StepBatch(1, 3);
+    batch.begin([
+      { constraint: { trie, live, dead: null }, beamWidth: 3, normalize: 'vocabulary', temperature: 1 },
+    ]);
+    const bound = addon.cudaBindBatch(batch);
+    addon.cudaSetConstraints(bound, [constraint]);
+    const step = () => addon.cudaStep(stepper, bound, 0, Float32Array.of(1, 2, 4), 3, 0);
+    step();
+    expect(batch.counts[0]).toBe(2);
+
+    refused(() => addon.cudaUploadSet(context as never, live), 'expected the handle of a trie on a GPU');
+    refused(
+      () => addon.cudaUploadTrieNow(handle as never, handleOf(addon, trie)),
+      'the handle of a CUDA context',
+    );
+    refused(() => addon.cudaDispose({} as never), 'expected the handle');
+    refused(
+      () => addon.cudaUploadSet(handle, { ...live, leafBits: new Uint32Array(8) }),
+      'leafBits must have 2',
+    );
+    refused(() => addon.cudaCreateConstraint(handle, set, Uint32Array.of(3, 1)), 'dead leaf');
+
+    for (const part of [
+      set,
+      constraint,
+      handle,
+      stepper,
+      context,
+      set,
+      constraint,
+      handle,
+      stepper,
+      context,
+    ]) {
+      addon.cudaDispose(part);
+    }
+    refused(step, 'has been disposed');
+    refused(() => addon.cudaTrieBytes(handle), 'has been disposed');
+    refused(() => addon.cudaMemory(context), 'has been disposed');
+  });
+});
+
+describe.skipIf(noEmulation)('a GPU that fails', () => {
+  it('amid decodes: the CPU makes the step again and all that follow, with the reason said', () => {
+    const kernel = forced(emulatedCuda('fail-launch=3'));
+    for (let decode = 0; decode < 5; decode++) expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+    const { state, message, stepName, isProblem } = report(kernel);
+    expect([state, stepName, isProblem]).toEqual(['failed', bestNative, true]);
+    expect(message).toMatch(new RegExp(`^the GPU failed, and steps run with ${bestNative}: ESP_SYSTEM: .`));
+  });
+
+  it('has no room for a catalog: the CPU runs it, with the numbers said', async () => {
+    const kernel = forced(emulatedCuda('memory=1000'));
+    await kernel.device!.prepareTrie(trie);
+    kernel.device!.decide(trie, { vocabSize: 8, tokens: [{ offset: 0 }, { offset: 3 }] });
+    expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+    const { state, message, isProblem } = report(kernel);
+    expect([state, isProblem]).toEqual(['ready', true]);
+    expect(message).toMatch(/^a catalog runs with \w+: .*\d+.*\d+/);
+  });
+
+  it('runs out of memory anywhere: every step is answered', () => {
+    const found = lookForCuda(emulatedCuda());
+    for (let allocation = 1, isFine = false; !isFine; allocation++) {
+      expect(allocation).toBeLessThan(60);
+      const library = emulatedCuda(`fail-allocation=${allocation}`);
+      const kernel = chooseKernel('cuda', 1, { ...found, library });
+      expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+      isFine = !report(kernel).isProblem;
+      kernel.device!.close();
+    }
+  });
+});
+
+describe.skipIf(noDevice)('the retail demo on a GPU', () => {
+  const { cases, params, k, beamWidth } = readGoldenBeams();
+  const events: EngineEvent[] = [];
+  const options = { threads: 1, stepThreads: 1, prefillCacheBytes: 1 << 24 };
+  const engines: DecodeEngine[] = [];
+
+  beforeAll(async () => {
+    const library = realCudaLibrary ?? emulatedCuda();
+    const { path } = await buildRetailCatalog();
+    const kernels = [forced(library), chooseKernel('native')];
+    for (const kernel of kernels) {
+      const engine = new DecodeEngine(options, (event) => events.push(event), kernel);
+      engines.push(engine);
+      await engine.openCatalog('retail', path);
+      await engine.prepareCatalog({
+        catalog: 'retail',
+        version: 1,
+        path,
+        model: { name: 'retail', version: 1, folder: modelFolder('retail') },
+        sets: [],
+        changes: null,
+      });
+      engine.commitCatalog('retail');
+    }
+  });
+  afterAll(async () => {
+    for (const engine of engines) await engine.close();
+  });
+
+  it('gives the answers of the native kernel', async () => {
+    for (const { history, excludeHistory, allowed } of cases.slice(0, 4)) {
+      const constraint = allowed === null ? {} : { filter: allowed.rule, params };
+      const one = query({ history, excludeHistory, constraint, k, beamWidth });
+      const [found, expected] = [await engines[0].recommend(one), await engines[1].recommend(one)];
+      expect(found.items.map(({ id }) => id)).toEqual(expected.items.map(({ id }) => id));
+      found.items.forEach(({ score }, rank) => {
+        expect(Math.abs(score - expected.items[rank].score)).toBeLessThan(2e-5);
+      });
+      expect(found.items.length).toBeGreaterThan(0);
+    }
+    const last = events.at(-1);
+    expect(last).toMatchObject({ device: { state: 'running', stepName: 'cuda' } });
+  });
+
+  it('frees a catalog that serves no more', () => {
+    engines[0].removeCatalog('retail');
+    expect(events.at(-1)).toMatchObject({
+      device: { state: 'ready', memory: { trieBytes: 0, setBytes: 0 } },
+    });
+  });
+});
+
+describe.skipIf(noEmulation)('a server on a GPU that fails', () => {
+  it('answers on, and health and metrics say since when not on the GPU', async () => {
+    vi.stubEnv('ESPALIER_CUDA_LIBRARY', emulatedCuda('fail-launch=40'));
+    vi.stubEnv('ESPALIER_KERNELS', 'cuda');
+    const server = await startTestServer(makeDataDir(), ['--decode-engines', '1']);
+    vi.unstubAllEnvs();
+    delete process.env.EMULATED_CUDA;
+    const health = async () => (await send(server, 'GET', '/healthz')).body;
+    expect(await health()).toMatchObject({ step: 'cuda', cuda: { state: 'ready' } });
+    await makeSmallCatalog(server);
+    const metrics = async () => (await fetch(`${server.url}/metrics`)).text();
+    const seen = new Set<string>();
+    for (let request = 0; request < 60; request++) {
+      expect(await idsUnder(server, { filter: 'colour == "red"' })).toEqual(['0-0', '1-0']);
+      const { step, cuda } = await health();
+      seen.add(`${cuda.state} ${step}`);
+      if (cuda.state === 'running')
+        expect(await metrics()).toMatch(/espalier_cuda_bytes\{kind="trie"\} [1-9]/);
+      if (cuda.state === 'failed') {
+        expect(cuda.message).toContain('the GPU failed');
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect([...seen]).toContain(`failed ${bestNative}`);
+    expect(await metrics()).toContain('espalier_cuda_info{state="failed",device="emulated on the CPU"} 1');
+    expect(await metrics()).toContain(`espalier_kernel_info{kernel="${bestNative}",step="${bestNative}"} 1`);
+    expect(await metrics()).toContain('espalier_cuda_bytes{kind="trie"} 0');
+    await server.stop();
+  });
+});

@@ -100,7 +100,7 @@ void Context::check_room(uint64_t bytes, const char *what) {
   const uint64_t reserve = std::min(kReserve, now.total_bytes / kReservePart);
   if (bytes <= now.free_bytes && now.free_bytes - bytes >= reserve) return;
   fail(ESP_STATUS_MEMORY,
-       "%s needs %llu bytes on device %u and %llu bytes in reserve, but %llu of %llu bytes are free", what,
+       "out of memory: %s needs %llu bytes on device %u, and %llu stay in reserve; %llu of %llu bytes are free", what,
        static_cast<unsigned long long>(bytes), device_, static_cast<unsigned long long>(reserve),
        static_cast<unsigned long long>(now.free_bytes), static_cast<unsigned long long>(now.total_bytes));
 }

@@ -16,9 +16,9 @@ Piece Piece::on_device(Context &context, Purpose purpose, uint64_t bytes, const 
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     const esp_cuda_memory now = context.memory();
-    fail(ESP_STATUS_MEMORY, "%s needs %llu bytes on device %u, of whose %llu bytes %llu are free, and got none", what,
-         static_cast<unsigned long long>(bytes), context.device(), static_cast<unsigned long long>(now.total_bytes),
-         static_cast<unsigned long long>(now.free_bytes));
+    fail(ESP_STATUS_MEMORY, "out of memory: %s needs %llu bytes on device %u, %llu of %llu bytes are free", what,
+         static_cast<unsigned long long>(bytes), context.device(), static_cast<unsigned long long>(now.free_bytes),
+         static_cast<unsigned long long>(now.total_bytes));
   }
   context.check(status, what);
   piece.context_ = &context;
@@ -33,7 +33,7 @@ Piece Piece::pinned(Context &context, uint64_t bytes) {
   const cudaError_t status = cudaHostAlloc(&piece.data_, bytes, cudaHostAllocDefault);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    fail(ESP_STATUS_MEMORY, "staging needs %llu bytes of pinned memory, and got none", static_cast<unsigned long long>(bytes));
+    fail(ESP_STATUS_MEMORY, "out of memory: staging needs %llu bytes of pinned memory", static_cast<unsigned long long>(bytes));
   }
   context.check(status, "allocating pinned memory");
   piece.context_ = &context;

@@ -1,7 +1,7 @@
 // Whether there is a device that can run this build's code.
 #include "probe.h"
 
-#include <cstring>
+#include <string>
 
 #include "context.h"
 #include "probe_kernel.h"
@@ -78,7 +78,7 @@ void find_device(uint32_t device, esp_cuda_device &out) {
   }
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, static_cast<int>(device)));
-  strncpy(out.name, properties.name, sizeof out.name - 1);
+  std::string(properties.name).copy(out.name, sizeof out.name - 1);
   out.compute_major = static_cast<uint32_t>(properties.major);
   out.compute_minor = static_cast<uint32_t>(properties.minor);
   out.multiprocessor_count = static_cast<uint32_t>(properties.multiProcessorCount);

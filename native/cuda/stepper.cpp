@@ -283,15 +283,10 @@ class Stepper {
     grow_pinned(host_input_, input_bytes);
     grow_pinned(host_output_, output_bytes);
     const StepShape shape = {step.input.request_count, step.most_beams, step.most_children, step.largest_codebook};
-    const bool has_grown = grow_device(scratch_, step_scratch_bytes(shape), "a step's scratch");
-    // Kernels lay scratch out by the shape: what one of another shape left there is not all zero.
-    const bool has_changed = shape.request_count != scratch_shape_.request_count || shape.most_beams != scratch_shape_.most_beams ||
-                             shape.most_children != scratch_shape_.most_children || shape.code_count != scratch_shape_.code_count;
-    if (has_grown || has_changed) {
-      scratch_shape_ = {};
-      context_->check(cudaMemsetAsync(scratch_.at(), 0, scratch_.size(), stream_), "clearing scratch");
-      scratch_shape_ = shape;
-    }
+    if (grow_device(scratch_, step_scratch_bytes(shape), "a step's scratch")) is_scratch_clear_ = false;
+    if (is_scratch_clear_) return;
+    context_->check(cudaMemsetAsync(scratch_.at(), 0, scratch_.size(), stream_), "clearing scratch");
+    is_scratch_clear_ = true;
   }
 
   bool grow_device(Piece &piece, uint64_t bytes, const char *what) {
@@ -322,7 +317,7 @@ class Stepper {
       // What was put on the stream still reads what is held here; and scratch may be in disorder.
       cudaStreamSynchronize(stream_);
       cudaGetLastError();
-      scratch_shape_ = {};
+      is_scratch_clear_ = false;
       throw;
     }
     read_output(step, out, host_output_, output);
@@ -336,7 +331,8 @@ class Stepper {
   Piece host_input_;
   Piece host_output_;
   Piece scratch_;
-  StepShape scratch_shape_ = {};
+  // As the first step finds it, and each step leaves it for the next of any shape.
+  bool is_scratch_clear_ = false;
 };
 
 }  // namespace espalier::cuda

@@ -85,6 +85,8 @@ bool Machine::may_disturb_captures() {
   for (const auto &entry : streams_) {
     CUstream_st &stream = *entry.second;
     if (stream.capture == nullptr || stream.capture_mode == cudaStreamCaptureModeRelaxed) continue;
+    const bool is_others = stream.capture_thread != std::this_thread::get_id();
+    if (stream.capture_mode == cudaStreamCaptureModeThreadLocal && is_others) continue;
     stream.is_spoiled = true;
     may = false;
   }

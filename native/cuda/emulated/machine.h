@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "runtime.h"
@@ -79,6 +80,7 @@ struct CUstream_st {
   // What is put on it goes here while it is captured.
   std::unique_ptr<CUgraph_st> capture;
   cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
+  std::thread::id capture_thread;
   bool is_spoiled = false;
 };
 
@@ -114,6 +116,7 @@ class Machine {
   void run(CUstream_st &stream, uint64_t count);
   void run_all();
   void run_kernel(const std::function<void()> &kernel);
+  uint64_t stream_count() const;
 
   Settings settings;
   MemoryMap memory;
@@ -131,9 +134,6 @@ class Machine {
   std::map<cudaStream_t, std::shared_ptr<CUstream_st>> streams_;
   std::shared_ptr<CUstream_st> default_stream_ = std::make_shared<CUstream_st>();
   std::atomic<int> broken_{cudaSuccess};
-
- public:
-  uint64_t stream_count() const;
 };
 
 }  // namespace espalier::cuda::emulated

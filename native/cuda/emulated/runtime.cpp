@@ -6,6 +6,7 @@
 
 #include "../probe_kernel.h"
 #include "machine.h"
+#include "simt.h"
 #include "testing.h"
 
 namespace espalier::cuda::emulated {
@@ -72,6 +73,14 @@ cudaError_t remove_memory(MemoryKind kind, void *memory) {
   machine().memory.remove(kind, memory);
   return Machine::remember(state);
 }
+
+// Kernels go on streams, too.
+const bool is_enqueuing = [] {
+  simt::enqueue = [](void *stream, std::function<void()> work) -> int {
+    return launch(static_cast<cudaStream_t>(stream), std::move(work));
+  };
+  return true;
+}();
 
 }  // namespace
 
@@ -323,6 +332,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   return on_stream(stream, [&](CUstream_st &found) {
     if (stream == nullptr || found.capture != nullptr) return cudaErrorStreamCaptureUnsupported;
     found.capture_mode = mode;
+    found.capture_thread = std::this_thread::get_id();
     found.capture = std::make_unique<CUgraph_st>();
     return cudaSuccess;
   });

@@ -1,3 +1,4 @@
+import { EspalierError } from '../errors.js';
 import { type CudaFinding, chooseKernel, cudaVersion, findCudaFor, usableLevels } from '../kernels/index.js';
 import { packageVersion } from '../server/index.js';
 import { UsageError } from './usage-error.js';
@@ -12,9 +13,8 @@ export function version([verbose, ...rest]: string[]): number {
 
 function describe(): string {
   const cuda = findCudaFor();
-  const kernel = chooseKernel(undefined, 1, cuda);
   const levels = ['js', ...usableLevels().map(({ name }) => name)];
-  const runs = [...new Set([kernel.name, kernel.stepName])].join(', steps: ');
+  const runs = describeChoice(cuda);
   const rows = [
     ['espalier', packageVersion()],
     ['node', process.version],
@@ -22,6 +22,16 @@ function describe(): string {
     ...describeCuda(cuda).map((line, index) => [index === 0 ? 'cuda' : '', line]),
   ];
   return rows.map(([name, text]) => `${name.padEnd(11)}${text}`).join('\n');
+}
+
+/** What would run, or why nothing would: somebody may be looking for just that. */
+function describeChoice(cuda: CudaFinding): string {
+  try {
+    const { name, stepName } = chooseKernel(undefined, 1, cuda);
+    return [...new Set([name, stepName])].join(', steps: ');
+  } catch (thrown) {
+    return `nothing, ${EspalierError.from(thrown).message}`;
+  }
 }
 
 function describeCuda({ state, message, library, abi, device }: CudaFinding): string[] {

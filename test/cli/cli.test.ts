@@ -39,6 +39,11 @@ describe('the espalier command', () => {
       `           library ${missing}`,
       '',
     ]);
+    const forced = espalier(['--version', '--verbose'], {
+      ESPALIER_KERNELS: 'cuda',
+      ESPALIER_CUDA_LIBRARY: missing,
+    });
+    expect(forced.stdout).toMatch(/runs: nothing, ESPALIER_KERNELS is cuda, but /);
     const off = espalier(['--version', '--verbose'], { ESPALIER_KERNELS: 'js' });
     expect(off.stdout).toContain('cuda       off: ESPALIER_KERNELS is js\n');
   });

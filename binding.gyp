@@ -49,6 +49,8 @@
       "conditions": [
         ["target_arch=='x64'", {"dependencies": ["espalier_avx2", "espalier_avx512"]}],
         ["target_arch=='arm64'", {"dependencies": ["espalier_neon"]}],
+        # dlopen, where the C library is older than glibc 2.34.
+        ["OS=='linux'", {"libraries": ["-ldl"]}],
       ],
       "defines": ["NAPI_VERSION=8"],
       "sources": [
@@ -65,10 +67,14 @@
         "native/cpu/trie.cpp",
         "native/binding/addon.cpp",
         "native/binding/build.cpp",
+        "native/binding/cuda_library.cpp",
+        "native/binding/cuda_objects.cpp",
+        "native/binding/cuda_step.cpp",
         "native/binding/js.cpp",
         "native/binding/scan.cpp",
         "native/binding/sets.cpp",
         "native/binding/step.cpp",
+        "native/binding/step_arguments.cpp",
         "native/binding/tries.cpp",
       ],
     },

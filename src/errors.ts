@@ -148,7 +148,10 @@ export const errorCatalogue = {
   ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
   ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },
   ESP_CONFIG_INVALID: { statusCode: 500, summary: 'The configuration is not valid.' },
-  ESP_KERNEL_UNKNOWN: { statusCode: 500, summary: 'ESPALIER_KERNELS names a kernel that does not exist.' },
+  ESP_KERNEL_UNKNOWN: {
+    statusCode: 500,
+    summary: 'ESPALIER_KERNELS names a kernel that does not exist, or cannot run here.',
+  },
   ESP_MEMORY: { statusCode: 507, summary: 'There is not enough memory.' },
   ESP_SYSTEM: { statusCode: 500, summary: 'The operating system refused what was asked of it.' },
   ESP_CANCELLED: { statusCode: 409, summary: 'The work was cancelled before it was done.' },

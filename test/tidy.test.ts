@@ -2,6 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { errorCatalogue } from '../src/errors.js';
+import { cudaOff } from '../src/kernels/index.js';
+import { KernelFacts } from '../src/server/kernel-facts.js';
 import { Metrics } from '../src/server/metrics/index.js';
 
 const root = new URL('..', import.meta.url);
@@ -49,7 +51,7 @@ describe('the house', () => {
 
   it('lists every metric in docs/metrics.md, with its type, labels and meaning, and no other', async () => {
     const { registry } = new Metrics({
-      kernel: { name: 'js', stepName: 'js' },
+      kernel: new KernelFacts({ name: 'js', stepName: 'js' }, cudaOff('in a test'), () => []),
       decoding: () => ({ queueLength: 0, engineCount: 0 }),
       sets: () => [],
       catalogs: () => [],

@@ -16,6 +16,8 @@ napi_value init(napi_env env, napi_value exports) {
     binding::define_sets(env, exports);
     binding::define_scan(env, exports);
     binding::define_step(env, exports);
+    binding::define_cuda_objects(env, exports);
+    binding::define_cuda_step(env, exports);
   } catch (const binding::JsFailure &failure) {
     napi_throw_error(env, nullptr, failure.message.c_str());
   }

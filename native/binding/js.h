@@ -115,6 +115,8 @@ void define_tries(napi_env env, napi_value exports);
 void define_sets(napi_env env, napi_value exports);
 void define_scan(napi_env env, napi_value exports);
 void define_step(napi_env env, napi_value exports);
+void define_cuda_objects(napi_env env, napi_value exports);
+void define_cuda_step(napi_env env, napi_value exports);
 void cancel_jobs(EnvState &state);
 
 }  // namespace binding

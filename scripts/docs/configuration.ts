@@ -29,7 +29,8 @@ ESPALIER_DATA_DIR=/var/lib/espalier espalier serve --models-dir /models --check-
 \`\`\`
 
 \`ESPALIER_KERNELS\` (only in the environment) forces one set of kernels (\`js\`, \`scalar\`, \`avx2\`, \`avx512\`,
-\`neon\`); \`/healthz\` says which run.`;
+\`neon\`, \`cuda\`: the decode step on a GPU); \`/healthz\` says which run. \`ESPALIER_CUDA_LIBRARY\` (likewise) is the path
+of \`libespalier_cuda.so\`, by default \`build/cuda/\` in the package.`;
 
 function defaultOf({ default: value }: Schema, isRequired: boolean): string {
   if (value !== undefined) return `\`${String(value)}\``;

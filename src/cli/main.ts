@@ -18,9 +18,7 @@ async function main([command, ...args]: string[]): Promise<number> {
     case 'index':
       return (await import('./index-command.js')).indexCommand(args);
     case '--version':
-      refuseFurther(args);
-      console.log((await import('../server/index.js')).packageVersion());
-      return 0;
+      return (await import('./version.js')).version(args);
     case '--help':
       refuseFurther(args);
       console.log((await import('./usage.js')).usage());

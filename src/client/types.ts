@@ -62,6 +62,7 @@ export interface Health {
   status: string;
   kernel: string;
   step: string;
+  cuda: { state: string; message: string };
 }
 export interface Readiness {
   isReady: boolean;

@@ -1,4 +1,5 @@
 import type { EspalierError } from '../errors.js';
+import type { CudaFinding, DeviceReport } from '../kernels/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { Batcher, type BatcherOptions } from './batcher.js';
 import { EnginePool } from './engine-pool.js';
@@ -31,6 +32,10 @@ export interface EngineClientOptions {
   /** Of the answers, which are looked at again after they were sent, 0 to 1; by default none. */
   recheckShare?: number;
   onRecheck?: (recheck: Recheck) => void;
+  /** The GPU that the process has found; the engines do not look for one. */
+  cuda?: CudaFinding | undefined;
+  /** An engine's device stands otherwise than before. */
+  onDevice?: (report: DeviceReport) => void;
   /** How engines are started; by default as `isolation` says. */
   start?: StartEngine;
 }
@@ -53,6 +58,7 @@ export class EngineClient {
       stepThreads,
       prefillCacheBytes: Math.floor(prefillCacheBytes / engineCount),
       recheckShare: options.recheckShare ?? 0,
+      cuda: options.cuda,
     };
     this.#maxBatchRows = options.maxBatchRows;
     this.#pool = new EnginePool({
@@ -62,6 +68,7 @@ export class EngineClient {
       onFailure: options.onFailure,
       onIdle: () => this.#batcher.dispatch(),
       onRecheck: options.onRecheck,
+      onDevice: options.onDevice,
     });
     this.#batcher = new Batcher({
       queueLimit: options.queueLimit,
@@ -83,6 +90,11 @@ export class EngineClient {
   /** Engines that serve; fewer than configured while one is being replaced. */
   get engineCount(): number {
     return this.#pool.engineCount;
+  }
+
+  /** How the engines' devices stand; none where there is none. */
+  get deviceReports(): DeviceReport[] {
+    return this.#pool.deviceReports;
   }
 
   loadModel(ref: ModelRef): Promise<ModelInfo> {

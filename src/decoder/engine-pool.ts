@@ -1,4 +1,5 @@
 import { EspalierError } from '../errors.js';
+import type { DeviceReport } from '../kernels/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
 import type { BatchReply } from './engine.js';
@@ -19,6 +20,8 @@ export interface EnginePoolOptions {
   onIdle: () => void;
   /** An engine has given an answer a second look. */
   onRecheck?: ((recheck: Recheck) => void) | undefined;
+  /** An engine's device stands otherwise than before; see `deviceReports`. */
+  onDevice?: ((report: DeviceReport) => void) | undefined;
 }
 
 /** An engine of the pool. */
@@ -27,6 +30,8 @@ interface Slot {
   isBusy: boolean;
   /** It has failed: it gets nothing more, and another one takes its place. */
   isLost: boolean;
+  /** How its device stands, where it has one. */
+  device?: DeviceReport;
 }
 
 const FIRST_RETRY_MS = 100;
@@ -58,6 +63,11 @@ export class EnginePool {
   /** Engines that take batches now or after the one under way. */
   get engineCount(): number {
     return this.#slots.length;
+  }
+
+  /** Of the engines that have a device. */
+  get deviceReports(): DeviceReport[] {
+    return this.#slots.flatMap(({ device }) => device ?? []);
   }
 
   get hasIdle(): boolean {
@@ -237,7 +247,14 @@ export class EnginePool {
     const slot: Slot = {
       engine: this.#options.start(
         (error) => this.#replace(slot, failed(error.message, error)),
-        this.#options.onRecheck,
+        (event) => {
+          if ('recheck' in event) {
+            this.#options.onRecheck?.(event.recheck);
+            return;
+          }
+          slot.device = event.device;
+          this.#options.onDevice?.(event.device);
+        },
       ),
       isBusy: false,
       isLost: false,

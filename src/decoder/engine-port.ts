@@ -1,11 +1,10 @@
 import type { EspalierError } from '../errors.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
-import type { BatchReply, EngineOptions } from './engine.js';
+import type { BatchReply, EngineEvent, EngineOptions } from './engine.js';
 import type { EngineHandlers } from './engine-worker.js';
 import type { ModelInfo } from './model-fingerprint.js';
 import { ProcessClient } from './process-rpc.js';
-import type { Recheck } from './recheck.js';
 import type { RecommendQuery } from './recommend-query.js';
 import { ThreadClient } from './thread-rpc.js';
 
@@ -38,11 +37,11 @@ export interface EnginePort {
 
 /**
  * @param onExit called once if the engine ends without having been asked to
- * @param onRecheck gets what the second look at an answer came to
+ * @param onEvent gets what the engine says of its own accord
  */
 export type StartEngine = (
   onExit: (error: EspalierError) => void,
-  onRecheck?: (recheck: Recheck) => void,
+  onEvent?: (event: EngineEvent) => void,
 ) => EnginePort;
 
 /** How an engine is kept apart from this thread: on another one, or so that its crashes and hangs are contained. */
@@ -58,18 +57,17 @@ export function engineStarter(
   script: URL = WORKER,
 ): StartEngine {
   if (isolation === 'thread') {
-    return (onExit, onRecheck) =>
-      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onRecheck)));
+    return (onExit, onEvent) =>
+      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent)));
   }
-  return (onExit, onRecheck) => {
-    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onRecheck));
+  return (onExit, onEvent) => {
+    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent));
     return { ...portOf(client), kill: () => client.kill() };
   };
 }
 
-/** Rechecks are all that engines say of their own accord. */
-function asEvents(onRecheck: ((recheck: Recheck) => void) | undefined) {
-  return (event: unknown) => onRecheck?.(event as Recheck);
+function asEvents(onEvent: ((event: EngineEvent) => void) | undefined) {
+  return (event: unknown) => onEvent?.(event as EngineEvent);
 }
 
 function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): EnginePort {

@@ -1,7 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { DecodeEngine, type EngineOptions } from './engine.js';
+import { DecodeEngine, type EngineEvent, type EngineOptions } from './engine.js';
 import { serveProcess, tellParentProcess } from './process-rpc.js';
-import type { Recheck } from './recheck.js';
 import { sendEvent } from './rpc.js';
 import { serveThread } from './thread-rpc.js';
 
@@ -30,10 +29,10 @@ export type EngineHandlers = typeof handlers;
 const close = () => engine.close();
 // A cancel that waited for the batch would come too late, and no batch should wait for a file to be opened.
 const urgent = ['cancel', 'openCatalog'];
-/** The only thing that an engine says of its own accord. */
-function tell(recheck: Recheck): void {
-  if (parentPort === null) tellParentProcess(recheck);
-  else sendEvent({ post: (message) => parentPort!.postMessage(message) }, recheck);
+/** What an engine says of its own accord. */
+function tell(event: EngineEvent): void {
+  if (parentPort === null) tellParentProcess(event);
+  else sendEvent({ post: (message) => parentPort!.postMessage(message) }, event);
 }
 
 if (parentPort === null) serveProcess(handlers, close, urgent);

@@ -1,11 +1,12 @@
 import { EspalierError, type PlainError } from '../errors.js';
-import { chooseKernel, type Kernel } from '../kernels/index.js';
+import { type CudaFinding, chooseKernel, type DeviceReport, type Kernel } from '../kernels/index.js';
 import { type CatalogVersion, openCatalogFile, openCatalogFileInTurns } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { AnswerRechecks } from './answer-rechecks.js';
 import { type Calibration, calibrate } from './calibrate.js';
 import type { DecodeReport } from './decode-report.js';
+import { DeviceWatch } from './device-watch.js';
 import type { Model } from './model.js';
 import { fingerprintFaults, fingerprintModel, type ModelInfo } from './model-fingerprint.js';
 import { OpenModels } from './open-models.js';
@@ -23,7 +24,12 @@ export interface EngineOptions {
   prefillCacheBytes: number;
   /** Of the answers, which are looked at again; by default 0. */
   recheckShare?: number;
+  /** The GPU that the process has found; absent: none is used unless `ESPALIER_KERNELS` asks for it. */
+  cuda?: CudaFinding | undefined;
 }
+
+/** What an engine says of its own accord. */
+export type EngineEvent = { recheck: Recheck } | { device: DeviceReport };
 
 /** One request of a batch: its answer, or its own error. */
 export type QueryResult = { answer: RecommendAnswer } | { error: PlainError };
@@ -42,6 +48,8 @@ export interface BatchReply {
  * because a model run blocks the thread it is called on. Calls run one after the other, `cancel` excepted.
  */
 export class DecodeEngine {
+  readonly #kernel: Kernel;
+  readonly #deviceWatch: DeviceWatch;
   readonly #models: OpenModels;
   readonly #prefills: PrefillCache;
   readonly #recommender: Recommender;
@@ -57,13 +65,15 @@ export class DecodeEngine {
   readonly #cancelled = new Set<string>();
   readonly #rechecks: AnswerRechecks;
 
-  /** @param onRecheck gets what the second look at an answer came to */
+  /** @param tell gets what the second look at an answer came to, and how the device stands whenever that changes */
   constructor(
-    { threads, stepThreads, prefillCacheBytes, recheckShare = 0 }: EngineOptions,
-    onRecheck: (recheck: Recheck) => void = () => {},
-    kernel: Kernel = chooseKernel(undefined, stepThreads),
+    { threads, stepThreads, prefillCacheBytes, recheckShare = 0, cuda }: EngineOptions,
+    tell: (event: EngineEvent) => void = () => {},
+    kernel: Kernel = chooseKernel(undefined, stepThreads, cuda),
   ) {
-    this.#rechecks = new AnswerRechecks(recheckShare, onRecheck);
+    this.#kernel = kernel;
+    this.#deviceWatch = new DeviceWatch(kernel.device, (device) => tell({ device }));
+    this.#rechecks = new AnswerRechecks(recheckShare, (recheck) => tell({ recheck }));
     this.#models = new OpenModels(threads);
     this.#prefills = new PrefillCache(prefillCacheBytes);
     this.#recommender = new Recommender(kernel, this.#prefills);
@@ -104,7 +114,10 @@ export class DecodeEngine {
    * @throws EspalierError ESP_ARTIFACT_CORRUPT
    */
   async openCatalog(catalog: string, path: string): Promise<void> {
-    this.#opened.set(catalog, { path, version: await openCatalogFileInTurns(path) });
+    const version = await openCatalogFileInTurns(path);
+    await this.#kernel.device?.prepareTrie(version.trie);
+    this.#dropOpened(catalog);
+    this.#opened.set(catalog, { path, version });
   }
 
   /**
@@ -116,8 +129,16 @@ export class DecodeEngine {
     const model = await this.#models.get(ref);
     if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
     const version = this.#takeOpened(catalog, path) ?? openCatalogFile(path);
-    checkCodebooks(catalog, version.trie.codebookSizes, model);
-    this.#prepared.set(catalog, new ActiveCatalog(activation, version, model));
+    try {
+      checkCodebooks(catalog, version.trie.codebookSizes, model);
+      const prepared = new ActiveCatalog(activation, version, model);
+      this.#prepareOnDevice(prepared);
+      this.#retire(this.#prepared.get(catalog));
+      this.#prepared.set(catalog, prepared);
+    } catch (thrown) {
+      this.#kernel.device?.release(version.trie);
+      throw thrown;
+    }
   }
 
   /** Second half: what was prepared serves from the next request on. */
@@ -126,17 +147,23 @@ export class DecodeEngine {
     if (prepared === undefined)
       throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was not prepared`);
     this.#prepared.delete(catalog);
+    this.#retire(this.#active.get(catalog));
     this.#active.set(catalog, prepared);
   }
 
   /** Forgets what was prepared, where another engine could not follow, or it is not to serve after all. */
   discardCatalog(catalog: string): void {
-    this.#opened.delete(catalog);
+    this.#dropOpened(catalog);
+    this.#retire(this.#prepared.get(catalog));
     this.#prepared.delete(catalog);
   }
 
   putSet(catalog: string, snapshot: SetSnapshot): void {
-    this.#active.get(catalog)?.putSet(snapshot);
+    const active = this.#active.get(catalog);
+    active?.putSet(snapshot);
+    const set = active?.snapshot.sets.get(snapshot.name)?.set;
+    if (set !== undefined) this.#kernel.device?.prepareSet(active!.constraintOf(set));
+    this.#deviceWatch.look();
   }
 
   deleteSet(catalog: string, name: string): void {
@@ -155,9 +182,9 @@ export class DecodeEngine {
 
   /** The catalog serves no more; its model goes with `releaseModels`. */
   removeCatalog(catalog: string): void {
-    this.#opened.delete(catalog);
+    this.discardCatalog(catalog);
+    this.#retire(this.#active.get(catalog));
     this.#active.delete(catalog);
-    this.#prepared.delete(catalog);
   }
 
   /** Answers requests together, each under the catalog version that is active now. @throws what a model throws */
@@ -177,6 +204,7 @@ export class DecodeEngine {
         this.#cancelled.has(id),
       );
       this.#rechecks.sample(requests, answers);
+      this.#deviceWatch.lookSometimes();
       return {
         results: answers.map((answer) =>
           answer instanceof EspalierError ? { error: answer.toPlain() } : { answer },
@@ -210,12 +238,44 @@ export class DecodeEngine {
     return opened?.path === path ? opened.version : undefined;
   }
 
+  #dropOpened(catalog: string): void {
+    const opened = this.#opened.get(catalog);
+    this.#opened.delete(catalog);
+    if (opened !== undefined) this.#kernel.device?.release(opened.version.trie);
+  }
+
+  /** Of a catalog version that no batch will read any more: calls run one after the other. */
+  #retire(catalog: ActiveCatalog | undefined): void {
+    if (catalog !== undefined) this.#kernel.device?.release(catalog.items.trie);
+    this.#deviceWatch.look();
+  }
+
+  /** Whether its steps run there, and what they need that is not there yet. */
+  #prepareOnDevice(catalog: ActiveCatalog): void {
+    const { device } = this.#kernel;
+    if (device === undefined) return;
+    const { vocabSize, levelTokens } = catalog.model;
+    device.decide(catalog.items.trie, { vocabSize, tokens: levelTokens });
+    let bytes = 0;
+    for (const { set } of catalog.snapshot.sets.values()) {
+      // Further ones go there with their first request.
+      if (bytes > PREPARED_SET_BYTES) break;
+      bytes += device.prepareSet(catalog.constraintOf(set));
+    }
+    this.#deviceWatch.look();
+  }
+
   async close(): Promise<void> {
     this.#active.clear();
     this.#prepared.clear();
+    this.#opened.clear();
+    this.#kernel.device?.close();
     await this.#models.close();
   }
 }
+
+/** Sets that an activation brings to a device: what takes a few dozen milliseconds, during which no batch begins. */
+const PREPARED_SET_BYTES = 2 ** 28;
 
 function checkFingerprint(catalog: string, { manifest, vocabSize }: Model, expected: ModelInfo): void {
   const details = fingerprintFaults(expected, fingerprintModel(manifest, vocabSize));

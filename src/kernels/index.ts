@@ -11,7 +11,15 @@ export {
   wordsFor,
 } from './bits.js';
 export { ChildList, listLiveChildren, lowerBound } from './children.js';
-export { chooseKernel, type KernelChoice, usableLevels } from './choose-kernel.js';
+export {
+  chooseHostKernel,
+  chooseKernel,
+  findCudaFor,
+  type KernelChoice,
+  usableLevels,
+} from './choose-kernel.js';
+export { type CudaFinding, cudaOff, lookForCuda } from './cuda/find-cuda.js';
+export { cudaVersion } from './cuda/probe.js';
 export { createJsKernel, jsStep } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
 export type { Kernel, StepInput } from './kernel.js';
@@ -23,7 +31,7 @@ export {
   scaledLogit,
   tokenOf,
 } from './log-probs.js';
-export type { RowCodes } from './native/addon.js';
+export type { CudaDevice, CudaMemory, RowCodes } from './native/addon.js';
 export { mapNatively } from './native/native-map.js';
 export {
   AND,
@@ -40,6 +48,7 @@ export {
   scan,
 } from './scan.js';
 export { StepBatch, type StepRequest } from './step-batch.js';
+export type { DeviceReport, StepDevice, StepShape } from './step-device.js';
 export type {
   BitOperation,
   ChildMasks,

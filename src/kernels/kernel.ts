@@ -1,6 +1,7 @@
 import type { LevelTokens } from './log-probs.js';
 import type { Scan } from './scan.js';
 import type { StepBatch } from './step-batch.js';
+import type { StepDevice } from './step-device.js';
 import type { Logits, SetAlgebra } from './types.js';
 
 /** What a step reads beside its batch. Arrays are borrowed for the call. */
@@ -25,9 +26,11 @@ export interface StepInput {
 export interface Kernel {
   /** What runs, for health and metrics: `js`, or the instruction set of the native kernels. */
   readonly name: string;
-  /** What runs the decode step. */
+  /** What runs the decode step; may change, where that is a device that fails. */
   readonly stepName: string;
   readonly sets: SetAlgebra;
   readonly scan: Scan;
   step(batch: StepBatch, input: StepInput): void;
+  /** Where steps may run elsewhere than on the CPU: what it must be told of. */
+  readonly device?: StepDevice;
 }

@@ -291,7 +291,7 @@ export function redactUrl(url: string): string {
 export const configKeys = Object.keys(ConfigSchema.properties) as ConfigKey[];
 
 /** Variables that other parts read; any further ESPALIER_… is taken for a typing error. */
-const OTHER_VARIABLES = ['ESPALIER_KERNELS'];
+const OTHER_VARIABLES = ['ESPALIER_KERNELS', 'ESPALIER_CUDA_LIBRARY'];
 
 /** Whether an option is on by its flag alone, as `--open-metrics`. */
 export function isSwitch(key: ConfigKey): boolean {

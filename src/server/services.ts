@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { EngineClient } from '../decoder/index.js';
 import type { EspalierError } from '../errors.js';
-import type { Kernel } from '../kernels/index.js';
+import type { CudaFinding, DeviceReport, Kernel } from '../kernels/index.js';
 import { BulkJobs } from './bulk/bulk-jobs.js';
 import { Activator } from './catalogs/activator.js';
 import { CatalogFactsReader } from './catalogs/catalog-facts.js';
@@ -22,6 +22,7 @@ import { Pressure } from './http/pressure.js';
 import { type Job, JobStore } from './jobs/job-store.js';
 import { Jobs } from './jobs/jobs.js';
 import { startQueue } from './jobs/start-queue.js';
+import { KernelFacts } from './kernel-facts.js';
 import { RecommendLog } from './logs/recommend-log.js';
 import { Metrics } from './metrics/index.js';
 import { ModelStore } from './model-store.js';
@@ -32,6 +33,8 @@ import { jobEnd, startSecurity } from './security/start-security.js';
 
 export interface ServicesDeps {
   kernel: Pick<Kernel, 'name' | 'stepName'>;
+  /** What the process has found of a GPU. */
+  cuda: CudaFinding;
   logger: Logger;
   /** A thread that nothing replaces has died. */
   onThreadFailure: (error: EspalierError) => void;
@@ -50,7 +53,7 @@ type LogError = (error: EspalierError, message: string) => void;
  */
 export async function startServices(
   config: Config,
-  { kernel, logger, onThreadFailure }: ServicesDeps,
+  { kernel: chosen, cuda, logger, onThreadFailure }: ServicesDeps,
   started: (() => Promise<void> | void)[],
 ) {
   const logError: LogError = (error, message) => logger.error({ err: error }, message);
@@ -59,6 +62,7 @@ export async function startServices(
   const { store, jobStore, sets, records, aliases, changes, models } = stores;
 
   const facts = new CatalogFactsReader(store, records);
+  const kernel: KernelFacts = new KernelFacts(chosen, cuda, () => engine.deviceReports);
   const metrics: Metrics = new Metrics({
     kernel,
     decoding: () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
@@ -69,7 +73,7 @@ export async function startServices(
   const pressure = new Pressure(config.maxEventLoopDelayMs, onPressure);
   started.push(async () => pressure.close());
   const log = new RecommendLog(logger, config.slowRequestMs);
-  const engine = startEngine(config, metrics, log, logError);
+  const engine = startEngine(config, { metrics, log, logger, cuda });
   started.push(() => engine.close(ENGINE_GRACE_MS));
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
@@ -157,6 +161,7 @@ export async function startServices(
     jobs,
     queue,
     engine,
+    kernel,
     metrics,
     gatekeeper,
     limits,
@@ -179,7 +184,14 @@ function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
   return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
 }
 
-function startEngine(config: Config, metrics: Metrics, log: RecommendLog, logError: LogError): EngineClient {
+interface EngineDeps {
+  metrics: Metrics;
+  log: RecommendLog;
+  logger: Logger;
+  cuda: CudaFinding;
+}
+
+function startEngine(config: Config, { metrics, log, logger, cuda }: EngineDeps): EngineClient {
   return new EngineClient({
     isolation: config.decodeIsolation,
     engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
@@ -192,8 +204,10 @@ function startEngine(config: Config, metrics: Metrics, log: RecommendLog, logErr
     hangTimeoutMs: config.decodeHangTimeoutMs,
     onFailure: (error) => {
       metrics.engineFailures.inc();
-      logError(error, 'a decode engine is being replaced');
+      logger.error({ err: error }, 'a decode engine is being replaced');
     },
+    cuda,
+    onDevice: deviceLog(logger),
     onBatch: (batch) => metrics.recordBatch(batch),
     onRefusal: (reason) => metrics.refusals.inc({ reason }),
     recheckShare: config.recheckShare,
@@ -202,6 +216,17 @@ function startEngine(config: Config, metrics: Metrics, log: RecommendLog, logErr
       log.rechecked(recheck);
     },
   });
+}
+
+/** Logs what engines say of their device, each line once: several say the same. */
+function deviceLog(logger: Logger): (report: DeviceReport) => void {
+  let logged = '';
+  return ({ state, message, isProblem, stepName }) => {
+    if (message === logged) return;
+    logged = message;
+    const level = state === 'failed' ? 'error' : isProblem ? 'warn' : 'info';
+    logger[level]({ cuda: state, step: stepName }, message);
+  };
 }
 
 /** Half of the cores for models; the others serve HTTP, evaluate rules and build. */

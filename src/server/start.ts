@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { EspalierError } from '../errors.js';
-import { chooseKernel } from '../kernels/index.js';
+import { chooseKernel, findCudaFor } from '../kernels/index.js';
 import type { Config } from './config.js';
 import { lockDataDir } from './data-dir-lock.js';
 import { type Drainable, drainAll } from './drain.js';
@@ -69,8 +69,11 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
     throw new EspalierError('ESP_CONFIG_INVALID', `modelsDir: there is no folder ${config.modelsDir}`);
   }
   // Here and not only on the engine's thread, so that a wrong name stops the start with its own error.
-  const kernel = chooseKernel();
+  const cuda = findCudaFor();
+  const kernel = chooseKernel(undefined, 1, cuda);
   const logger = makeLogger(config);
+  if (cuda.state === 'usable') logger.info({ cuda: cuda.state }, `CUDA: ${cuda.message}`);
+  if (cuda.state === 'unusable') logger.warn({ cuda: cuda.state }, `CUDA cannot be used: ${cuda.message}`);
   const logError = (error: EspalierError, message: string) => logger.error({ err: error }, message);
   const failures: string[] = [];
   const onThreadFailure = (error: EspalierError) => {
@@ -80,7 +83,7 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
 
   checkReach(config);
   started.parts.push(lockDataDir(config.dataDir));
-  const services = await startServices(config, { kernel, logger, onThreadFailure }, started.parts);
+  const services = await startServices(config, { kernel, cuda, logger, onThreadFailure }, started.parts);
   const { catalogs, jobs, metrics, engine } = services;
   started.abandon = () => engine.kill();
   await catalogs.restore((catalog, error) => {
@@ -96,7 +99,6 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
     ...services,
     config,
     idempotencyKeys: new IdempotencyKeys(jobs),
-    kernel,
     listener,
     readiness,
     tracing,

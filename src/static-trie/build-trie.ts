@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { EspalierError } from '../errors.js';
-import { chooseKernel, type KernelChoice } from '../kernels/index.js';
+import { chooseHostKernel, type KernelChoice } from '../kernels/index.js';
 import { type BuiltTrie, buildStaticTrie, type SidRows } from './build.js';
 import { childMaskBudget } from './child-masks.js';
 import type { Progress } from './progress.js';
@@ -20,7 +20,7 @@ export interface BuildOptions {
 export async function buildTrie(
   rows: SidRows,
   { threads = availableParallelism(), onProgress, signal }: BuildOptions = {},
-  { buildNatively }: Pick<KernelChoice, 'buildNatively'> = chooseKernel(),
+  { buildNatively }: Pick<KernelChoice, 'buildNatively'> = chooseHostKernel(),
 ): Promise<BuiltTrie> {
   onProgress?.('building', 0);
   let built: BuiltTrie;

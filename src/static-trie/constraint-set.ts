@@ -1,7 +1,7 @@
 import {
   allBits,
   type BitOperation,
-  chooseKernel,
+  chooseHostKernel,
   clearBit,
   hasItem,
   type ItemSubset,
@@ -35,7 +35,7 @@ export function constraintSetFromItems(
   trie: TrieArrays,
   leafItems: LeafItems,
   itemBits: Uint32Array,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
   return constraintSetOf(trie, leafItems, sets.subsetOf(leafItems, itemBits), sets);
 }
@@ -45,7 +45,7 @@ export function constraintSetFromLeaves(
   trie: TrieArrays,
   leafItems: LeafItems,
   leafBits: Uint32Array,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
   const { sharedLeaves, sharedStart } = leafItems;
   const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
@@ -61,7 +61,7 @@ export function constraintSetFromLeaves(
 export function constraintSetOfAll(
   trie: TrieArrays,
   leafItems: LeafItems,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
   const leafBits = allBits(trie.leafCount);
   const sharedItemBits = allBits(sharedItemCount(leafItems));
@@ -75,7 +75,7 @@ export function combineSets(
   leafItems: LeafItems,
   a: ConstraintSet,
   b: ConstraintSet,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
   const subset: ItemSubset = {
     leafBits: sets.combine(operation, a.live.leafBits, b.live.leafBits),
@@ -92,7 +92,7 @@ export function patchSet(
   leafItems: LeafItems,
   set: ConstraintSet,
   members: ReadonlyMap<number, boolean>,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
   const changes = [...members].filter(([item, isMember]) => setHasItem(leafItems, set, item) !== isMember);
   if (changes.length === 0) return set;
@@ -124,7 +124,7 @@ export function subsetOf(set: ConstraintSet | null): ItemSubset | null {
 export function countLiveNodes(
   trie: TrieArrays,
   set: ConstraintSet,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): number[] {
   return sets.countLiveNodes(trie, set.live.leafBits);
 }

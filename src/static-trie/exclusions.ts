@@ -1,5 +1,5 @@
 import {
-  chooseKernel,
+  chooseHostKernel,
   type DeadLeaves,
   type LeafItems,
   lowerBound,
@@ -25,7 +25,7 @@ export function prepareExclusions(
   leafItems: LeafItems,
   set: ConstraintSet | null,
   excluded: Iterable<number>,
-  sets: SetAlgebra = chooseKernel().sets,
+  sets: SetAlgebra = chooseHostKernel().sets,
 ): Exclusions {
   const sorted = Uint32Array.from(excluded).sort();
   const items = sorted.filter((item, index) => index === 0 || item !== sorted[index - 1]);

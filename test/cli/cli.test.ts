@@ -27,12 +27,34 @@ describe('the espalier command', () => {
     });
   });
 
+  it('says with --verbose what runs, and why steps do not run on a GPU', () => {
+    const missing = join(folder, 'missing.so');
+    const { status, stdout } = espalier(['--version', '--verbose'], { ESPALIER_CUDA_LIBRARY: missing });
+    expect(status).toBe(0);
+    expect(stdout.split('\n')).toEqual([
+      expect.stringMatching(/^espalier +\d+\.\d+\.\d+$/),
+      `node       ${process.version}`,
+      expect.stringMatching(/^kernels {4}(js|js, scalar.*); runs: \w+$/),
+      `cuda       unusable: ESPALIER_CUDA_LIBRARY names a file that is not there`,
+      `           library ${missing}`,
+      '',
+    ]);
+    const forced = espalier(['--version', '--verbose'], {
+      ESPALIER_KERNELS: 'cuda',
+      ESPALIER_CUDA_LIBRARY: missing,
+    });
+    expect(forced.stdout).toMatch(/runs: nothing, ESPALIER_KERNELS is cuda, but /);
+    const off = espalier(['--version', '--verbose'], { ESPALIER_KERNELS: 'js' });
+    expect(off.stdout).toContain('cuda       off: ESPALIER_KERNELS is js\n');
+  });
+
   it.each([
     [[], 'expected a command, found none'],
     [['sreve'], 'unknown command sreve'],
     [['serve', '--prot', '80'], "Unknown option '--prot'"],
     [['serve', 'extra'], 'extra'],
     [['--version', 'extra'], 'unexpected extra'],
+    [['--version', '--verbose', 'extra'], 'unexpected extra'],
   ])('answers %j with usage and exit code 2', (args, message) => {
     const { status, stderr } = espalier(args);
     expect(status).toBe(2);
@@ -79,7 +101,7 @@ describe('the espalier command', () => {
     const { status, stderr } = espalier(args, { ESPALIER_KERNELS: 'jss' });
     expect(status).toBe(1);
     expect(stderr).toContain(
-      'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, found "jss"',
+      'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, cuda, found "jss"',
     );
   });
 });

@@ -59,7 +59,9 @@ const ask = (fields: Partial<RecommendQuery>) =>
 async function startEngine(sets: SetSnapshot[], recheckShare = 1) {
   const rechecks: Recheck[] = [];
   const options = { threads: 1, stepThreads: 1, prefillCacheBytes: 1 << 20, recheckShare };
-  const engine = new DecodeEngine(options, (one) => rechecks.push(one));
+  const engine = new DecodeEngine(options, (event) => {
+    if ('recheck' in event) rechecks.push(event.recheck);
+  });
   engines.push(engine);
   const changes = { path: `${path}.log`, after: 0, upTo: 0 };
   await activate(engine, 'small', path, folder, sets, changes);

@@ -170,7 +170,8 @@ describe('recommending on the retail model', () => {
 describe('operations', () => {
   it('says that it lives, is ready and which kernel runs', async () => {
     const { name: kernel, stepName: step } = chooseKernel();
-    expect((await send(server, 'GET', '/healthz')).body).toEqual({ status: 'ok', kernel, step });
+    const cuda = { state: expect.any(String), message: expect.any(String) };
+    expect((await send(server, 'GET', '/healthz')).body).toEqual({ status: 'ok', kernel, step, cuda });
     expect(await send(server, 'GET', '/readyz')).toMatchObject({
       status: 200,
       body: { status: 'ready', reasons: [] },

@@ -197,7 +197,8 @@ describe('the choice of a kernel', () => {
     expect(() => chooseKernel('jss')).toThrow(
       expect.objectContaining({
         code: 'ESP_KERNEL_UNKNOWN',
-        message: 'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, found "jss"',
+        message:
+          'ESPALIER_KERNELS must be one of auto, js, native, scalar, neon, avx2, avx512, cuda, found "jss"',
       }),
     );
   });

@@ -1,11 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { DecodedBatch, Recheck, RecommendAnswer } from '../../src/decoder/index.js';
+import { cudaOff } from '../../src/kernels/index.js';
+import { KernelFacts } from '../../src/server/kernel-facts.js';
 import { type CatalogFacts, Metrics, type SetFreshness } from '../../src/server/metrics/index.js';
 
 function newMetrics(sets: () => SetFreshness[] = () => [], catalogs: () => CatalogFacts[] = () => []) {
   const metrics = new Metrics({
-    kernel: { name: 'js', stepName: 'js' },
+    kernel: new KernelFacts({ name: 'js', stepName: 'js' }, cudaOff('in a test'), () => []),
     decoding: () => ({ queueLength: 3, engineCount: 2 }),
     sets,
     catalogs,

@@ -43,7 +43,7 @@ Machine &Machine::get() {
   return machine;
 }
 
-Machine::Machine() : settings(read_settings(getenv("ESPALIER_EMULATED_CUDA"))) { default_stream_->is_blocking = true; }
+Machine::Machine() : settings(read_settings(getenv("EMULATED_CUDA"))) { default_stream_->is_blocking = true; }
 
 void Machine::configure(const char *text) {
   const Settings read = read_settings(text);

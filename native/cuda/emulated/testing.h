@@ -20,7 +20,7 @@ extern "C" {
  *   memory=N           bytes of the device
  *   fail-allocation=N  the Nth of what is made from here on (memory, pinned memory, streams, events) isn't
  *   fail-launch=N      the Nth kernel that starts from here on breaks the device
- * Before the first call, the environment's ESPALIER_EMULATED_CUDA holds. Settings that are not these end the process.
+ * Before the first call, the environment's EMULATED_CUDA holds. Settings that are not these end the process.
  */
 void esp_cuda_emulated_configure(const char *settings);
 /* Pieces of memory, streams and events that nobody has freed. */

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { type ErrorCode, EspalierError } from '../../errors.js';
 import type { StepBatch } from '../step-batch.js';
 import type { LeafItems, LiveLeaves, Logits, TrieArrays } from '../types.js';
@@ -15,6 +16,12 @@ export type TrieHandle = { readonly trieHandle: unique symbol };
 export type ConstraintHandle = { readonly constraintHandle: unique symbol };
 export type StepperHandle = { readonly stepperHandle: unique symbol };
 export type BatchHandle = { readonly batchHandle: unique symbol };
+export type CudaContextHandle = { readonly cudaContextHandle: unique symbol };
+export type CudaTrieHandle = { readonly cudaTrieHandle: unique symbol };
+export type CudaSetHandle = { readonly cudaSetHandle: unique symbol };
+export type CudaConstraintHandle = { readonly cudaConstraintHandle: unique symbol };
+export type CudaStepperHandle = { readonly cudaStepperHandle: unique symbol };
+export type CudaBatchHandle = { readonly cudaBatchHandle: unique symbol };
 export type BuildJob = { readonly buildJob: unique symbol };
 export type RowCodes = Uint8Array | Uint16Array | Uint32Array | Int32Array | BigInt64Array;
 
@@ -28,6 +35,30 @@ export interface BuiltArrays {
   sortedRows: ArrayBuffer;
   sharedLeaves: ArrayBuffer;
   sharedStart: ArrayBuffer;
+}
+
+/** A GPU and its driver; versions as CUDA counts them (12040 is 12.4), 0 where there is none. */
+export interface CudaDevice {
+  name: string;
+  computeMajor: number;
+  computeMinor: number;
+  multiprocessorCount: number;
+  driverVersion: number;
+  runtimeVersion: number;
+  totalBytes: number;
+  freeBytes: number;
+}
+
+/** Bytes of one context on its device by what they are for; staging is pinned host memory. */
+export interface CudaMemory {
+  trieBytes: number;
+  setBytes: number;
+  exclusionBytes: number;
+  scratchBytes: number;
+  stagingBytes: number;
+  /** Of the whole device. */
+  totalBytes: number;
+  freeBytes: number;
 }
 
 export interface Addon {
@@ -102,6 +133,39 @@ export interface Addon {
     tokens: number | Uint32Array,
   ): void;
   logSumExp(stepper: StepperHandle, logits: Float32Array, vocabSize: number, out: Float32Array): void;
+  /**
+   * Loads a CUDA library and asks for a device; `reason` is null where it can run steps. A broken driver may end the
+   * process. The functions below need the same library, and throw where it cannot be loaded.
+   */
+  cudaProbe(path: string, device: number): { abi: number; reason: string | null; device: CudaDevice };
+  cudaOpen(path: string, device: number): CudaContextHandle;
+  cudaMemory(context: CudaContextHandle): CudaMemory;
+  /** Copies the trie to the device on another thread, beside running steps. */
+  cudaUploadTrie(context: CudaContextHandle, trie: TrieHandle): Promise<CudaTrieHandle>;
+  cudaUploadTrieNow(context: CudaContextHandle, trie: TrieHandle): CudaTrieHandle;
+  cudaTrieBytes(trie: CudaTrieHandle): number;
+  cudaUploadSet(trie: CudaTrieHandle, live: LiveLeaves): CudaSetHandle;
+  cudaCreateConstraint(
+    trie: CudaTrieHandle,
+    set: CudaSetHandle | null,
+    deadLeaves: Uint32Array | null,
+  ): CudaConstraintHandle;
+  cudaCreateStepper(context: CudaContextHandle): CudaStepperHandle;
+  /** As `bindBatch`. */
+  cudaBindBatch(batch: StepBatch): CudaBatchHandle;
+  cudaSetConstraints(batch: CudaBatchHandle, constraints: readonly CudaConstraintHandle[]): void;
+  cudaStep(
+    stepper: CudaStepperHandle,
+    batch: CudaBatchHandle,
+    depth: number,
+    logits: Logits,
+    vocabSize: number,
+    tokens: number | Uint32Array,
+  ): void;
+  /** Frees what a handle holds of the device, a trie's sets and constraints along with it; again does nothing. */
+  cudaDispose(
+    handle: CudaContextHandle | CudaTrieHandle | CudaSetHandle | CudaConstraintHandle | CudaStepperHandle,
+  ): void;
 }
 
 /** esp_status, in its order; 0 is success. */
@@ -137,6 +201,9 @@ interface Loaded {
   reason: string;
 }
 
+/** Where the build puts it. */
+export const addonPath = fileURLToPath(new URL('../../../build/Release/espalier.node', import.meta.url));
+
 let loaded: Loaded | undefined;
 
 /** The addon, or why there is none: it is built at install where there is a compiler, and never needed. */
@@ -148,7 +215,7 @@ export function loadAddon(): Loaded {
 function load(): Loaded {
   try {
     return {
-      addon: createRequire(import.meta.url)('../../../build/Release/espalier.node') as Addon,
+      addon: createRequire(import.meta.url)(addonPath) as Addon,
       reason: '',
     };
   } catch (thrown) {

@@ -28,7 +28,8 @@ interface BoundBatch {
   constraints: readonly Constraint[];
 }
 
-function areSame<T>(left: readonly T[], right: readonly T[]): boolean {
+/** Whether two lists hold the same objects. */
+export function areSame<T>(left: readonly T[], right: readonly T[]): boolean {
   if (left.length !== right.length) return false;
   for (let index = 0; index < left.length; index++) if (left[index] !== right[index]) return false;
   return true;

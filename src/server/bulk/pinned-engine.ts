@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { EngineClient, type RecommendAnswer, type SetSnapshot } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
+import { cudaOff } from '../../kernels/index.js';
 import {
   CatalogSnapshot,
   ChangeReader,
@@ -51,6 +52,8 @@ export class PinnedEngine {
       maxBatchRows: 1_024,
       maxBatchWaitMs: 2,
       hangTimeoutMs: TIMEOUT_MS,
+      // The memory of a GPU is for those who wait for their answer.
+      cuda: cudaOff('bulk jobs decode on the CPU'),
       onFailure: (error) => {
         this.#failure = error;
       },

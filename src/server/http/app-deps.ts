@@ -1,4 +1,3 @@
-import type { Kernel } from '../../kernels/index.js';
 import type { BulkJobs } from '../bulk/bulk-jobs.js';
 import type { CatalogService } from '../catalogs/catalog-service.js';
 import type { CatalogStore } from '../catalogs/catalog-store.js';
@@ -8,6 +7,7 @@ import type { SetBuilds } from '../constraint-sets/set-builds.js';
 import type { SetService } from '../constraint-sets/set-service.js';
 import type { IdempotencyKeys } from '../jobs/idempotency.js';
 import type { Jobs } from '../jobs/jobs.js';
+import type { KernelFacts } from '../kernel-facts.js';
 import type { Metrics } from '../metrics/index.js';
 import type { ModelService } from '../models/model-service.js';
 import type { Readiness } from '../readiness.js';
@@ -38,7 +38,7 @@ export interface AppDeps {
   audit: AuditLog;
   /** undefined where there are no traces. */
   tracing: Tracing | undefined;
-  kernel: Pick<Kernel, 'name' | 'stepName'>;
+  kernel: KernelFacts;
   listener: HttpListener;
   pressure: Pressure;
   readiness: Readiness;

@@ -1,7 +1,7 @@
-import { type Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import type { DecodedBatch, Recheck, RecommendAnswer } from '../../decoder/index.js';
 import type { ErrorCode } from '../../errors.js';
-import type { Kernel } from '../../kernels/index.js';
+import type { KernelFacts } from '../kernel-facts.js';
 import { SecurityMetrics } from '../security/security-metrics.js';
 import { JOB_SECONDS } from './buckets.js';
 import { type CatalogFacts, registerCatalogMetrics, type SetFreshness } from './catalog-metrics.js';
@@ -9,6 +9,7 @@ import { counterOf } from './counter-of.js';
 import { DecodeMetrics, type DecodingNow } from './decode-metrics.js';
 import { registerEventLoopMetrics } from './event-loop-metrics.js';
 import { type EndedRequest, HttpMetrics } from './http-metrics.js';
+import { registerKernelMetrics } from './kernel-metrics.js';
 import { RecommendMetrics } from './recommend-metrics.js';
 
 /** Of what there can be too much. */
@@ -24,7 +25,7 @@ const refusalReasons = [
 
 /** What is asked at each scrape. */
 export interface MetricsSources {
-  kernel: Pick<Kernel, 'name' | 'stepName'>;
+  kernel: KernelFacts;
   decoding: () => DecodingNow;
   sets: () => SetFreshness[];
   catalogs: () => CatalogFacts[];
@@ -69,12 +70,7 @@ export class Metrics {
     registerEventLoopMetrics(this.registry);
     registerCatalogMetrics(this.registry, sets, catalogs);
     this.#decode = new DecodeMetrics(this.registry, decoding);
-    new Gauge({
-      name: 'espalier_kernel_info',
-      help: 'Always 1; the labels name the kernels that run: builds, sets and rules, and the decode step.',
-      labelNames: ['kernel', 'step'],
-      registers: [this.registry],
-    }).set({ kernel: kernel.name, step: kernel.stepName }, 1);
+    registerKernelMetrics(this.registry, kernel);
   }
 
   get requestDuration(): HttpMetrics['requestDuration'] {

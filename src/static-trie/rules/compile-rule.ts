@@ -1,4 +1,4 @@
-import { chooseKernel, type Scan } from '../../kernels/index.js';
+import { chooseHostKernel, type Scan } from '../../kernels/index.js';
 import type { AttributeSchema, ColumnTable } from '../columns.js';
 import { wantBool } from './checks.js';
 import { compileExpression } from './compile-expression.js';
@@ -67,7 +67,7 @@ export function evaluateRule(
   rule: CompiledRule,
   table: ColumnTable,
   nowMs: number,
-  scanWith: Scan = chooseKernel().scan,
+  scanWith: Scan = chooseHostKernel().scan,
 ): Uint32Array {
   const context = newContext(table.itemCount, table, Math.trunc(nowMs), scanWith);
   return bitsOf(truthOf(rule.root, context).whenTrue, context);

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { cudaOff } from '../../../src/kernels/index.js';
 import { loadConfig } from '../../../src/server/config.js';
 import { buildApp } from '../../../src/server/http/app.js';
 import type { AppDeps } from '../../../src/server/http/app-deps.js';
 import { HttpListener } from '../../../src/server/http/http-listener.js';
+import { KernelFacts } from '../../../src/server/kernel-facts.js';
 import { Metrics } from '../../../src/server/metrics/index.js';
 import { createKey } from '../../../src/server/security/key-file.js';
 import { needOf, routeScopes } from '../../../src/server/security/route-scopes.js';
@@ -23,7 +25,7 @@ beforeAll(async () => {
   await createKey(dataDir, { name: 'shop', scopes: ['recommend'] });
   const config = loadConfig({ dataDir, modelsDir: dataDir }, {});
   const logger = pino({ level: 'warn' }, { write: (line) => warnings.push(JSON.parse(line).msg) });
-  const kernel = { name: 'js', stepName: 'js' } as const;
+  const kernel = new KernelFacts({ name: 'js', stepName: 'js' }, cudaOff('in a test'), () => []);
   const metrics = new Metrics({
     kernel,
     decoding: () => ({ queueLength: 0, engineCount: 0 }),

@@ -1,8 +1,17 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import { cudaStates } from '../../kernel-facts.js';
 import type { AppDeps } from '../app-deps.js';
 
-const Health = Type.Object({ status: Type.String(), kernel: Type.String(), step: Type.String() });
+const Health = Type.Object({
+  status: Type.String(),
+  kernel: Type.String({ description: 'What builds, derives sets and scans.' }),
+  step: Type.String({ description: 'What runs the decode step; both, where engines differ.' }),
+  cuda: Type.Object({
+    state: Type.String({ description: `How CUDA stands: ${cudaStates.join(', ')}.` }),
+    message: Type.String({ description: 'The device, what was decided, or why steps do not run there.' }),
+  }),
+});
 const Readiness = Type.Object({ status: Type.String(), reasons: Type.Array(Type.String()) });
 
 /** Liveness, readiness and metrics. */
@@ -10,7 +19,11 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, 
   app.get(
     '/healthz',
     { schema: { tags: ['operations'], summary: 'Whether the process lives', response: { 200: Health } } },
-    () => ({ status: 'ok', kernel: deps.kernel.name, step: deps.kernel.stepName }),
+    () => {
+      const { name, stepNames, cuda } = deps.kernel;
+      const { state, message } = cuda;
+      return { status: 'ok', kernel: name, step: stepNames.join(', '), cuda: { state, message } };
+    },
   );
 
   app.get(

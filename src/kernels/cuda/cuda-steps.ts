@@ -1,0 +1,261 @@
+import { EspalierError } from '../../errors.js';
+import type { Kernel, StepInput } from '../kernel.js';
+import { type Addon, type CudaContextHandle, callNative } from '../native/addon.js';
+import type { StepBatch } from '../step-batch.js';
+import type { DeviceReport, StepDevice, StepShape } from '../step-device.js';
+import type { Constraint, LiveLeaves, TrieArrays } from '../types.js';
+import { compareSteps } from './compare-steps.js';
+import { DeviceObjects } from './device-objects.js';
+import { DeviceStep } from './device-step.js';
+
+const DEVICE = 0;
+
+export interface CudaStepsOptions {
+  addon: Addon;
+  /** The library's path, and what to call its device. */
+  library: string;
+  deviceName: string;
+  /** What steps run on otherwise. */
+  host: Pick<Kernel, 'stepName' | 'step'>;
+  /** Steps run on the device wherever they can; else only over tries for which that was decided. */
+  isForced: boolean;
+}
+
+/** Open from the first trie on. */
+interface Opened {
+  context: CudaContextHandle;
+  objects: DeviceObjects;
+  step: DeviceStep;
+}
+
+/**
+ * Decode steps on a GPU, and on the CPU where the GPU is slower, full or broken. A step that fails there is made again
+ * on the CPU, so that requests are answered all the same; from then on the CPU runs them all.
+ */
+export class CudaSteps implements StepDevice {
+  readonly #options: CudaStepsOptions;
+  #opened: Opened | undefined;
+  /** Where the steps over a trie run, once that is known. */
+  #places = new WeakMap<TrieArrays, 'device' | 'host'>();
+  /** Sets for which the device has no room. */
+  readonly #hostSets = new WeakSet<LiveLeaves>();
+  /** Tries that were prepared and not released, of those whose steps run on the device. */
+  readonly #prepared = new Set<TrieArrays>();
+  /** By shape of model: whether the device's steps are faster. */
+  readonly #decisions = new Map<string, boolean>();
+  #failure: EspalierError | undefined;
+  #message: string;
+  #isProblem = false;
+
+  constructor(options: CudaStepsOptions) {
+    this.#options = options;
+    this.#message = `${options.deviceName} is ready`;
+  }
+
+  get stepName(): string {
+    const { isForced, host } = this.#options;
+    if (this.#failure !== undefined) return host.stepName;
+    return isForced || this.#prepared.size > 0 ? 'cuda' : host.stepName;
+  }
+
+  /** @throws EspalierError ESP_SHAPE as every step, and nothing else */
+  step(batch: StepBatch, input: StepInput): void {
+    const { host } = this.#options;
+    if (!this.#runsOnDevice(batch)) {
+      host.step(batch, input);
+      return;
+    }
+    try {
+      this.#opened!.step.run(batch, input);
+    } catch (thrown) {
+      const error = EspalierError.from(thrown);
+      if (error.code === 'ESP_SHAPE') throw error;
+      this.#fail(error);
+      host.step(batch, input);
+    }
+  }
+
+  async prepareTrie(trie: TrieArrays): Promise<void> {
+    if (this.#failure !== undefined || this.#hasLost(trie)) return;
+    try {
+      await this.#open().objects.upload(trie);
+    } catch (thrown) {
+      this.#refuse(trie, EspalierError.from(thrown));
+    }
+  }
+
+  decide(trie: TrieArrays, shape: StepShape): void {
+    if (this.#failure !== undefined || this.#places.get(trie) === 'host') return;
+    const key = `${codebooksOf(trie)}/${shape.vocabSize}`;
+    try {
+      let isFaster = this.#decisions.get(key);
+      if (isFaster === undefined) {
+        isFaster = this.#compare(trie, shape);
+        this.#decisions.set(key, isFaster);
+      }
+      if (isFaster || this.#options.isForced) this.#engage(trie);
+      else this.#settleOnHost(trie);
+    } catch (thrown) {
+      this.#refuse(trie, EspalierError.from(thrown));
+    }
+  }
+
+  prepareSet(constraint: Constraint): number {
+    const { trie, live } = constraint;
+    const isWanted = live !== null && this.#places.get(trie) === 'device';
+    if (!isWanted || this.#failure !== undefined || !this.#place(constraint)) return 0;
+    return live.leafBits.byteLength + live.nodeBits.byteLength + live.rootMask.byteLength;
+  }
+
+  release(trie: TrieArrays): void {
+    this.#prepared.delete(trie);
+    this.#places.delete(trie);
+    this.#opened?.objects.release(trie);
+  }
+
+  report(): DeviceReport {
+    const isRunning = this.#prepared.size > 0;
+    return {
+      state: this.#failure !== undefined ? 'failed' : isRunning ? 'running' : 'ready',
+      message: this.#message,
+      isProblem: this.#isProblem,
+      stepName: this.stepName,
+      memory: this.#memory(),
+    };
+  }
+
+  close(): void {
+    if (this.#opened === undefined) return;
+    const { context, objects, step } = this.#opened;
+    this.#opened = undefined;
+    for (const trie of this.#prepared) objects.release(trie);
+    this.#prepared.clear();
+    step.close();
+    callNative(() => this.#options.addon.cudaDispose(context));
+  }
+
+  /** @throws EspalierError where the device cannot be opened */
+  #open(): Opened {
+    if (this.#opened === undefined) {
+      const { addon, library } = this.#options;
+      const context = callNative(() => addon.cudaOpen(library, DEVICE));
+      const objects = new DeviceObjects(addon, context);
+      this.#opened = { context, objects, step: new DeviceStep(addon, context, objects) };
+    }
+    return this.#opened;
+  }
+
+  /** Brings there what is not there yet. */
+  #runsOnDevice({ constraints }: StepBatch): boolean {
+    for (const constraint of constraints) {
+      if (this.#failure !== undefined || !this.#isWanted(constraint) || !this.#place(constraint))
+        return false;
+    }
+    return constraints.length > 0;
+  }
+
+  #isWanted({ trie, live }: Constraint): boolean {
+    const place = this.#places.get(trie) ?? (this.#options.isForced ? 'device' : 'host');
+    return place === 'device' && (live === null || !this.#hostSets.has(live));
+  }
+
+  /** @returns false where there is no room for it */
+  #place(constraint: Constraint): boolean {
+    try {
+      this.#open().objects.constraintOf(constraint);
+      return true;
+    } catch (thrown) {
+      const error = EspalierError.from(thrown);
+      if (error.code === 'ESP_SHAPE') throw error;
+      const { trie, live } = constraint;
+      if (error.code !== 'ESP_MEMORY') this.#fail(error);
+      else if (!this.#places.has(trie)) this.#refuse(trie, error);
+      else if (live !== null) {
+        this.#hostSets.add(live);
+        this.#say(`a constraint set runs with ${this.#options.host.stepName}: ${error.message}`, true);
+      } else this.#fail(error);
+      return false;
+    }
+  }
+
+  /** @returns whether the device's steps are faster @throws EspalierError as steps do */
+  #compare(trie: TrieArrays, shape: StepShape): boolean {
+    const { host, deviceName } = this.#options;
+    const { step } = this.#open();
+    const run: Kernel['step'] = (batch, input) => step.run(batch, input);
+    const { difference, beams, deviceMs, hostMs } = compareSteps(run, host.step, trie, shape);
+    if (difference !== null) {
+      throw new EspalierError('ESP_INTERNAL', `the GPU's steps are wrong, ${difference}`);
+    }
+    const what = `the ${trie.levelCount} steps of ${beams} beams over ${shape.vocabSize} tokens`;
+    const times = `${inUs(deviceMs)} on ${deviceName} and ${inUs(hostMs)} with ${host.stepName}`;
+    this.#say(`${what} take ${times}`, false);
+    return deviceMs < hostMs;
+  }
+
+  #engage(trie: TrieArrays): void {
+    // It may not have been prepared: now it is.
+    this.#open().objects.constraintOf({ trie, live: null, dead: null });
+    this.#places.set(trie, 'device');
+    this.#prepared.add(trie);
+  }
+
+  #settleOnHost(trie: TrieArrays): void {
+    this.release(trie);
+    this.#places.set(trie, 'host');
+  }
+
+  /** In vain would a trie go there. */
+  #hasLost(trie: TrieArrays): boolean {
+    if (this.#options.isForced) return false;
+    const prefix = `${codebooksOf(trie)}/`;
+    const decided = [...this.#decisions].filter(([key]) => key.startsWith(prefix));
+    return decided.length > 0 && decided.every(([, isFaster]) => !isFaster);
+  }
+
+  /** No room for one trie is no reason against the others. */
+  #refuse(trie: TrieArrays, error: EspalierError): void {
+    if (error.code !== 'ESP_MEMORY') {
+      this.#fail(error);
+      return;
+    }
+    this.#settleOnHost(trie);
+    this.#say(`a catalog runs with ${this.#options.host.stepName}: ${error.message}`, true);
+  }
+
+  /** The device is not asked again. */
+  #fail(error: EspalierError): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#say(
+      `the GPU failed, and steps run with ${this.#options.host.stepName}: ${error.code}: ${error.message}`,
+      true,
+    );
+    try {
+      this.close();
+    } catch {
+      // What is broken cannot always be put away.
+    }
+  }
+
+  #say(message: string, isProblem: boolean): void {
+    this.#message = message;
+    this.#isProblem = isProblem;
+  }
+
+  #memory(): DeviceReport['memory'] {
+    try {
+      return this.#opened?.objects.memory() ?? null;
+    } catch {
+      return null;
+    }
+  }
+}
+
+function codebooksOf(trie: TrieArrays): string {
+  return trie.codebookSizes.join(',');
+}
+
+function inUs(ms: number): string {
+  return `${(ms * 1000).toFixed(0)} µs`;
+}

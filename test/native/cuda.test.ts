@@ -134,7 +134,7 @@ describe.skipIf(noNvcc)(named('CUDA by nvcc', noNvcc), () => {
     expect(inMemory).toEqual([]);
   });
 
-  const cannotLink = noCompiler ?? noPython;
+  const cannotLink = IS_LONG ? (noCompiler ?? noPython) : 'npm run test:long';
   it.skipIf(cannotLink)(
     named('a library that loads without a device, and says so in one line', cannotLink),
     { timeout: 600_000 },

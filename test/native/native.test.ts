@@ -7,6 +7,7 @@ import { missingTools, run } from './tools.js';
  * and with arrays that lie. LONG_TESTS=1 gives each more time.
  */
 const IS_LONG = process.env.LONG_TESTS !== undefined;
+const CUDA_TESTS = ['cuda_step_test', 'cuda_library_test'];
 const variants = [
   {
     name: 'address and undefined-behaviour sanitizers',
@@ -35,6 +36,8 @@ const variants = [
 for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = false } of variants) {
   // Each builds the kernels once more; together they would take a third of a test run.
   const isLater = isLong && !IS_LONG;
+  // Fibers are none of the thread sanitizer's, nor of another machine's.
+  const isCudaToo = IS_LONG && folder === 'asan';
   const reason = isLater
     ? 'npm run test:long'
     : missingTools('cmake', compiler, ...(emulator ? [emulator] : []));
@@ -45,7 +48,8 @@ for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = 
 
     it('build', { timeout: 300_000 }, () => {
       run('cmake', ['-S', 'native', '-B', build, ...options]);
-      run('cmake', ['--build', build, '-j', String(availableParallelism())]);
+      const targets = ['kernels_test', 'step_test', 'hostile_test', ...(isCudaToo ? CUDA_TESTS : [])];
+      run('cmake', ['--build', build, '-j', String(availableParallelism()), '--target', ...targets]);
     });
 
     it('agree with brute force at every instruction set', { timeout: 900_000 }, () => {
@@ -59,6 +63,14 @@ for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = 
       const printed = test('step_test', '--cases', String(IS_LONG ? cases * 20 : cases));
       console.log(printed.trim());
       expect(printed).toMatch(/, 0 failed; levels: scalar/);
+    });
+
+    it.runIf(isCudaToo)('run what a GPU runs, on a stand-in for it', { timeout: 900_000 }, () => {
+      for (const binary of CUDA_TESTS) {
+        const printed = test(`cuda/emulated/${binary}`, '--cases', '30');
+        console.log(printed.trim());
+        expect(printed).toMatch(/, 0 failed/);
+      }
     });
 
     it('survive arrays that lie', { timeout: 900_000 }, () => {

@@ -169,7 +169,7 @@ describe('a bulk stream', () => {
 });
 
 describe('bulk streams', () => {
-  it('leave single requests room in the queue, and wait where it is full', async () => {
+  it('leave single requests room in the queue', async () => {
     const crowded = await start(
       '--decode-queue-limit',
       '4',
@@ -188,10 +188,6 @@ describe('bulk streams', () => {
       expect(lines.filter(({ error }) => error !== undefined)).toEqual([]);
       expect(lines).toHaveLength(600);
     }
-    const flood = post(body, NDJSON, crowded);
-    const singles = Array.from({ length: 40 }, () => send(crowded, 'POST', '/v1/recommend', good));
-    expect((await Promise.all(singles)).some(({ status }) => status === 503)).toBe(true);
-    expect((await flood).lines.every(({ error }) => error === undefined)).toBe(true);
     await crowded.stop();
   });
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { DecodeEngine, EngineEvent } from '../../src/decoder/engine.js';
 import { compareSteps } from '../../src/kernels/cuda/compare-steps.js';
 import { CudaSteps } from '../../src/kernels/cuda/cuda-steps.js';
@@ -34,6 +34,11 @@ const noEmulation = noEmulatedCuda();
 const noDevice = realCudaLibrary === undefined ? noEmulation : undefined;
 const bestNative = usableLevels().at(-1)?.name;
 const THIS_ABI = 'extern "C" unsigned esp_cuda_abi() { return 1; }';
+
+// What a test asks of its own device is not for the next one's.
+afterEach(() => {
+  delete process.env.EMULATED_CUDA;
+});
 
 function report(kernel: Kernel): DeviceReport {
   return kernel.device!.report();
@@ -436,7 +441,6 @@ describe.skipIf(noEmulation)('a server on a GPU that fails', () => {
     vi.stubEnv('ESPALIER_KERNELS', 'cuda');
     const server = await startTestServer(makeDataDir(), ['--decode-engines', '1']);
     vi.unstubAllEnvs();
-    delete process.env.EMULATED_CUDA;
     const health = async () => (await send(server, 'GET', '/healthz')).body;
     expect(await health()).toMatchObject({ step: 'cuda', cuda: { state: 'ready' } });
     await makeSmallCatalog(server);

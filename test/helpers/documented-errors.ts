@@ -29,7 +29,8 @@ export async function expectDocumented(
   const code = (json as { error?: { code?: string } } | undefined)?.error?.code;
   if (status < 400 || code === undefined) return;
   known ??= (await (await fetch(`${server.url}/openapi.json`)).json()) as ErrorDocument;
-  const template = templateOf(known, path);
+  // As it is sent: `..` leads to another route, or to none.
+  const template = templateOf(known, new URL(path, server.url).pathname);
   const operation = template && known.paths[template][method.toLowerCase()];
   if (!operation || codesOf(operation.responses[status]).includes(code)) return;
   throw new Error(

@@ -1,6 +1,6 @@
 import { BestChildren } from '../../src/kernels/best-children.js';
 import type { StepInput, TrieArrays } from '../../src/kernels/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { NativeRival, RequestRival } from './request-rival.js';
 import { firstNewLevel, type Idea, type Node, nodeCounts, type Seats, type Structure } from './rival.js';
 
@@ -91,10 +91,10 @@ export const arrayTrie: Idea<ArrayTrie> = {
   demand,
   build,
   start(structures, sids, seats) {
-    const handles = structures.map(({ childStart, childCodes, childNodes }) =>
-      nativeRivals().createRival('array-trie', [childStart, childCodes, childNodes], []),
+    const parts = structures.map(({ childStart, childCodes, childNodes }) =>
+      nativePart('array-trie', [childStart, childCodes, childNodes], []),
     );
-    return new NativeRival(sids, seats, handles, (table, prefix) => locate(structures[table], prefix));
+    return new NativeRival(sids, seats, parts, (table, prefix) => locate(structures[table], prefix));
   },
 };
 

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer';
 import type { TrieArrays } from '../../src/kernels/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { NativeRival } from './request-rival.js';
 import { firstNewLevel, type Idea, leavesBelow, nodeCounts, type Structure } from './rival.js';
 
@@ -41,14 +41,14 @@ export const denseMask: Idea<DenseMask> = {
   },
   build,
   start(structures, sids, seats) {
-    const handles = structures.map(({ masks, firstChild, words }) =>
-      nativeRivals().createRival(
+    const parts = structures.map(({ masks, firstChild, words }) =>
+      nativePart(
         'dense-mask',
         masks.flatMap((mask, level) => [mask, firstChild[level]]),
         [words],
       ),
     );
-    return new NativeRival(sids, seats, handles, (table, prefix) => {
+    return new NativeRival(sids, seats, parts, (table, prefix) => {
       const { lo } = leavesBelow(sids[table], prefix);
       const starts = structures[table].firstLeaf[prefix.length];
       return { lo: nodeStartingAt(starts, lo), hi: 0 };

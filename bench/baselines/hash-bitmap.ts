@@ -1,5 +1,5 @@
 import type { TrieArrays } from '../../src/kernels/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart, nativeRivals } from './native-rivals.js';
 import { NativeRival } from './request-rival.js';
 import { type Idea, nodeCounts, type Structure } from './rival.js';
 
@@ -43,11 +43,9 @@ export const hashBitmap: Idea<HashBitmap> = {
     return { bitmap, bits, bytes: bitmap.byteLength };
   },
   start(structures, sids, seats) {
-    const handles = structures.map(({ bitmap, bits }) =>
-      nativeRivals().createRival('hash-bitmap', [bitmap], [bits]),
-    );
+    const parts = structures.map(({ bitmap, bits }) => nativePart('hash-bitmap', [bitmap], [bits]));
     const halves = new Uint32Array(2);
-    return new NativeRival(sids, seats, handles, (_table, prefix) => {
+    return new NativeRival(sids, seats, parts, (_table, prefix) => {
       nativeRivals().hashOf(prefix, halves);
       return { lo: halves[0], hi: halves[1] };
     });

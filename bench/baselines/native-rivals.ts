@@ -59,6 +59,21 @@ export function loadNativeRivals(): Loaded {
   return loaded;
 }
 
+/** A rival's native side, and the arrays that it reads: they must live as long. */
+export interface NativePart {
+  handle: RivalHandle;
+  arrays: readonly NativeArray[];
+}
+
+/** @throws Error where the native rivals cannot be built */
+export function nativePart(
+  kind: string,
+  arrays: readonly NativeArray[],
+  numbers: readonly number[],
+): NativePart {
+  return { handle: nativeRivals().createRival(kind, arrays, numbers), arrays };
+}
+
 /** @throws Error where they cannot be built */
 export function nativeRivals(): NativeRivals {
   const { addon, reason } = loadNativeRivals();

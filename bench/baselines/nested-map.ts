@@ -65,7 +65,7 @@ function build({ rows, leafCount, levelCount }: TrieArrays): NestedMap {
 }
 
 /** Numbers of nodes that steps have led to, used again round and round. */
-const RING = 1 << 18;
+const RING = 1 << 16;
 
 class NestedMapRival extends RequestRival {
   readonly #roots: readonly MapNode[];

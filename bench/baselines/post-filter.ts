@@ -1,4 +1,4 @@
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { NativeRival } from './request-rival.js';
 import type { Idea } from './rival.js';
 import { buildSortedSids, type SortedSids, sortedSidsBytes } from './sorted-sids.js';
@@ -25,15 +25,11 @@ export const postFilter: Idea<SortedSids> = {
     const { levelCount } = sids[0];
     const slots = LOCATED + RING;
     const prefixes = sids.map(() => new Uint32Array(slots * levelCount));
-    const handles = structures.map(({ columns }, table) =>
-      nativeRivals().createRival(
-        'post-filter',
-        [...columns, prefixes[table]],
-        [sids[table].leafCount, slots, LOCATED],
-      ),
+    const parts = structures.map(({ columns }, table) =>
+      nativePart('post-filter', [...columns, prefixes[table]], [sids[table].leafCount, slots, LOCATED]),
     );
     const located = sids.map(() => 0);
-    return new NativeRival(sids, seats, handles, (table, prefix) => {
+    return new NativeRival(sids, seats, parts, (table, prefix) => {
       const slot = located[table]++;
       if (slot === LOCATED) throw new Error(`more than ${LOCATED} prefixes`);
       prefixes[table].set(prefix, slot * levelCount);

@@ -6,7 +6,7 @@ import {
   usableLevels,
 } from '../../src/kernels/index.js';
 import { logSumExp } from '../../src/kernels/log-probs.js';
-import { type BatchHandle, nativeRivals, type RivalHandle } from './native-rivals.js';
+import { type BatchHandle, type NativePart, nativeRivals } from './native-rivals.js';
 import type { Node, Rival, Seats } from './rival.js';
 
 /** The logSumExp of rows of logits, [rows] into `out`. */
@@ -83,14 +83,14 @@ export abstract class RequestRival implements Rival {
 export class NativeRival extends RequestRival {
   readonly #addon = nativeRivals();
   readonly #batchHandle: BatchHandle;
-  readonly #handles: readonly RivalHandle[];
+  readonly #parts: readonly NativePart[];
   readonly #locate: (table: number, prefix: Uint32Array) => Node;
 
-  /** @param handles of each table, and `locate` in each */
+  /** @param parts of each table, and `locate` in each */
   constructor(
     sids: readonly TrieArrays[],
     seats: Seats,
-    handles: readonly RivalHandle[],
+    parts: readonly NativePart[],
     locate: (table: number, prefix: Uint32Array) => Node,
   ) {
     super(sids, seats);
@@ -98,7 +98,7 @@ export class NativeRival extends RequestRival {
       this.batch;
     const arrays = [scores, nodeLo, nodeHi, normalizers, childScores, parentBeams, codes, childLo, childHi];
     this.#batchHandle = this.#addon.bindBatch(arrays);
-    this.#handles = handles;
+    this.#parts = parts;
     this.#locate = locate;
   }
 
@@ -109,7 +109,7 @@ export class NativeRival extends RequestRival {
   protected choose(request: number, input: StepInput, firstBeam: number, firstChild: number): number {
     const { batch } = this;
     return this.#addon.step(
-      this.#handles[this.tableOf[request]],
+      this.#parts[this.tableOf[request]].handle,
       this.#batchHandle,
       input.logits as Float32Array,
       input.vocabSize,

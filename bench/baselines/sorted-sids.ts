@@ -1,5 +1,5 @@
 import type { TrieArrays } from '../../src/kernels/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { NativeRival } from './request-rival.js';
 import { type Idea, leavesBelow, type Structure } from './rival.js';
 
@@ -12,7 +12,8 @@ import { type Idea, leavesBelow, type Structure } from './rival.js';
  *
  * Made fast: a beam remembers the rows of its prefix, where STATIC's published baseline searches for them anew in each
  * step; the codes of a level lie side by side; 64 searches run at once in vector lanes; and what scores too low to be
- * among the M best is not searched at all, which changes no result.
+ * among the M best is not searched at all, which changes no result. The 50 highest are found without sorting: the
+ * largest logits of 64 groups say what they reach at least.
  */
 
 /** How many tokens of a beam the approximate variant verifies, after the paper. */
@@ -43,10 +44,10 @@ function ppv(name: string, agreement: 'exact' | 'subset', numbers: readonly numb
     demand: (sids) => ({ bytes: sortedSidsBytes(sids) }),
     build: buildSortedSids,
     start(structures, sids, seats) {
-      const handles = structures.map(({ columns }, table) =>
-        nativeRivals().createRival(name, columns, [sids[table].leafCount, ...numbers]),
+      const parts = structures.map(({ columns }, table) =>
+        nativePart(name, columns, [sids[table].leafCount, ...numbers]),
       );
-      return new NativeRival(sids, seats, handles, (table, prefix) => leavesBelow(sids[table], prefix));
+      return new NativeRival(sids, seats, parts, (table, prefix) => leavesBelow(sids[table], prefix));
     },
   };
 }

@@ -2,7 +2,7 @@ import { EspalierError } from '../../src/errors.js';
 import type { TrieArrays } from '../../src/kernels/index.js';
 import { planExport, type StaticCsr } from '../../src/static-trie/exchange/static-csr.js';
 import { type DenseLookupLayers, exportStatic } from '../../src/static-trie/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { NativeRival } from './request-rival.js';
 import { type Idea, type Node, nodeCounts, type Structure } from './rival.js';
 
@@ -54,15 +54,15 @@ export const staticCsr: Idea<Csr> = {
     return { arrays, maxBranches: Int32Array.from(arrays.layerMaxBranches), bytes };
   },
   start(structures, sids, seats) {
-    const handles = structures.map(({ arrays, maxBranches }) => {
+    const parts = structures.map(({ arrays, maxBranches }) => {
       const { packedCsr, indptr, startMask, denseMask, denseStates, denseLookupLayers } = arrays;
-      return nativeRivals().createRival(
+      return nativePart(
         'static-csr',
         [packedCsr, indptr, startMask, denseMask, denseStates, maxBranches],
         [denseLookupLayers],
       );
     });
-    return new NativeRival(sids, seats, handles, (table, prefix) => locate(structures[table], prefix));
+    return new NativeRival(sids, seats, parts, (table, prefix) => locate(structures[table], prefix));
   },
 };
 

@@ -1,5 +1,5 @@
 import type { StepInput, TrieArrays } from '../../src/kernels/index.js';
-import { nativeRivals } from './native-rivals.js';
+import { nativePart } from './native-rivals.js';
 import { fastestLogSumExp, NativeRival, seatedBatch } from './request-rival.js';
 import type { Idea, Rival, Seats } from './rival.js';
 
@@ -18,8 +18,8 @@ export const unconstrained: Idea = {
   demand: () => ({ bytes: 0 }),
   build: () => ({ bytes: 0 }),
   start(_structures, sids, seats) {
-    const handles = sids.map(() => nativeRivals().createRival('unconstrained', [], []));
-    return new NativeRival(sids, seats, handles, () => ({ lo: 0, hi: 0 }));
+    const parts = sids.map(() => nativePart('unconstrained', [], []));
+    return new NativeRival(sids, seats, parts, () => ({ lo: 0, hi: 0 }));
   },
 };
 

@@ -81,13 +81,13 @@ class PpvApproximate : public Rival {
   void offer(const Call &call, uint32_t beam, Best &best) override {
     const Node range = {call.batch.node_lo[beam], call.batch.node_hi[beam]};
     if (range.lo == range.hi) return;
-    top_.clear();
+    top_.clear(std::max(-FLT_MAX, call.score(beam, reached_by(call.row(beam), call.vocab_size, verified))));
     for_each_block(call, beam, top_, [&](uint32_t first, uint64_t bits) {
       offer_bits(call, beam, first, bits, top_, [](uint32_t) { return 0u; });
     });
     const uint32_t *column = sids.columns[call.depth];
-    for (const Candidate &candidate : top_.finish()) {
-      if (candidate.score < best.bound()) break;
+    for (const Candidate &candidate : top_.select()) {
+      if (candidate.score < best.bound()) continue;
       const bool is_there = std::binary_search(column + range.lo, column + range.hi, candidate.code);
       if (is_there) best.offer(candidate);
     }

@@ -67,6 +67,12 @@ class Best {
     if (kept_.size() == capacity_) thin_out();
   }
 
+  // In any order, which costs less.
+  const std::vector<Candidate> &select() {
+    if (kept_.size() > width_) thin_out();
+    return kept_;
+  }
+
   // Best first.
   const std::vector<Candidate> &finish() {
     const size_t count = std::min<size_t>(width_, kept_.size());
@@ -75,9 +81,10 @@ class Best {
     return kept_;
   }
 
-  void clear() {
+  // @param bound that as many candidates as are kept reach, for certain
+  void clear(float bound = -FLT_MAX) {
     kept_.clear();
-    bound_ = -FLT_MAX;
+    bound_ = bound;
   }
 
  private:
@@ -117,6 +124,21 @@ inline uint64_t reaching(const float *logits, uint32_t count, float score, float
     reached |= static_cast<uint64_t>(score + (logits[first] - normalizer) >= bound) << first;
   }
   return reached;
+}
+
+// A logit that at least `count` of a row's reach, of which there may be few more: the row is dealt out to 64 groups,
+// and at least one logit of each reaches its group's largest. -FLT_MAX where groups would be too small.
+inline float reached_by(const float *row, uint32_t length, uint32_t count) {
+  if (count > kBlock || length < 4 * kBlock) return -FLT_MAX;
+  float largest[kBlock];
+  std::copy(row, row + kBlock, largest);
+  for (uint32_t first = kBlock; first + kBlock <= length; first += kBlock) {
+    for (uint32_t lane = 0; lane < kBlock; lane++) {
+      largest[lane] = row[first + lane] > largest[lane] ? row[first + lane] : largest[lane];
+    }
+  }
+  std::nth_element(largest, largest + (count - 1), largest + kBlock, [](float a, float b) { return a > b; });
+  return largest[count - 1];
 }
 
 // Calls visit(first code, bits) for every block of a row in which something can still win.

@@ -23,9 +23,9 @@ interface Scene {
   all: readonly Constraint[];
 }
 
-async function openScene({ point, catalogs, seed, ...one }: StepCase, { say }: CaseContext): Promise<Scene> {
+async function openScene({ point, catalogs, seed }: StepCase, { say }: CaseContext): Promise<Scene> {
   say('building the catalog');
-  const catalog = await catalogs.get(catalogOf({ point, catalogs, seed, ...one }));
+  const catalog = await catalogs.get(catalogOf({ point, seed }));
   const random = seededRandom(seed);
   const { batch, beams, vocabulary } = point;
   const seats = { tableOf: new Array<number>(batch).fill(0), beamWidth: beams, vocabSize: vocabulary };
@@ -48,7 +48,8 @@ function resultOf(
 export async function runStandard(one: StepCase, context: CaseContext): Promise<CaseResult> {
   const scene = await openScene(one, context);
   const { catalog, seats, pool, all } = scene;
-  const lineup = { tables: [catalog.trie], seats, withTwoThreads: one.withTwoThreads };
+  const { withTwoThreads, mostBytes } = one;
+  const lineup = { tables: [catalog.trie], seats, withTwoThreads, mostBytes };
   const contestants = await everybody(lineup, pool, context);
   if (one.axis === 'point') await fillShelf(contestants, scene, catalog.trie);
   const decoding = { constraints: all, ...seats };
@@ -61,8 +62,13 @@ export async function runSelectivity(one: StepCase, context: CaseContext): Promi
   const { catalog, random, seats, pool, all } = scene;
   const leafBits = randomLeaves(catalog.trie.leafCount, Number(one.at), random);
   context.say('building a trie of the set');
-  const table = await dedicatedTrie(catalog.trie, leafBits);
-  const contestants = await everybody({ tables: [table], seats, withTwoThreads: false }, pool, context);
+  const isAll = Number(one.at) >= 1;
+  const table = isAll ? catalog.trie : await dedicatedTrie(catalog.trie, leafBits);
+  const contestants = await everybody(
+    { tables: [table], seats, withTwoThreads: false, mostBytes: one.mostBytes },
+    pool,
+    context,
+  );
   await fillShelf(contestants, scene, table);
   const set = constraintSetFromLeaves(catalog.trie, catalog.leafItems, leafBits);
   const constraint = { trie: catalog.trie, live: set.live, dead: null };

@@ -1,5 +1,5 @@
 import { isBitSet, type TrieArrays } from '../../../src/kernels/index.js';
-import { type BuiltTrie, buildTrie } from '../../../src/static-trie/index.js';
+import { type BuiltTrie, buildTrie, type SidRows } from '../../../src/static-trie/index.js';
 import type { Idea, Structure } from '../../baselines/rival.js';
 import { makeSids, type SidOptions, type SidShape } from '../sids.js';
 
@@ -37,7 +37,14 @@ export class Catalogs {
 
 /** A trie of some leaves' own: what there is without sets. @param leafBits [leafCount] bits */
 export async function dedicatedTrie(trie: TrieArrays, leafBits: Uint32Array): Promise<TrieArrays> {
-  const { rows, levelCount, codebookSizes, leafCount } = trie;
+  return (await buildTrie(rowsOf(trie, leafBits), { threads: 2 })).trie;
+}
+
+/** The SIDs of some leaves. */
+export function rowsOf(
+  { rows, levelCount, codebookSizes, leafCount }: TrieArrays,
+  leafBits: Uint32Array,
+): SidRows {
   let rowCount = 0;
   for (let leaf = 0; leaf < leafCount; leaf++) if (isBitSet(leafBits, leaf)) rowCount++;
   const codes = new (rows instanceof Uint16Array ? Uint16Array : Uint32Array)(rowCount * levelCount);
@@ -46,7 +53,7 @@ export async function dedicatedTrie(trie: TrieArrays, leafBits: Uint32Array): Pr
     if (!isBitSet(leafBits, leaf)) continue;
     codes.set(rows.subarray(leaf * levelCount, (leaf + 1) * levelCount), row++ * levelCount);
   }
-  return (await buildTrie({ codebookSizes, rowCount, codes }, { threads: 2 })).trie;
+  return { codebookSizes, rowCount, codes };
 }
 
 interface Built {

@@ -31,18 +31,27 @@ export const effort: Record<
   { budgetMs: number; least: number; most: number; slowestMs: number; paths: number; checked: number }
 > = {
   small: { budgetMs: 0, least: 4, most: 4, slowestMs: Number.POSITIVE_INFINITY, paths: 3, checked: 2 },
-  quick: { budgetMs: 700, least: 4, most: 200, slowestMs: 150, paths: 15, checked: 1 },
+  quick: { budgetMs: 700, least: 4, most: 200, slowestMs: 400, paths: 15, checked: 1 },
   full: { budgetMs: 6000, least: 8, most: 400, slowestMs: 700, paths: 31, checked: 1 },
 };
 
-/** An idea takes its place, where memory and compiler allow. */
-export async function seat(idea: Idea, tables: readonly TrieArrays[], seats: Seats): Promise<Contestant> {
+/** An idea takes its place, where memory and compiler allow. @param mostBytes that it may build here */
+export async function seat(
+  idea: Idea,
+  tables: readonly TrieArrays[],
+  seats: Seats,
+  mostBytes = Number.POSITIVE_INFINITY,
+): Promise<Contestant> {
   const contestant = { name: idea.name, kind: idea.kind, agreement: idea.agreement, sharesTries: true };
   const distinct = [...new Set(tables)];
   const demands = distinct.filter((sids) => !hasStructure(idea, sids)).map((sids) => idea.demand(sids));
   const refusal = demands.find((demand) => demand.refusal !== undefined)?.refusal;
   if (refusal !== undefined) return { ...contestant, skipped: refusal, extras: {} };
   const need = demands.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (need > mostBytes) {
+    const skipped = `its structure takes ${gigabytes(need)}, too long to build in so short a run`;
+    return { ...contestant, skipped, extras: {} };
+  }
   const have = availableBytes() * 0.8;
   if (need > have) {
     const skipped = `it needs ${gigabytes(need)} of memory, and ${gigabytes(have)} can be used`;

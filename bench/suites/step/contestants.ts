@@ -38,11 +38,13 @@ export interface Lineup {
   seats: Seats;
   /** Also the best of ours, and the floor, on two threads. */
   withTwoThreads: boolean;
+  /** Ideas that would build more are left out: they take too long. */
+  mostBytes: number;
 }
 
 /** Floors, ours on every level, and all rivals. */
 export async function everybody(
-  { tables, seats, withTwoThreads }: Lineup,
+  { tables, seats, withTwoThreads, mostBytes }: Lineup,
   pool: readonly Float32Array[],
   { say, signal }: CaseContext,
 ): Promise<Contestant[]> {
@@ -52,7 +54,7 @@ export async function everybody(
   for (const idea of ideas) {
     signal.throwIfAborted();
     say(`building ${idea.name}`);
-    const contestant = await seat(idea, tables, seats);
+    const contestant = await seat(idea, tables, seats, mostBytes);
     if (contestant.rival) lookFurther(contestant, contestant.rival, tables, seats, pool);
     contestants.push(contestant);
   }

@@ -20,6 +20,8 @@ export interface StepCase {
   catalogs: Catalogs;
   seed: number;
   withTwoThreads: boolean;
+  /** Rivals whose structures are larger are not built for this case. */
+  mostBytes: number;
 }
 
 type Run = (one: StepCase, context: CaseContext) => Promise<CaseResult>;
@@ -29,9 +31,12 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
   const { size, seed, axes } = options;
   const base = points[size];
   const planned: PlannedCase[] = [];
+  const baseKey = keyOf(base, seed);
   let catalog = '';
   const add = (axis: string, at: number | string, point: Point, run: Run) => {
     if (axes.length > 0 && !axes.includes(axis)) return;
+    const key = keyOf(point, seed);
+    const isShort = size === 'quick' && key !== baseKey;
     const one: StepCase = {
       axis,
       at,
@@ -39,8 +44,8 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
       catalogs,
       seed,
       withTwoThreads: hasTwoCores && (axis === 'point' || axis === 'batch'),
+      mostBytes: isShort ? MOST_BYTES_QUICKLY : Number.POSITIVE_INFINITY,
     };
-    const key = JSON.stringify(catalogOf(one));
     planned.push({
       axis,
       at,
@@ -78,7 +83,14 @@ const caseSeconds: Record<Size, number> = { small: 0.2, quick: 1.5, full: 12 };
 /** For each SID: drawing and sorting it, and all rivals' structures. */
 const buildSeconds = 8e-7;
 
-export function catalogOf({ point, seed }: StepCase): CatalogOptions {
+/** Of a structure that is built for one case alone. */
+const MOST_BYTES_QUICKLY = 3e8;
+
+function keyOf(point: Point, seed: number): string {
+  return JSON.stringify(catalogOf({ point, seed }));
+}
+
+export function catalogOf({ point, seed }: Pick<StepCase, 'point' | 'seed'>): CatalogOptions {
   const { shape, constraints, vocabulary, sidLength } = point;
   return { shape, rowCount: constraints, codebookSize: vocabulary, levels: sidLength, seed };
 }

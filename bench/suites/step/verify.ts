@@ -131,7 +131,7 @@ export class Verifier {
   ): string | undefined {
     const { logits, vocabSize } = this.#decodes.input(depth, path * this.#decodes.levels + depth);
     // A few rows of each step: in JavaScript all of them take seconds where vocabularies are large.
-    for (const row of new Set([0, rows >>> 1, rows - 1])) {
+    for (const row of rows === 0 ? [] : new Set([0, rows >>> 1, rows - 1])) {
       const expected = new Float32Array(1);
       const start = row * vocabSize;
       jsLogSumExp((logits as Float32Array).subarray(start, start + vocabSize), vocabSize, expected);

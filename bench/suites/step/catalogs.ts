@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { isBitSet, type TrieArrays } from '../../../src/kernels/index.js';
 import { type BuiltTrie, buildTrie, type SidRows } from '../../../src/static-trie/index.js';
 import type { Idea, Structure } from '../../baselines/rival.js';
@@ -21,7 +23,7 @@ export class Catalogs {
     const key = JSON.stringify(options);
     if (this.#latest?.key !== key) {
       // Given back before the next is built: two do not fit.
-      this.#latest = undefined;
+      this.clear();
       const { shape, rowCount, codebookSize, levels } = options;
       const codebookSizes = new Array<number>(levels).fill(codebookSize);
       const rows = { codebookSizes, rowCount, codes: makeSids(shape, options) };
@@ -32,7 +34,14 @@ export class Catalogs {
 
   clear(): void {
     this.#latest = undefined;
+    collectGarbage();
   }
+}
+
+/** What rivals need is compared with the memory that there is: that of the catalog before must have been given back. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
 }
 
 /** A trie of some leaves' own: what there is without sets. @param leafBits [leafCount] bits */

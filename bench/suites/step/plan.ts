@@ -22,6 +22,8 @@ export interface StepCase {
   withTwoThreads: boolean;
   /** Rivals whose structures are larger are not built for this case. */
   mostBytes: number;
+  /** Cases of this run over whole catalogs, by what they measured. */
+  measured: Map<string, CaseResult>;
 }
 
 type Run = (one: StepCase, context: CaseContext) => Promise<CaseResult>;
@@ -32,6 +34,7 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
   const base = points[size];
   const planned: PlannedCase[] = [];
   const baseKey = keyOf(base, seed);
+  const measured = new Map<string, CaseResult>();
   let catalog = '';
   const add = (axis: string, at: number | string, point: Point, run: Run) => {
     if (axes.length > 0 && !axes.includes(axis)) return;
@@ -45,6 +48,7 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
       seed,
       withTwoThreads: hasTwoCores && (axis === 'point' || axis === 'batch'),
       mostBytes: isShort ? MOST_BYTES_QUICKLY : Number.POSITIVE_INFINITY,
+      measured,
     };
     planned.push({
       axis,

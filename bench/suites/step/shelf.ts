@@ -11,7 +11,7 @@ import { countItems, decodeAlone } from './own-decodes.js';
 
 /** Between the 73 and 83 % of beams that are items where open-vocabulary engines serve such models. */
 export const TRAINED_SHARE = 0.8;
-const DECODES = 3;
+const DECODES = 6;
 const SHELF = 10;
 
 export interface Shelf {
@@ -21,14 +21,14 @@ export interface Shelf {
   items: number;
 }
 
-/** @param free an unconstrained rival over the catalog. @param allowed the SIDs that a request may get */
+/** @param free an unconstrained rival over the catalog, of one request. @param allowed the SIDs that a request may get */
 export function measureShelf(
   free: Rival,
   catalog: TrieArrays,
   allowed: TrieArrays,
   { beamWidth, vocabSize, logits }: { beamWidth: number; vocabSize: number; logits: Float32Array },
 ): Shelf {
-  const rows = new Float32Array(logits.length);
+  const rows = new Float32Array(beamWidth * vocabSize);
   const decode = (margin: number, shift: number) =>
     decodeAlone(free, catalog.levelCount, beamWidth, (depth, prefixes) => {
       const offset = (shift * catalog.levelCount + depth) * 7919;

@@ -38,7 +38,7 @@ export class Verifier {
   /** One beam more, to see by how much the last winner won. */
   readonly #wider: StepBatch;
   /** By path and depth: what was expected for which normalizers. */
-  readonly #known = new Map<string, { normalizers: Float32Array; winners: Winner[][]; isClear: boolean }>();
+  readonly #known = new Map<string, { normalizers: Float32Array; winners: Winner[][]; clear: number[] }>();
 
   constructor(decodes: RecordedDecodes, paths: number) {
     this.#decodes = decodes;
@@ -59,7 +59,7 @@ export class Verifier {
         const at = `path ${path}, step ${depth}`;
         verdict.fault ??= this.#normalizerFault(rival, path, depth, rows, at);
         if (agreement === 'none') continue;
-        const { winners: expected, isClear } = this.#expect(rival.batch.normalizers, path, depth, rows);
+        const { winners: expected, clear } = this.#expect(rival.batch.normalizers, path, depth, rows);
         const found = winnersOf(rival.batch);
         found.forEach((winners, request) => {
           const exists = (winner: Winner) => this.#exists(path, depth, request, winner);
@@ -76,8 +76,9 @@ export class Verifier {
           totals.found += winners.filter(({ beam, code }) => wanted.has(`${beam} ${code}`)).length;
           if (agreement === 'superset') totals.false += winners.filter((winner) => !exists(winner)).length;
         });
-        if (isClear)
-          hash.update(JSON.stringify(found.map((one) => one.map(({ beam, code }) => [beam, code]))));
+        found.forEach((winners, request) => {
+          hash.update(JSON.stringify(winners.slice(0, clear[request]).map(({ beam, code }) => [beam, code])));
+        });
       }
     }
     verdict.hash = agreement === 'none' ? '' : hash.digest('hex').slice(0, 16);
@@ -103,23 +104,25 @@ export class Verifier {
     this.#decodes.load(this.#reference, places, path, depth);
     if (known !== undefined && Buffer.compare(bytesOf(known.normalizers), bytesOf(used)) === 0) return known;
     jsStep(this.#reference.batch, input, used);
-    // Whoever came first says which steps are clear.
-    const isClear = known?.isClear ?? this.#isClear(path, depth, used);
-    const expected = { normalizers: used, winners: winnersOf(this.#reference.batch), isClear };
+    // Whoever came first says which winners are clear.
+    const clear = known?.clear ?? this.#clearWinners(path, depth, used);
+    const expected = { normalizers: used, winners: winnersOf(this.#reference.batch), clear };
     if (known === undefined) this.#known.set(key, expected);
     return expected;
   }
 
-  #isClear(path: number, depth: number, normalizers: Float32Array): boolean {
+  /** [requests] how many winners, from the best on, cannot change places by the last bits of a log-softmax. */
+  #clearWinners(path: number, depth: number, normalizers: Float32Array): number[] {
     const { batch } = this.#reference;
     for (const name of ['beamCounts', 'firstRows', 'scores', 'nodeLo', 'nodeHi'] as const) {
       this.#wider[name].set(batch[name]);
     }
     const input = this.#decodes.input(depth, path * this.#decodes.levels + depth);
     jsStep(this.#wider, input, normalizers);
-    return winnersOf(this.#wider).every((winners) =>
-      winners.every(({ score }, rank) => rank === 0 || winners[rank - 1].score - score > CLEAR_GAP),
-    );
+    return winnersOf(this.#wider).map((winners) => {
+      const rank = winners.findIndex(({ score }, at) => at > 0 && winners[at - 1].score - score <= CLEAR_GAP);
+      return rank < 0 ? winners.length : rank - 1;
+    });
   }
 
   #normalizerFault(

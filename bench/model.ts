@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Model, openModel } from '../src/decoder/model.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
-import { seededRandom } from './step/logits.js';
 import { intervalOfMedian, median } from './step/statistics.js';
+import { seededRandom } from './suites/step/logits.js';
 
 /**
  * The retail model under each contract, one thread: a decode at beam 50, then batches of ragged histories against

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Model, openModel } from '../src/decoder/model.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
-import { seededRandom } from './step/logits.js';
+import { seededRandom } from './suites/step/logits.js';
 import { intervalOfMedian, median } from './step/statistics.js';
 
 /**

@@ -1,0 +1,6 @@
+import type { Suite } from '../harness/types.js';
+
+/** All suites, in the order in which they run; loaded when they are wanted. */
+export const suites: Readonly<Record<string, () => Promise<Suite>>> = {
+  step: async () => (await import('./step.js')).step,
+};

@@ -37,7 +37,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: LATER_FILES,
-    globalSetup: './test/helpers/install-redis.ts',
+    globalSetup: './test/helpers/install-tools.ts',
     reporters: ['default', './test/helpers/closing-line-reporter.ts'],
     testTimeout: timeoutMs,
     hookTimeout: 120_000,

@@ -18,7 +18,7 @@ export interface RunnerOptions extends RunOptions {
 }
 
 /** How often the calibrating work is done before a suite, and again after it. */
-const calibrations: Record<Size, number> = { small: 20, quick: 200, full: 500 };
+const calibrations: Record<Size, number> = { small: 20, quick: 100, full: 300 };
 
 /** Cases that need less don't look for memory to be given back first. */
 const MUCH_BYTES = 200e6;

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
  * How many instructions the native step and builder take on fixed inputs: a number that neighbours on a machine do not
  * change, so that it can be held against a committed one. What is counted are the objects of the addon itself, as
  * npm run build:native left them. Callgrind knows no AVX-512.
- *   npm run instructions --            prints the counts beside the committed ones
+ *   npm run instructions               prints the counts beside the committed ones
  *   npm run instructions -- --update   commits to what is counted now
  */
 const root = fileURLToPath(new URL('..', import.meta.url));

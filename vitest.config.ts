@@ -7,6 +7,7 @@ const timeoutMs = process.env.LONG_TESTS ? 1_800_000 : 120_000;
 /** Files that take a minute or more: begun last, one of them would keep a single core busy at the end. */
 const LONG_FILES = [
   'native/native',
+  'bench/suites',
   'e2e/jobs-on-redis',
   'e2e/kill',
   'kernels/step.native',

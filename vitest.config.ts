@@ -7,6 +7,9 @@ const timeoutMs = process.env.LONG_TESTS ? 1_800_000 : 120_000;
 /** Files that take a minute or more: begun last, one of them would keep a single core busy at the end. */
 const LONG_FILES = [
   'native/native',
+  'native/cuda',
+  'bench/suites',
+  'kernels/cuda',
   'e2e/jobs-on-redis',
   'e2e/kill',
   'kernels/step.native',
@@ -37,7 +40,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: LATER_FILES,
-    globalSetup: './test/helpers/install-redis.ts',
+    globalSetup: './test/helpers/install-tools.ts',
     reporters: ['default', './test/helpers/closing-line-reporter.ts'],
     testTimeout: timeoutMs,
     hookTimeout: 120_000,

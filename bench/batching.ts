@@ -5,7 +5,8 @@ import { parseArgs } from 'node:util';
 import { EngineClient, type RecommendAnswer, type RecommendQuery } from '../dist/decoder/index.js';
 import { modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { buildRetailCatalog } from '../test/helpers/retail.js';
-import { type Interval, intervalOfMedian, median } from './step/statistics.js';
+import { intervalOfMedian, median } from './harness/statistics.js';
+import type { Interval } from './harness/types.js';
 
 /**
  * What decoding together gains: sixteen clients, each of which asks again as soon as it has its answer, against

@@ -15,7 +15,7 @@ import {
   sidOf,
 } from '../src/static-trie/index.js';
 import { buildRetailCatalog, modelFolder } from '../test/helpers/retail.js';
-import { intervalOfMedian, median } from './step/statistics.js';
+import { intervalOfMedian, median } from './harness/statistics.js';
 
 /**
  * How much of a decode of the retail model the constraint takes: its steps less the logSumExp of the same logits, which

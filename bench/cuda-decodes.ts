@@ -1,7 +1,7 @@
 import { chooseKernel, findCudaFor } from '../src/kernels/index.js';
 import { answerDifference, goldenQueries, retailEngine } from '../test/helpers/compare-decodes.js';
 import { buildRetailCatalog } from '../test/helpers/retail.js';
-import { median } from './step/statistics.js';
+import { median } from './harness/statistics.js';
 
 /**
  * The retail demo decoded on a GPU and on the CPU: the same answers? and how long the steps take, with the model's

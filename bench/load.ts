@@ -4,12 +4,12 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadRetail } from '../examples/online-retail/retail.js';
 import { startServerProcess } from '../examples/online-retail/server-process.js';
+import { describeMachine } from './harness/machine.js';
+import { median } from './harness/statistics.js';
 import type { Sample, Task } from './load/generator.js';
 import { chooseCores, Generator, MemoryWatch, pin } from './load/processes.js';
 import { memoryGrowth, outcomesOf, recoverySeconds, spreadOf, wrongIn } from './load/summary.js';
 import type { TransportName } from './load/transport.js';
-import { describeMachine } from './step/machine.js';
-import { median } from './step/statistics.js';
 
 /**
  * The server on the retail demo under load that does not wait for it: arrivals are Poisson, and latency counts from
@@ -57,7 +57,12 @@ try {
   print(results);
   if (values.out !== undefined) {
     mkdirSync(dirname(values.out), { recursive: true });
-    const head = { what: 'the retail demo under load', ...describeMachine('as the server chooses'), cores };
+    const head = {
+      what: 'the retail demo under load',
+      ...describeMachine(),
+      kernel: 'as the server chooses',
+      cores,
+    };
     const parameters = { seconds, clients: Number(values.clients), timeoutMs, seed };
     writeFileSync(values.out, `${JSON.stringify({ ...head, parameters, results }, null, 2)}\n`);
   }

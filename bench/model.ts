@@ -3,9 +3,9 @@ import { cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Model, openModel } from '../src/decoder/model.js';
+import { seededRandom } from './harness/random.js';
+import { intervalOfMedian, median } from './harness/statistics.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
-import { intervalOfMedian, median } from './step/statistics.js';
-import { seededRandom } from './suites/step/logits.js';
 
 /**
  * The retail model under each contract, one thread: a decode at beam 50, then batches of ragged histories against

@@ -17,8 +17,8 @@ import {
   trieByteLength,
   writeTrieFile,
 } from '../src/static-trie/index.js';
+import { spreadOf, timeMs as time } from './harness/statistics.js';
 import { makeRows, type RowKind } from './static-trie/rows.js';
-import { percentiles, time } from './static-trie/statistics.js';
 
 /**
  * Building, opening, sets, rules and exclusions at the paper's size. Every part is checked before it is timed.
@@ -121,8 +121,8 @@ async function measureBuild(kind: RowKind): Promise<void> {
   const lexsort = measureLexsort(codes);
   const memory = [1, 2].map((threads) => measureMemory(rowCount, threads, kind));
   for (const threads of [1, 2]) {
-    const { p50 } = percentiles(built[threads]);
-    const ratios = lexsort.length > 0 ? `${(percentiles(lexsort).p50 / p50).toFixed(1)}x lexsort; ` : '';
+    const { p50 } = spreadOf(built[threads]);
+    const ratios = lexsort.length > 0 ? `${(spreadOf(lexsort).p50 / p50).toFixed(1)}x lexsort; ` : '';
     const reference =
       rowCount === 20_000_000 ? `${(REFERENCE_BUILD_MS / p50).toFixed(1)}x the reference's 25.6 s; ` : '';
     const peak = `peak ${(memory[threads - 1].peakBytes / 1e6).toFixed(0)} MB`;
@@ -144,9 +144,9 @@ async function measureBuild(kind: RowKind): Promise<void> {
     leaves,
     bytesPerItem,
     hash,
-    oneThreadMs: percentiles(built[1]),
-    twoThreadsMs: percentiles(built[2]),
-    lexsortMs: lexsort.length > 0 ? percentiles(lexsort) : null,
+    oneThreadMs: spreadOf(built[1]),
+    twoThreadsMs: spreadOf(built[2]),
+    lexsortMs: lexsort.length > 0 ? spreadOf(lexsort) : null,
     peakBytes: memory.map(({ peakBytes }) => peakBytes),
     coldMs: memory.map(({ coldMs }) => coldMs),
   });
@@ -274,7 +274,7 @@ async function measureRules(itemCount: number): Promise<void> {
   record(
     'rule of 4 predicates, 1 thread',
     scans,
-    `${(percentiles(scans).p50 / percentiles(copies).p50).toFixed(2)}x the copy`,
+    `${(spreadOf(scans).p50 / spreadOf(copies).p50).toFixed(2)}x the copy`,
   );
   record('rule of 4 predicates, 2 threads', await time(runs * 4, 1, () => kernel.scan(program, 2)));
 }
@@ -303,7 +303,7 @@ function randomBits(count: number, probability: number): Uint32Array {
 }
 
 function record(what: string, times: number[], beside?: string): void {
-  const summary = percentiles(times);
+  const summary = spreadOf(times);
   table.push({ what, ms: summary.p50, ...(beside !== undefined && { beside }) });
   results.push({ what, ms: summary, ...(beside !== undefined && { beside }) });
 }

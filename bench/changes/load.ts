@@ -1,5 +1,5 @@
 import { CATALOG, call, type Shopper } from '../../examples/online-retail/retail.js';
-import { quantile } from '../step/statistics.js';
+import { quantile } from '../harness/statistics.js';
 
 export interface WindowStats {
   requests: number;

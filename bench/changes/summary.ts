@@ -1,4 +1,4 @@
-import { quantile } from '../step/statistics.js';
+import { quantile } from '../harness/statistics.js';
 
 /** Of some measurements: the middle, the spread, and how many there were. */
 export function summary(values: readonly number[]): Record<string, number> {

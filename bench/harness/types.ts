@@ -50,6 +50,8 @@ export interface CaseResult {
   /** All parameters, the varied one among them. */
   parameters: Record<string, number | string>;
   rivals: RivalResult[];
+  /** Why there are no results: what the case threw. */
+  failed?: string;
 }
 
 /** A fixed piece of work before and after a run: where it took longer or varied, the machine was busy. */

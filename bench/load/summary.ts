@@ -1,4 +1,4 @@
-import { median, quantile } from '../step/statistics.js';
+import { median, quantile } from '../harness/statistics.js';
 import type { Sample } from './generator.js';
 
 /** How much slower than before the overload counts as back to what it was. */

@@ -16,10 +16,10 @@ import {
   setByteLength,
   trieByteLength,
 } from '../../src/static-trie/index.js';
+import { seededRandom } from '../harness/random.js';
 import type { CaseContext, CaseResult, PlannedCase, RunOptions, Size, Suite } from '../harness/types.js';
 import { type Task, timeTasks } from './sets/tasks.js';
 import { type Catalog, Catalogs, rowsOf } from './step/catalogs.js';
-import { seededRandom } from './step/logits.js';
 
 const catalogs = new Catalogs();
 const LEVELS = 8;

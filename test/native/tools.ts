@@ -10,6 +10,7 @@ const packages: Record<string, string> = {
   'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu',
   'qemu-aarch64': 'qemu-user',
   'redis-server': 'redis-server',
+  valgrind: 'valgrind',
 };
 
 /**

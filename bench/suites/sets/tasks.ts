@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import { intervalOfMedian, median, quantile } from '../../harness/statistics.js';
 import type { CaseContext, RivalResult, Size } from '../../harness/types.js';
-import { intervalOfMedian, median, quantile } from '../../step/statistics.js';
 
 /** Something that is done again and again, by one way of doing it. */
 export interface Task {

@@ -3,11 +3,12 @@ import { constraintSetFromLeaves, prepareExclusions, setByteLength } from '../..
 import { best } from '../../baselines/ours.js';
 import type { Seats } from '../../baselines/rival.js';
 import { logSumExpFloor, unconstrained } from '../../baselines/unconstrained.js';
+import { seededRandom } from '../../harness/random.js';
 import type { CaseContext, CaseResult, RivalResult } from '../../harness/types.js';
 import { type Catalog, dedicatedTrie } from './catalogs.js';
 import { type Contestant, runContest, seat } from './contest.js';
 import { absent, everybody, onTwoThreads, overlay, yardsticks } from './contestants.js';
-import { logitPool, seededRandom } from './logits.js';
+import { logitPool } from './logits.js';
 import { Neighbours } from './neighbours.js';
 import { catalogOf, type StepCase } from './plan.js';
 import { measureShelf } from './shelf.js';

@@ -1,8 +1,8 @@
 import type { TrieArrays } from '../../../src/kernels/index.js';
 import { loadNativeRivals } from '../../baselines/native-rivals.js';
 import type { Agreement, Idea, Rival, Seats } from '../../baselines/rival.js';
+import { intervalOfMedian, median, quantile } from '../../harness/statistics.js';
 import type { CaseContext, Interval, RivalResult, Size, Spread, Unit } from '../../harness/types.js';
-import { intervalOfMedian, median, quantile } from '../../step/statistics.js';
 import { hasStructure, structureOf } from './catalogs.js';
 import { type Decoding, RecordedDecodes } from './recorded-decodes.js';
 import { type Runner, runDecode, type Timed, takeTurns } from './turns.js';

@@ -1,14 +1,3 @@
-/** A seeded generator (mulberry32) of doubles in [0, 1). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Normal numbers are slow to draw; no more of them than these are, and they come round in another order. */
 const MOST_DRAWN = 1 << 20;
 

@@ -1,0 +1,91 @@
+import { parseArgs } from 'node:util';
+import type { RunOptions, Size } from './types.js';
+
+/** A command line that cannot be meant: said with what there is, exit status 2. */
+export class UsageError extends Error {}
+
+export interface Command extends RunOptions {
+  what: 'run' | 'list' | 'help';
+  /** In the order in which they were asked for; all where none was. */
+  suites: string[];
+  out: string | undefined;
+}
+
+const sizes: readonly Size[] = ['small', 'quick', 'full'];
+
+const options = {
+  quick: { type: 'boolean' },
+  size: { type: 'string' },
+  axis: { type: 'string', multiple: true },
+  large: { type: 'boolean' },
+  seed: { type: 'string' },
+  out: { type: 'string' },
+  list: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const;
+
+export const usage = `npm run bench -- [suites…] [options]
+
+  --quick          at most two minutes for all suites: the same as --size quick
+  --size SIZE      ${sizes.join(', ')}; full where nothing is said
+  --axis A,B       only the cases of these axes
+  --large          also the sizes that need much memory, such as 100 million constraints; in full runs
+  --seed N         of everything that is drawn; 1 where nothing is said
+  --out DIR        where the results go: bench/results for a full run of all axes, build/bench/results for others
+  --list           suites, axes and about how long they take; runs nothing
+  --help           this text
+
+Ctrl-C keeps the cases that have finished; a second one ends at once.
+Exit status: 0, 1 where a case or a check failed, 2 for a wrong command line, 130 after an interrupt.`;
+
+/**
+ * @param names of the suites that there are
+ * @throws UsageError
+ */
+export function parseCommand(args: readonly string[], names: readonly string[]): Command {
+  const { values, positionals } = parse(args);
+  for (const suite of positionals) {
+    if (!names.includes(suite)) throw unknown('suite', suite, names);
+  }
+  if (values.quick && values.size !== undefined && values.size !== 'quick') {
+    throw new UsageError(`--quick and --size ${values.size} contradict each other`);
+  }
+  const size = (values.quick ? 'quick' : values.size) ?? 'full';
+  if (!isSize(size)) throw unknown('size', size, sizes);
+  if (values.large && size !== 'full') throw new UsageError(`--large is for full runs, this one is ${size}`);
+  const axes = (values.axis ?? []).flatMap((list) => list.split(','));
+  if (axes.includes('')) throw new UsageError(`--axis names axes, found "${values.axis?.join(' ')}"`);
+  return {
+    what: values.help ? 'help' : values.list ? 'list' : 'run',
+    suites: [...new Set(positionals.length > 0 ? positionals : names)],
+    size,
+    seed: seedOf(values.seed ?? '1'),
+    large: values.large ?? false,
+    axes: [...new Set(axes)],
+    out: values.out,
+  };
+}
+
+export function unknown(kind: string, found: string, known: readonly string[]): UsageError {
+  return new UsageError(`unknown ${kind} "${found}"; there are: ${known.join(', ')}`);
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true });
+  } catch (thrown) {
+    const known = Object.keys(options).map((name) => `--${name}`);
+    throw new UsageError(`${(thrown as Error).message}\nThe options are: ${known.join(', ')}`);
+  }
+}
+
+function seedOf(text: string): number {
+  const seed = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(seed < 2 ** 32))
+    throw new UsageError(`--seed must be an integer from 0 to 4294967295, found "${text}"`);
+  return seed;
+}
+
+function isSize(text: string): text is Size {
+  return (sizes as readonly string[]).includes(text);
+}

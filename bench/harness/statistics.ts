@@ -1,0 +1,83 @@
+import { seededRandom } from './random.js';
+import type { Interval, Spread } from './types.js';
+
+/** The middle value, or the mean of the two middle ones; NaN of none. */
+export function median(values: ArrayLike<number>): number {
+  const sorted = Float64Array.from(values).sort();
+  return middleOf(sorted);
+}
+
+/** A value that was measured: the smallest that `fraction` of the others do not exceed; NaN of none. */
+export function quantile(values: ArrayLike<number>, fraction: number): number {
+  return quantileOf(Float64Array.from(values).sort(), fraction);
+}
+
+export function spreadOf(values: ArrayLike<number>): Spread {
+  const sorted = Float64Array.from(values).sort();
+  return {
+    p50: middleOf(sorted),
+    p95: quantileOf(sorted, 0.95),
+    p99: quantileOf(sorted, 0.99),
+    max: quantileOf(sorted, 1),
+    samples: sorted.length,
+  };
+}
+
+const RESAMPLES = 1000;
+
+/**
+ * A median with its 95 % interval, by bootstrap: the medians of as many values drawn with replacement. Equal values
+ * and an equal seed give an equal interval.
+ */
+export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Interval {
+  const random = seededRandom(seed);
+  const drawn = new Float64Array(values.length);
+  const medians = Float64Array.from({ length: RESAMPLES }, () => {
+    for (let at = 0; at < drawn.length; at++) drawn[at] = values[Math.floor(random() * drawn.length)];
+    return middleOf(drawn.sort());
+  }).sort();
+  return { median: median(values), low: quantileOf(medians, 0.025), high: quantileOf(medians, 0.975) };
+}
+
+/**
+ * How many times as long the left rival took as the right one, turn by turn: what slows a machine down for a while
+ * slows both. A turn that one of them sat out is NaN, and is left out.
+ */
+export function pairedRatio(left: ArrayLike<number>, right: ArrayLike<number>, seed?: number): Interval {
+  return intervalOfMedian(
+    sharedTurns(left, right).map(([a, b]) => a / b),
+    seed,
+  );
+}
+
+/** The median of left - right over the turns that both took. */
+export function pairedDifference(left: ArrayLike<number>, right: ArrayLike<number>): number {
+  return median(sharedTurns(left, right).map(([a, b]) => a - b));
+}
+
+/** Milliseconds of each run, after some that don't count. */
+export async function timeMs(runs: number, warmUp: number, run: () => unknown): Promise<number[]> {
+  const times: number[] = [];
+  for (let index = -warmUp; index < runs; index++) {
+    const start = performance.now();
+    await run();
+    if (index >= 0) times.push(performance.now() - start);
+  }
+  return times;
+}
+
+function sharedTurns(left: ArrayLike<number>, right: ArrayLike<number>): [number, number][] {
+  return Array.from(left, (time, turn): [number, number] => [time, right[turn]]).filter(
+    ([a, b]) => !Number.isNaN(a) && !Number.isNaN(b),
+  );
+}
+
+function middleOf(sorted: Float64Array): number {
+  const middle = sorted.length >>> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+function quantileOf(sorted: Float64Array, fraction: number): number {
+  if (sorted.length === 0) return Number.NaN;
+  return sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)];
+}

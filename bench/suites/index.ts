@@ -1,0 +1,7 @@
+import type { Suite } from '../harness/types.js';
+
+/** All suites, in the order in which they run; loaded when they are wanted. */
+export const suites: Readonly<Record<string, () => Promise<Suite>>> = {
+  step: async () => (await import('./step.js')).step,
+  sets: async () => (await import('./sets.js')).sets,
+};

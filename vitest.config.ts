@@ -24,7 +24,7 @@ const LONG_FILES = [
 /** Left to `npm run test:long`: many servers and workers are started in them, and a test run has twelve minutes. */
 const LATER_FILES = process.env.LONG_TESTS
   ? []
-  : ['test/e2e/bulk-on-redis.test.ts', 'test/e2e/no-paths.test.ts'];
+  : ['test/bench/suites.test.ts', 'test/e2e/bulk-on-redis.test.ts', 'test/e2e/no-paths.test.ts'];
 if (LATER_FILES.length > 0) console.log(`skipped, left to npm run test:long: ${LATER_FILES.join(', ')}`);
 
 class LongFilesFirst extends BaseSequencer {

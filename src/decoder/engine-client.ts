@@ -115,7 +115,8 @@ export class EngineClient {
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, model } = activation;
     await this.#pool.prepareCatalog(activation);
-    if (!this.#bestRows.has(keyOf(model))) {
+    // Where every request decodes alone there is nothing to measure.
+    if (this.#maxBatchRows > 1 && !this.#bestRows.has(keyOf(model))) {
       const { bestRows } = await this.#pool.calibrate(model);
       this.#bestRows.set(keyOf(model), bestRows);
     }

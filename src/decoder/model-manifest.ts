@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Ajv } from 'ajv';
+import { Ajv, type ValidateFunction } from 'ajv';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 import type { LevelTokens } from '../kernels/index.js';
 import { MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../static-trie/index.js';
@@ -66,7 +66,7 @@ const schema = object(
   },
   ['name', 'contract', 'files', 'sid', 'tokens', 'context'],
 );
-const validate = new Ajv({ allErrors: true }).compile<ModelManifest>(schema);
+let validate: ValidateFunction<ModelManifest> | undefined;
 
 /** @throws EspalierError ESP_MODEL_NOT_FOUND, or ESP_MODEL_MANIFEST with every fault. */
 export function readModelManifest(folder: string): ModelManifest {
@@ -87,6 +87,10 @@ export function parseModelManifest(text: string): ModelManifest {
   } catch (cause) {
     throw new EspalierError('ESP_MODEL_MANIFEST', `model.json: ${(cause as Error).message}`, { cause });
   }
+  // Without the check of the schema itself, which takes longer than the rest.
+  validate ??= new Ajv({ allErrors: true, validateSchema: false, meta: false }).compile<ModelManifest>(
+    schema,
+  );
   const details = validate(json)
     ? [...checkFiles(json), ...checkTokens(json)]
     : validate.errors!.map(

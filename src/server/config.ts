@@ -346,7 +346,7 @@ export function loadConfig(
   }
   for (const [key, text] of Object.entries(flags)) put(key, fromText(key, text), `--${flagName(key)}`);
 
-  const validate = new Ajv({ allErrors: true }).compile(ConfigSchema);
+  const validate = new Ajv({ allErrors: true, validateSchema: false, meta: false }).compile(ConfigSchema);
   validate(values);
   for (const { keyword, params, instancePath, message } of validate.errors ?? []) {
     const key = instancePath.slice(1);

@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { manyItems, post } from '../helpers/build-load.js';
-import { endOf, kill, makeModelsDir, type Reply, send, startTestServer, upload } from '../helpers/server.js';
+import {
+  endOf,
+  kill,
+  makeModelsDir,
+  type Reply,
+  send,
+  startTestServer,
+  unbatched,
+  upload,
+} from '../helpers/server.js';
 import { SmallDisk } from '../helpers/small-disk.js';
 import {
   attributes,
@@ -57,7 +66,7 @@ describe.skipIf(typeof disk === 'string')('a data directory on a disk', () => {
   const { path, fill, free, setReadOnly, unmount } = bound(disk as SmallDisk);
   const dataDir = join(path, 'data');
   let server: ServerProcess;
-  const start = () => startTestServer(dataDir, ['--build-concurrency', '1'], models);
+  const start = () => startTestServer(dataDir, ['--build-concurrency', '1', ...unbatched], models);
 
   beforeAll(async () => {
     mkdirSync(dataDir);

@@ -7,7 +7,15 @@ import type { ServerProcess } from '../../examples/online-retail/server-process.
 import { QUEUE, queuePrefix } from '../../src/server/jobs/bullmq/naming.js';
 import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
-import { endOf, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+import {
+  endOf,
+  makeDataDir,
+  makeModelsDir,
+  send,
+  startTestServer,
+  unbatched,
+  upload,
+} from '../helpers/server.js';
 import { startWorkerProcess } from '../helpers/worker-process.js';
 
 const models = makeModelsDir();
@@ -24,7 +32,7 @@ afterAll(() => redis?.remove());
 
 /** A server with a catalog; `builds`: how many it runs itself. */
 async function start(builds: number, dataDir = makeDataDir()) {
-  const options = ['--redis-url', redis.url, '--build-concurrency', String(builds)];
+  const options = ['--redis-url', redis.url, '--build-concurrency', String(builds), ...unbatched];
   const server = await startTestServer(dataDir, options, models);
   await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
   return { server, dataDir };
@@ -145,7 +153,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
 
   it('uploads answer 503, recommending goes on, and what was accepted is built when it is back', async () => {
     const dataDir = makeDataDir();
-    const options = ['--redis-url', own.url, '--build-concurrency', '0'];
+    const options = ['--redis-url', own.url, '--build-concurrency', '0', ...unbatched];
     const server = await startTestServer(dataDir, options, models);
     await putSmall(server);
     const worker = await startWorkerProcess(dataDir, own.url);
@@ -187,7 +195,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
   it('a server starts and says so; a worker ends and says why', async () => {
     await own.stop();
     const dataDir = makeDataDir();
-    const server = await startTestServer(dataDir, ['--redis-url', own.url], models);
+    const server = await startTestServer(dataDir, ['--redis-url', own.url, ...unbatched], models);
     expect(await reasons(server)).toContain(`Redis at ${own.url} does not answer; uploads are refused`);
     await expect(startWorkerProcess(dataDir, own.url)).rejects.toThrow(
       /ended with code 1:\nespalier: ESP_REDIS_UNAVAILABLE: Redis at .* does not answer/,
@@ -207,7 +215,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
 
   it.each(['is gone', 'hangs'] as const)('a stop does not wait for a Redis that %s', async (how) => {
     const { url } = own;
-    const server = await startTestServer(makeDataDir(), ['--redis-url', url], models);
+    const server = await startTestServer(makeDataDir(), ['--redis-url', url, ...unbatched], models);
     await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
     if (how === 'is gone') await own.stop();
     else own.signal('SIGSTOP');

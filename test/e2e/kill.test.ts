@@ -5,7 +5,7 @@ import { leftovers } from '../helpers/kill/leftovers.js';
 import { KEEP_VERSIONS } from '../helpers/kill/model.js';
 import { Random } from '../helpers/random.js';
 import { seeded } from '../helpers/seed.js';
-import { kill, makeDataDir, makeModelsDir, startTestServer } from '../helpers/server.js';
+import { kill, makeDataDir, makeModelsDir, startTestServer, unbatched } from '../helpers/server.js';
 
 const KILLS = process.env.LONG_TESTS ? 200 : 20;
 /** Changes between two kills; the last of them, or what comes after it, is hit. */
@@ -16,7 +16,8 @@ const MAX_MS_PER_KILL = 15_000;
 
 const models = makeModelsDir();
 const dataDir = makeDataDir();
-const start = () => startTestServer(dataDir, ['--keep-versions', String(KEEP_VERSIONS)], models);
+const start = () =>
+  startTestServer(dataDir, ['--keep-versions', String(KEEP_VERSIONS), ...unbatched], models);
 const hits = new Map<string, number>();
 
 afterAll(() => {

@@ -11,7 +11,16 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
-import { endOf, kill, makeDataDir, makeModelsDir, send, startTestServer, upload } from '../helpers/server.js';
+import {
+  endOf,
+  kill,
+  makeDataDir,
+  makeModelsDir,
+  send,
+  startTestServer,
+  unbatched,
+  upload,
+} from '../helpers/server.js';
 
 const models = makeModelsDir();
 const sid = { codebookSizes: [2, 3] };
@@ -37,7 +46,7 @@ async function ids(server: ServerProcess, constraint: object = {}): Promise<stri
 describe('state in the data directory', () => {
   it('survives kill -9: catalogs, versions, sets and jobs', async () => {
     const dataDir = makeDataDir();
-    const first = await startTestServer(dataDir, [], models);
+    const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
     const job = await upload(first, 'small', items.slice(0, 4), false);
     const before = {
@@ -56,7 +65,7 @@ describe('state in the data directory', () => {
     ]);
     await kill(first);
 
-    const second = await startTestServer(dataDir, [], models);
+    const second = await startTestServer(dataDir, unbatched, models);
     expect((await send(second, 'GET', '/readyz')).status).toBe(200);
     expect({
       catalog: (await send(second, 'GET', '/v1/catalogs/small')).body,
@@ -73,7 +82,7 @@ describe('state in the data directory', () => {
 
   it('goes on with a job that kill -9 interrupted, or fails it where its upload is gone', async () => {
     const dataDir = makeDataDir();
-    const first = await startTestServer(dataDir, [], models);
+    const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
     const many = Array.from({ length: 200_000 }, (_, index) =>
       JSON.stringify({ id: `item-${index}`, sid: [index % 2, index % 3], price: index }),
@@ -91,7 +100,7 @@ describe('state in the data directory', () => {
     rmSync(join(dataDir, record.files[0]));
     writeFileSync(join(dataDir, 'uploads/of-nobody'), '');
 
-    const second = await startTestServer(dataDir, [], models);
+    const second = await startTestServer(dataDir, unbatched, models);
     const { job } = (await send(second, 'GET', `/v1/jobs/${lost.job.id}`)).body;
     expect(job).toMatchObject({ state: 'failed', error: { code: 'ESP_JOB_INTERRUPTED' } });
     expect(await ids(second)).toHaveLength(6);
@@ -103,7 +112,7 @@ describe('state in the data directory', () => {
 
   it('does not activate again what was active before a kill, and what was left since', async () => {
     const dataDir = makeDataDir();
-    const first = await startTestServer(dataDir, [], models);
+    const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
     await upload(first, 'small', items.slice(0, 4));
     const [two, one] = (await send(first, 'GET', '/v1/jobs')).body.jobs;
@@ -116,7 +125,7 @@ describe('state in the data directory', () => {
     }
     const catalog = readFileSync(join(dataDir, 'catalogs/small/catalog.json'), 'utf8');
 
-    const second = await startTestServer(dataDir, [], models);
+    const second = await startTestServer(dataDir, unbatched, models);
     for (const { id, result } of [one, two]) {
       expect(await endOf(second, id)).toMatchObject({ state: 'succeeded', result });
     }
@@ -127,7 +136,7 @@ describe('state in the data directory', () => {
 
   it('does not serve a damaged catalog file, and says so', async () => {
     const dataDir = makeDataDir();
-    const first = await startTestServer(dataDir, [], models);
+    const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
     await first.stop();
     const path = join(dataDir, 'catalogs/small/versions/1/catalog.bin');
@@ -135,7 +144,7 @@ describe('state in the data directory', () => {
     bytes[bytes.indexOf('1-2')] ^= 1;
     writeFileSync(path, bytes);
 
-    const second = await startTestServer(dataDir, [], models);
+    const second = await startTestServer(dataDir, unbatched, models);
     expect(await send(second, 'GET', '/readyz')).toMatchObject({
       status: 503,
       body: { reasons: [expect.stringMatching(/^catalog small is not served: ESP_ARTIFACT_CORRUPT: /)] },
@@ -149,9 +158,9 @@ describe('state in the data directory', () => {
 describe('a server that cannot start', () => {
   it('ends with exit code 1 and says why, and leaves the other one alone', async () => {
     const dataDir = makeDataDir();
-    const server = await startTestServer(dataDir, [], models);
+    const server = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(server);
-    await expect(startTestServer(dataDir, [], models)).rejects.toThrow(
+    await expect(startTestServer(dataDir, unbatched, models)).rejects.toThrow(
       /ended with code 1:\n.*ESP_DATA_DIR: another server \(process \d+\) uses the data directory/,
     );
     const { port } = new URL(server.url);
@@ -172,7 +181,7 @@ describe('a server that cannot start', () => {
 describe('damage on disk', () => {
   it('keeps to the catalog or the job that it hit', async () => {
     const dataDir = makeDataDir();
-    const first = await startTestServer(dataDir, [], models);
+    const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
     await send(first, 'PUT', '/v1/catalogs/other', { model: 'table', sid, attributes });
     const job = await upload(first, 'other', items);
@@ -182,7 +191,7 @@ describe('damage on disk', () => {
     mkdirSync(join(dataDir, 'catalogs/small/versions/.stray'));
     writeFileSync(join(dataDir, 'catalogs/small/catalog.json.7.tmp'), '{');
 
-    const second = await startTestServer(dataDir, [], models);
+    const second = await startTestServer(dataDir, unbatched, models);
     expect(await ids(second)).toHaveLength(6);
     expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual([
       expect.stringMatching(/^catalog other is not served: ESP_ARTIFACT_CORRUPT: /),
@@ -198,7 +207,7 @@ describe('damage on disk', () => {
 
   it('does not switch versions halfway when a write fails', async () => {
     const dataDir = makeDataDir();
-    const server = await startTestServer(dataDir, [], models);
+    const server = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(server);
     const moved = items.map((item) => ({ ...item, sid: [item.sid[0], 2 - item.sid[1]] }));
     await upload(server, 'small', moved, false);
@@ -221,7 +230,7 @@ describe('damage on disk', () => {
 
   it('goes on with jobs when their state cannot be written', async () => {
     const dataDir = makeDataDir();
-    const server = await startTestServer(dataDir, [], models);
+    const server = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(server);
     const many = Array.from({ length: 100_000 }, (_, index) =>
       JSON.stringify({ id: `${index}`, sid: [0, 0] }),
@@ -247,7 +256,7 @@ describe('damage on disk', () => {
 
 describe('versions and sets', () => {
   it('switch as a whole: a new version brings its items and re-derives every set', async () => {
-    const server = await startTestServer(makeDataDir(), [], models);
+    const server = await startTestServer(makeDataDir(), unbatched, models);
     expect((await send(server, 'GET', '/readyz')).body.reasons).toEqual(['no catalog has an active version']);
     await makeCatalog(server);
     const fewer = items.filter(({ id }) => id !== '0-0');
@@ -266,7 +275,7 @@ describe('versions and sets', () => {
   });
 
   it('puts a rule in force when the call returns, before the first version too', async () => {
-    const server = await startTestServer(makeDataDir(), [], models);
+    const server = await startTestServer(makeDataDir(), unbatched, models);
     await send(server, 'PUT', '/v1/catalogs/small', { model: 'table', sid, attributes });
     const path = '/v1/catalogs/small/constraint-sets/cheap';
     const early = await send(server, 'PUT', path, { rule: 'price < 1.0' });
@@ -282,7 +291,7 @@ describe('versions and sets', () => {
   });
 
   it('previews a rule without changing anything', async () => {
-    const server = await startTestServer(makeDataDir(), [], models);
+    const server = await startTestServer(makeDataDir(), unbatched, models);
     await makeCatalog(server);
     const { body } = await send(server, 'POST', '/v1/catalogs/small/constraint-sets/preview', {
       rule: 'price >= params.least',
@@ -297,7 +306,7 @@ describe('versions and sets', () => {
   });
 
   it('answers only the allowed ones of items that share a SID', async () => {
-    const server = await startTestServer(makeDataDir(), [], models);
+    const server = await startTestServer(makeDataDir(), unbatched, models);
     await send(server, 'PUT', '/v1/catalogs/small', { model: 'table', sid, attributes });
     const twins = ['z', 'b', 'a'].map((id, index) => ({
       id,

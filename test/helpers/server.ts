@@ -44,6 +44,9 @@ export async function startTestServer(
   return server;
 }
 
+/** For tests that start many servers: one that decodes every request alone does not measure what batches gain. */
+export const unbatched = ['--max-batch-rows', '1'];
+
 /** kill -9: nothing is flushed, nothing is closed. */
 export async function kill(server: ServerProcess): Promise<void> {
   const ended = new Promise((resolve) => server.process.once('exit', resolve));

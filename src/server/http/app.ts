@@ -24,7 +24,7 @@ import { openInferenceRoutes } from './routes/open-inference.js';
 import { operationsRoutes } from './routes/operations.js';
 import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
-import { ErrorAnswer, MAX_ID_LENGTH, NoQuery } from './schemas/common.js';
+import { MAX_ID_LENGTH, NoQuery } from './schemas/common.js';
 import { refuseSlowBodies } from './slow-bodies.js';
 
 /** The HTTP application, not listening yet. */
@@ -94,16 +94,10 @@ function leaveWhileDraining(app: FastifyInstance, readiness: Readiness): void {
   });
 }
 
-/**
- * A query or a body that a route does not read is refused, not ignored. Every route also knows how errors are written.
- */
+/** A query or a body that a route does not read is refused, not ignored. */
 function refuseWhatRoutesDoNotRead(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
-    route.schema = {
-      querystring: NoQuery,
-      ...route.schema,
-      response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer, ...(route.schema?.response as object) },
-    };
+    route.schema = { querystring: NoQuery, ...route.schema };
   });
   app.addHook('preValidation', async (request) => {
     const { body, routeOptions, is404 } = request;

@@ -36,8 +36,6 @@ const KeyFile = Type.Object(
   { additionalProperties: false },
 );
 
-const isKeyFile = new Ajv().compile<Static<typeof KeyFile>>(KeyFile);
-
 export interface NewKey {
   name: string;
   scopes: readonly Scope[];
@@ -61,6 +59,7 @@ export function readKeyFile(dataDir: string): KeyRecord[] | undefined {
     if (code === 'ENOENT') return undefined;
     throw unreadable(code ?? 'it is not JSON', cause);
   }
+  const isKeyFile = new Ajv({ validateSchema: false, meta: false }).compile<Static<typeof KeyFile>>(KeyFile);
   if (!isKeyFile(json)) throw unreadable('it does not hold keys');
   const { keys } = json;
   if (new Set(keys.map(({ id }) => id)).size < keys.length) throw unreadable('an id comes twice');

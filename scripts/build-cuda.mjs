@@ -1,6 +1,6 @@
 // Builds build/cuda/libespalier_cuda.so with CMake and nvcc, for steps on a GPU; nothing needs it. With --emulated, builds
-// build/cuda/libespalier_cuda_emulated.so instead, which tests load where there is no GPU: it needs no nvcc. With --tests,
-// too, builds what tests run beside it, in build/cuda-emulated.
+// build/cuda/libespalier_cuda_emulated.so instead, which tests load where there is no GPU: it needs no nvcc. With --tests
+// or --all, too, builds what tests run beside it, in build/cuda-emulated.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -19,12 +19,15 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const LAST_LINES = 15;
 
 const options = process.argv.slice(2);
-const unknown = options.find((option) => option !== '--emulated' && option !== '--tests');
-if (unknown !== undefined) stop(`there is no option ${unknown}; there are --emulated and --tests`);
+const unknown = options.find((option) => !['--emulated', '--tests', '--all'].includes(option));
+if (unknown !== undefined) stop(`there is no option ${unknown}; there are --emulated, --tests and --all`);
 const isEmulated = options.includes('--emulated');
 const target = isEmulated ? 'espalier_cuda_emulated' : 'espalier_cuda';
-const TESTS = ['cuda_step_test', 'cuda_library_test', 'cuda_check', 'cuda_time'];
-const targets = isEmulated && options.includes('--tests') ? [target, ...TESTS] : [target];
+// With --all, also those that take long to build or to run.
+const TESTS = ['hostile_test', 'cuda_step_test', 'cuda_library_test'];
+const ALL_TESTS = [...TESTS, 'cuda_check', 'cuda_time'];
+const tests = options.includes('--all') ? ALL_TESTS : options.includes('--tests') ? TESTS : [];
+const targets = isEmulated ? [target, ...tests] : [target];
 const library = join(root, 'build', 'cuda', `lib${target}.so`);
 
 if (process.platform !== 'linux') stop(`CUDA libraries are built on Linux only, this is ${process.platform}`);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { QUEUE, queuePrefix } from '../../src/server/jobs/bullmq/naming.js';
 import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
+import { later } from '../helpers/later.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
 import {
   endOf,
@@ -97,7 +98,7 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     await server.stop();
   });
 
-  it('are handed back by a worker at SIGTERM, at once, and cancelled across processes', async () => {
+  later('are handed back by a worker at SIGTERM, at once, and cancelled across processes', async () => {
     const { server, dataDir } = await start(0);
     await putSmall(server);
     const first = await startWorkerProcess(dataDir, redis.url);
@@ -132,7 +133,7 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     await next.stop();
   });
 
-  it('of servers with other data directories never meet', async () => {
+  later('of servers with other data directories never meet', async () => {
     const [one, two] = [await start(0), await start(1)];
     await putSmall(one.server);
     await putSmall(two.server);

@@ -23,7 +23,8 @@ const named = (what: string, reason: string | undefined) =>
   `${what}${reason === undefined ? '' : ` (skipped: ${reason})`}`;
 
 beforeAll(() => {
-  if (!noCompiler) run(process.execPath, ['scripts/build-cuda.mjs', '--emulated', '--tests']);
+  if (!noCompiler)
+    run(process.execPath, ['scripts/build-cuda.mjs', '--emulated', IS_LONG ? '--all' : '--tests']);
 }, 600_000);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -44,8 +45,29 @@ describe.skipIf(noCompiler)(named('CUDA on a stand-in for a device', noCompiler)
     expect(printed).toMatch(/, 0 failed/);
   });
 
-  it.skipIf(noPython)(
-    named("runs check.sh's programs, the Python wrapper and their summary", noPython),
+  it('survives arrays that lie', { timeout: 300_000 }, () => {
+    const printed = run(`${built}/hostile_test`, ['--seconds', '3']);
+    console.log(printed.trim());
+    expect(printed).toMatch(/, 0 failed; levels: scalar/);
+  });
+
+  it.skipIf(noPython)(named('decodes from Python', noPython), { timeout: 300_000 }, () => {
+    const library = 'build/cuda/libespalier_cuda_emulated.so';
+    const { status, stdout, stderr } = spawnSync(
+      'python3',
+      ['examples/torch/test_espalier_cuda.py', library],
+      {
+        cwd: root,
+        encoding: 'utf8',
+      },
+    );
+    console.log(`${stdout}${stderr}`.trim());
+    expect([status, stderr]).toEqual([0, expect.stringMatching(/^Ran [1-9]\d* tests/m)]);
+  });
+
+  const noCheck = IS_LONG ? noPython : 'npm run test:long';
+  it.skipIf(noCheck)(
+    named("runs check.sh's programs, the Python wrapper and their summary", noCheck),
     { timeout: 600_000 },
     () => {
       const options = ['--emulated', '--built', built, '--cases', IS_LONG ? '500' : '10'];

@@ -14,6 +14,7 @@ const variants = [
     folder: 'asan',
     options: ['-DESPALIER_SANITIZE=address,undefined'],
     cases: 2,
+    isLong: true,
   },
   {
     name: 'thread sanitizer',

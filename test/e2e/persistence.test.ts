@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { later } from '../helpers/later.js';
 import {
   endOf,
   kill,
@@ -44,7 +45,7 @@ async function ids(server: ServerProcess, constraint: object = {}): Promise<stri
 }
 
 describe('state in the data directory', () => {
-  it('survives kill -9: catalogs, versions, sets and jobs', async () => {
+  later('survives kill -9: catalogs, versions, sets and jobs', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
@@ -110,7 +111,7 @@ describe('state in the data directory', () => {
     await second.stop();
   });
 
-  it('does not activate again what was active before a kill, and what was left since', async () => {
+  later('does not activate again what was active before a kill, and what was left since', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);

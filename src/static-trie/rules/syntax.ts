@@ -1,8 +1,9 @@
-import { parse } from '@bufbuild/cel';
+import { createRequire } from 'node:module';
+import type * as Cel from '@bufbuild/cel';
 import { fault } from './fault.js';
 import { checkSize, MAX_RULE_NESTING, tooDeep } from './limits.js';
 
-export type Parsed = ReturnType<typeof parse>;
+export type Parsed = ReturnType<typeof Cel.parse>;
 export type Expr = Parsed['expr'];
 
 /** A parsed rule, with the places of its parts. */
@@ -49,9 +50,14 @@ export function parseRule(source: string): Syntax {
   };
 }
 
+/** Loaded with the first rule: it is many files, and most threads and commands see no rule. */
+function cel(): typeof Cel {
+  return createRequire(import.meta.url)('@bufbuild/cel') as typeof Cel;
+}
+
 function parseOrFail(source: string): Parsed {
   try {
-    return parse(source);
+    return cel().parse(source);
   } catch (thrown) {
     if (thrown instanceof RangeError) throw tooDeep(0, thrown);
     const { location, rawMessage, expected, found } = thrown as {

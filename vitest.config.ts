@@ -21,10 +21,19 @@ const LONG_FILES = [
   'e2e/full-disk',
 ];
 
-/** Left to `npm run test:long`: many servers and workers are started in them, and a test run has twelve minutes. */
+/** Left to `npm run test:long`: many servers, workers and builds are started in them, and a test run has twelve minutes. */
 const LATER_FILES = process.env.LONG_TESTS
   ? []
-  : ['test/bench/suites.test.ts', 'test/e2e/bulk-on-redis.test.ts', 'test/e2e/no-paths.test.ts'];
+  : [
+      'test/bench/suites.test.ts',
+      'test/e2e/bulk-jobs.test.ts',
+      'test/e2e/bulk-on-redis.test.ts',
+      'test/e2e/full-disk.test.ts',
+      'test/e2e/jobs-on-redis.test.ts',
+      'test/e2e/many-sets.test.ts',
+      'test/e2e/no-paths.test.ts',
+      'test/native/install.test.ts',
+    ];
 if (LATER_FILES.length > 0) console.log(`skipped, left to npm run test:long: ${LATER_FILES.join(', ')}`);
 
 class LongFilesFirst extends BaseSequencer {

@@ -26,12 +26,20 @@ const LATER_FILES = process.env.LONG_TESTS
   ? []
   : [
       'test/bench/suites.test.ts',
+      'test/cli/index-command.test.ts',
+      'test/decoder/engine-pool.test.ts',
       'test/e2e/bulk-jobs.test.ts',
       'test/e2e/bulk-on-redis.test.ts',
+      'test/e2e/bulk-stream.test.ts',
+      'test/e2e/drain.test.ts',
       'test/e2e/full-disk.test.ts',
       'test/e2e/jobs-on-redis.test.ts',
       'test/e2e/many-sets.test.ts',
+      'test/e2e/model-versions.test.ts',
       'test/e2e/no-paths.test.ts',
+      'test/e2e/persistence.test.ts',
+      'test/e2e/set-versions.test.ts',
+      'test/e2e/upload-forms.test.ts',
       'test/native/install.test.ts',
     ];
 if (LATER_FILES.length > 0) console.log(`skipped, left to npm run test:long: ${LATER_FILES.join(', ')}`);

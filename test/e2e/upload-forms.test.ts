@@ -15,7 +15,7 @@ const dataDir = makeDataDir();
 let server: ServerProcess;
 
 beforeAll(async () => {
-  const limits = ['--upload-limit-bytes', `${LIMIT_BYTES}`, '--upload-idle-timeout-ms', '1000'];
+  const limits = ['--upload-limit-bytes', `${LIMIT_BYTES}`, '--upload-idle-timeout-ms', '2000'];
   server = await startTestServer(dataDir, limits);
   const definition = {
     model: 'learned-logits',

@@ -9,6 +9,7 @@ import { loadConfig } from '../../../src/server/config.js';
 import { buildApp } from '../../../src/server/http/app.js';
 import type { AppDeps } from '../../../src/server/http/app-deps.js';
 import { HttpListener } from '../../../src/server/http/http-listener.js';
+import { Pressure } from '../../../src/server/http/pressure.js';
 import { KernelFacts } from '../../../src/server/kernel-facts.js';
 import { Metrics } from '../../../src/server/metrics/index.js';
 import { createKey } from '../../../src/server/security/key-file.js';
@@ -35,7 +36,18 @@ beforeAll(async () => {
   const security = startSecurity(config, metrics.security, logger, stops);
   const listener = new HttpListener(config, () => {});
   const readiness = { isDraining: false };
-  const deps = { ...security, config, metrics, kernel, listener, readiness, notReadyReasons: () => [] };
+  const pressure = new Pressure(0, () => {});
+  stops.push(() => pressure.close());
+  const deps = {
+    ...security,
+    config,
+    metrics,
+    kernel,
+    listener,
+    pressure,
+    readiness,
+    notReadyReasons: () => [],
+  };
   app = await buildApp(deps as unknown as AppDeps, logger);
 });
 afterAll(async () => {

@@ -10,7 +10,10 @@ export const aliasRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { set
 
   app.get(
     '/v1/aliases',
-    { schema: { tags, summary: 'All aliases', response: { 200: AliasesAnswer } } },
+    {
+      config: { errors: ['ESP_ARTIFACT_CORRUPT'] },
+      schema: { tags, summary: 'All aliases', response: { 200: AliasesAnswer } },
+    },
     async (_request, reply) => {
       reply.header('etag', sets.aliases.etag);
       return { aliases: sets.aliases.list() };

@@ -26,7 +26,7 @@ GRAPH_STEPS = 16
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--library")
+    parser.add_argument("--library", dest="library_path")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--vocab-size", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=120, help="begins nothing new after so long")
@@ -54,7 +54,7 @@ class Place:
         import torch
 
         self.torch = torch
-        self.library = library
+        self.native = library
         self.is_emulated = is_emulated
         self.device = "cpu" if is_emulated else "cuda"
         if is_emulated:
@@ -68,7 +68,7 @@ class Place:
         for extent in shape:
             count *= extent
         size = self.torch.empty((), dtype=dtype).element_size()
-        address = self.library.functions.esp_cuda_emulated_allocate(count * size)
+        address = self.native.functions.esp_cuda_emulated_allocate(count * size)
         memory = (ctypes.c_char * (count * size)).from_address(address)
         tensor = self.torch.frombuffer(memory, dtype=dtype).view(shape)
         return tensor.zero_()
@@ -82,7 +82,7 @@ class Place:
 
     def wait(self) -> None:
         if self.is_emulated:
-            self.library.functions.esp_cuda_emulated_synchronize()
+            self.native.functions.esp_cuda_emulated_synchronize()
         else:
             self.torch.cuda.synchronize()
 
@@ -254,11 +254,11 @@ def main() -> int:
     reason = skip_reason(options.emulated)
     if reason is None:
         try:
-            library = espalier_cuda.load(options.library)
+            library = espalier_cuda.load(options.library_path)
             context = library.open(0)
         except espalier_cuda.EspalierError as error:
             # A library that was named must be there.
-            if options.library is not None:
+            if options.library_path is not None:
                 print(f"compare: {error}", file=sys.stderr)
                 return 1
             reason = str(error)

@@ -286,7 +286,7 @@ class _Handle:
     """Something of the library's, released once: by close(), at the end of a `with`, or with the object."""
 
     def __init__(self, library: "Library", address: Optional[int], release: str):
-        self.library = library
+        self.native = library
         self._address = address
         self._finalizer = weakref.finalize(self, getattr(library.functions, release), address)
 
@@ -379,7 +379,7 @@ class Trie(_Handle):
 
     @property
     def arrays(self) -> TrieArrays:
-        return self.library.functions.esp_trie_view(self.address).contents
+        return self.native.functions.esp_trie_view(self.address).contents
 
     @property
     def leaf_count(self) -> int:
@@ -397,7 +397,7 @@ class Trie(_Handle):
         return flat.cast(letter, (arrays.leaf_count, arrays.level_count))
 
     def _built(self) -> BuildResult:
-        return self.library.functions.esp_trie_build_result(self.address).contents
+        return self.native.functions.esp_trie_build_result(self.address).contents
 
     def sorted_rows(self) -> memoryview:
         """[rows] the rows that the trie was built from, in the order of their SIDs; valid as long as the trie."""
@@ -435,7 +435,7 @@ class Trie(_Handle):
         shared = _view_of_uint32(built.shared_start, built.shared_count + 1 if built.shared_count > 0 else 0)
         leaf_bits = _words(self.leaf_count)
         shared_bits = _words(shared[-1] if built.shared_count > 0 else 0)
-        self.library.check(self.library.functions.esp_set_from_items(byref(items), item_bits, leaf_bits, shared_bits))
+        self.native.check(self.native.functions.esp_set_from_items(byref(items), item_bits, leaf_bits, shared_bits))
         return leaf_bits
 
 
@@ -449,7 +449,7 @@ class Context(_Handle):
 
     def memory(self) -> CudaMemory:
         found = CudaMemory()
-        self.library.check(self.library.functions.esp_cuda_memory_of(self.address, byref(found)))
+        self.native.check(self.native.functions.esp_cuda_memory_of(self.address, byref(found)))
         return found
 
     def upload(self, trie: Trie) -> "DeviceTrie":
@@ -472,7 +472,7 @@ class DeviceTrie(_Handle):
     """A static trie on the device."""
 
     def __init__(self, context: Context, trie: Trie):
-        library = context.library
+        library = context.native
         address = c_void_p()
         library.check(library.functions.esp_cuda_trie_upload(context.address, byref(trie.arrays), byref(address)))
         # Held because the device's trie borrows some of the host's arrays.
@@ -482,7 +482,7 @@ class DeviceTrie(_Handle):
 
     @property
     def byte_count(self) -> int:
-        return self.library.functions.esp_cuda_trie_bytes(self.address)
+        return self.native.functions.esp_cuda_trie_bytes(self.address)
 
     def upload_set(self, leaf_bits: Any) -> "DeviceSet":
         """:param leaf_bits: one bit for each leaf in little-endian words of 64, as live_leaves() gives them. Borrowed."""
@@ -501,7 +501,7 @@ class DeviceSet(_Handle):
     """A constraint set on the device."""
 
     def __init__(self, on_device: DeviceTrie, leaf_bits: Any):
-        library = on_device.library
+        library = on_device.native
         arrays = on_device.trie.arrays
         bits = _host_array(leaf_bits, "leaf_bits") if not isinstance(leaf_bits, ctypes.Array) else None
         found = ctypes.sizeof(leaf_bits) if bits is None else bits.length * bits.item_size
@@ -522,7 +522,7 @@ class DeviceSet(_Handle):
 
     @property
     def byte_count(self) -> int:
-        return self.library.functions.esp_cuda_set_bytes(self.address)
+        return self.native.functions.esp_cuda_set_bytes(self.address)
 
     def has(self, leaf: int) -> bool:
         return bool(self._words[leaf // 64] >> (leaf % 64) & 1)
@@ -532,7 +532,7 @@ class Constraint(_Handle):
     """What one request may reach: a trie, a set or all of it, and leaves that are dead to the request."""
 
     def __init__(self, on_device: DeviceTrie, live: Optional[DeviceSet], dead_leaves: Sequence[int]):
-        library = on_device.library
+        library = on_device.native
         dead = sorted(set(dead_leaves))
         if live is not None and live.on_device is not on_device:
             raise ValueError("the set must be of the same trie")
@@ -598,7 +598,7 @@ class Batch(_Handle):
             raise ValueError(f"logit_type must be one of {', '.join(LOGIT_TYPES)}, found {logit_type}")
         if normalize not in NORMALIZE:
             raise ValueError(f"normalize must be one of {', '.join(NORMALIZE)}, found {normalize}")
-        library = context.library
+        library = context.native
         options = BatchOptions(len(constraints), beam_width, LOGIT_TYPES[logit_type], vocab_size, NORMALIZE[normalize], temperature)
         handles = (c_void_p * max(1, len(constraints)))(*[one.address for one in constraints])
         address = c_void_p()
@@ -614,8 +614,8 @@ class Batch(_Handle):
         """From the next step on the stream on, which may be the replay of a captured one."""
         if not 0 <= request < len(self.constraints):
             raise IndexError(f"request must be below {len(self.constraints)}, found {request}")
-        functions = self.library.functions
-        self.library.check(functions.esp_cuda_batch_set_constraint(self.address, request, constraint.address, _stream_address(stream)))
+        functions = self.native.functions
+        self.native.check(functions.esp_cuda_batch_set_constraint(self.address, request, constraint.address, _stream_address(stream)))
         self.constraints[request] = constraint
 
     def step(
@@ -658,4 +658,4 @@ class Batch(_Handle):
         asked.out_bad_beams = _device_address(into.bad_beams, "into.bad_beams", 4, requests)
         for name in ("scores", "parent_beams", "codes", "node_lo", "node_hi"):
             setattr(asked, f"out_{name}", _device_address(getattr(into, name), f"into.{name}", 4, wide))
-        self.library.check(self.library.functions.esp_cuda_batch_run(self.address, byref(asked), _stream_address(stream)))
+        self.native.check(self.native.functions.esp_cuda_batch_run(self.address, byref(asked), _stream_address(stream)))

@@ -125,14 +125,14 @@ class Decoding(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.library = espalier_cuda.load(LIBRARY)
-        cls.context = cls.library.open(0)
-        cls.memory = DeviceMemory(cls.library)
+        cls.native = espalier_cuda.load(LIBRARY)
+        cls.context = cls.native.open(0)
+        cls.memory = DeviceMemory(cls.native)
         cls.random = random.Random(SEED)
         cls.sids = [tuple(cls.random.randrange(cls.SIZE) for _ in range(cls.LEVELS)) for _ in range(300)]
         cls.sids += cls.sids[:20]
         flat = array.array("H", [code for sid in cls.sids for code in sid])
-        cls.trie = cls.library.build_trie(flat, [cls.SIZE] * cls.LEVELS, threads=1)
+        cls.trie = cls.native.build_trie(flat, [cls.SIZE] * cls.LEVELS, threads=1)
         cls.on_device = cls.context.upload(cls.trie)
 
     @classmethod
@@ -261,14 +261,14 @@ class Decoding(unittest.TestCase):
             (EspalierError, "SHAPE", lambda: batch.step(0, logits, into=into, token_offset=1)),
             (EspalierError, "SHAPE.*1024", lambda: self.context.batch([everything], 2000, self.SIZE)),
             (ValueError, "logit_type must be one of", lambda: self.context.batch([everything], 5, self.SIZE, "float64")),
-            (ValueError, "rows of 3 codes", lambda: self.library.build_trie(array.array("H", [1, 2]), [4, 4, 4])),
-            (EspalierError, "SHAPE.*code", lambda: self.library.build_trie(array.array("H", [1, 9, 2]), [4, 4, 4])),
-            (ValueError, "integers", lambda: self.library.build_trie(array.array("f", [1, 2, 3]), [4, 4, 4])),
+            (ValueError, "rows of 3 codes", lambda: self.native.build_trie(array.array("H", [1, 2]), [4, 4, 4])),
+            (EspalierError, "SHAPE.*code", lambda: self.native.build_trie(array.array("H", [1, 9, 2]), [4, 4, 4])),
+            (ValueError, "integers", lambda: self.native.build_trie(array.array("f", [1, 2, 3]), [4, 4, 4])),
             (ValueError, "one for each row", lambda: self.trie.live_leaves([1])),
             (ValueError, "must have 40 bytes", lambda: self.on_device.upload_set(array.array("Q", [1]))),
             (ValueError, "dead leaves must be below", lambda: self.on_device.constraint(None, [self.trie.leaf_count])),
             (EspalierError, "can't be loaded", lambda: espalier_cuda.load("/nowhere/libespalier_cuda.so")),
-            (EspalierError, "UNSUPPORTED", lambda: self.library.open(9)),
+            (EspalierError, "UNSUPPORTED", lambda: self.native.open(9)),
         ]
         for error, words, call in cases:
             with self.subTest(words), self.assertRaisesRegex(error, words):

@@ -9,7 +9,7 @@ void CudaTrie::dispose() {
   for (CudaPart *part : std::unordered_set<CudaPart *>(std::move(parts))) part->dispose();
   parts.clear();
   if (trie == nullptr) return;
-  library->trie_release(trie);
+  functions->trie_release(trie);
   trie = nullptr;
   esp_trie_release(host);
   host = nullptr;
@@ -19,7 +19,7 @@ CudaTrie::~CudaTrie() { dispose(); }
 
 void CudaSet::dispose() {
   if (set == nullptr) return;
-  trie->library->set_release(set);
+  trie->functions->set_release(set);
   set = nullptr;
   napi_delete_reference(env, leaf_bits);
   trie->parts.erase(this);
@@ -29,7 +29,7 @@ CudaSet::~CudaSet() { dispose(); }
 
 void CudaConstraint::dispose() {
   if (constraint == nullptr) return;
-  trie->library->constraint_release(constraint);
+  trie->functions->constraint_release(constraint);
   constraint = nullptr;
   trie->parts.erase(this);
 }
@@ -38,7 +38,7 @@ CudaConstraint::~CudaConstraint() { dispose(); }
 
 void CudaStepper::dispose() {
   if (stepper == nullptr) return;
-  context->library->stepper_release(stepper);
+  context->functions->stepper_release(stepper);
   stepper = nullptr;
   context = nullptr;
 }
@@ -126,7 +126,7 @@ napi_value memory(const Arguments &arguments) {
   napi_env env = arguments.env();
   const std::shared_ptr<CudaContext> &context = context_of(env, arguments[0]);
   esp_cuda_memory memory = {};
-  context->library->check(context->library->memory_of(context->context, &memory));
+  context->functions->check(context->functions->memory_of(context->context, &memory));
   napi_value result;
   check(env, napi_create_object(env, &result));
   const auto bytes = [&](const char *name, uint64_t value) { set(env, result, name, number(env, static_cast<double>(value))); };
@@ -153,19 +153,19 @@ struct TrieUpload {
   // Takes a reference to the trie's arrays along.
   TrieUpload(std::shared_ptr<CudaContext> into, esp_trie *from) : context(std::move(into)), host(from) { esp_trie_retain(host); }
   ~TrieUpload() {
-    if (trie != nullptr) context->library->trie_release(trie);
+    if (trie != nullptr) context->functions->trie_release(trie);
     esp_trie_release(host);
   }
 
   void run() {
-    status = context->library->trie_upload(context->context, esp_trie_view(host), &trie);
-    if (status != ESP_OK) message = context->library->last_error();
+    status = context->functions->trie_upload(context->context, esp_trie_view(host), &trie);
+    if (status != ESP_OK) message = context->functions->last_error();
   }
 
   napi_value handle(napi_env env) {
     if (status != ESP_OK) fail(status, message);
     const std::shared_ptr<CudaTrie> made = std::make_shared<CudaTrie>();
-    made->library = context->library;
+    made->functions = context->functions;
     made->context = context;
     std::swap(made->trie, trie);
     esp_trie_retain(host);
@@ -218,7 +218,7 @@ napi_value upload_trie(const Arguments &arguments) {
 // cudaTrieBytes(trie)
 napi_value trie_bytes(const Arguments &arguments) {
   const CudaTrie &trie = *cuda_trie_of(arguments.env(), arguments[0]);
-  return number(arguments.env(), static_cast<double>(trie.library->trie_bytes(trie.trie)));
+  return number(arguments.env(), static_cast<double>(trie.functions->trie_bytes(trie.trie)));
 }
 
 // cudaUploadSet(trie, {leafBits, rootMask, nodeBits})
@@ -233,9 +233,9 @@ napi_value upload_set(const Arguments &arguments) {
   napi_ref leaf_bits = nullptr;
   check(env, napi_create_reference(env, get(env, arguments[1], "leafBits"), 1, &leaf_bits));
   made->leaf_bits = leaf_bits;
-  const esp_status status = trie->library->set_upload(trie->trie, live.leaf_bits, live.root_mask, live.node_bits, &made->set);
+  const esp_status status = trie->functions->set_upload(trie->trie, live.leaf_bits, live.root_mask, live.node_bits, &made->set);
   if (status != ESP_OK) napi_delete_reference(env, leaf_bits);
-  trie->library->check(status);
+  trie->functions->check(status);
   trie->parts.insert(made.get());
   return make_shared_handle(env, made);
 }
@@ -254,7 +254,7 @@ napi_value create_constraint(const Arguments &arguments) {
   const LeafList dead = leaf_list(env, arguments[2], "deadLeaves");
   const std::shared_ptr<CudaConstraint> made = std::make_shared<CudaConstraint>();
   made->trie = trie;
-  trie->library->check(trie->library->constraint_create(trie->trie, set, dead.leaves, dead.count, &made->constraint));
+  trie->functions->check(trie->functions->constraint_create(trie->trie, set, dead.leaves, dead.count, &made->constraint));
   trie->parts.insert(made.get());
   return make_shared_handle(env, made);
 }
@@ -264,7 +264,7 @@ napi_value create_stepper(const Arguments &arguments) {
   napi_env env = arguments.env();
   const std::shared_ptr<CudaStepper> made = std::make_shared<CudaStepper>();
   made->context = context_of(env, arguments[0]);
-  const CudaLibrary &library = *made->context->library;
+  const CudaLibrary &library = *made->context->functions;
   library.check(library.stepper_create(made->context->context, &made->stepper));
   return make_shared_handle(env, made);
 }

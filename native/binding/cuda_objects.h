@@ -13,9 +13,9 @@ using CudaLibraryPointer = std::shared_ptr<const CudaLibrary>;
 
 // Closed when nobody uses it any more, uploads under way among them.
 struct CudaContext {
-  CudaLibraryPointer library;
+  CudaLibraryPointer functions;
   esp_cuda_context *context = nullptr;
-  ~CudaContext() { library->close(context); }
+  ~CudaContext() { functions->close(context); }
 };
 
 // Something that lies on the device and belongs to one trie.
@@ -25,7 +25,7 @@ struct CudaPart {
 };
 
 struct CudaTrie {
-  CudaLibraryPointer library;
+  CudaLibraryPointer functions;
   std::shared_ptr<CudaContext> context;
   // Null once disposed.
   esp_cuda_trie *trie = nullptr;

@@ -61,7 +61,7 @@ napi_value step(const Arguments &arguments) {
   read_requests(batch.arrays, batch.reached, batch.used);
   input.requests = batch.used.data();
   read_step(arguments, batch.arrays, input);
-  const CudaLibrary &library = *stepper.context->library;
+  const CudaLibrary &library = *stepper.context->functions;
   library.check(library.step(stepper.stepper, &input, &batch.arrays.out));
   return nullptr;
 }

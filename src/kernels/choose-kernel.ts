@@ -111,7 +111,7 @@ function createForcedCuda(addon: Addon, stepThreads: number, cuda: CudaFinding):
 }
 
 function withCuda(addon: Addon, host: KernelChoice, cuda: CudaFinding, isForced: boolean): KernelChoice {
-  const library = cuda.library!;
+  const { library } = cuda as { library: string };
   const device = new CudaSteps({ addon, library, deviceName: cuda.device!.name, host, isForced });
   return {
     ...host,

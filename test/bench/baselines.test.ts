@@ -17,6 +17,7 @@ import { measureShelf } from '../../bench/suites/step/shelf.js';
 import { Verifier } from '../../bench/suites/step/verify.js';
 import type { TrieArrays } from '../../src/kernels/index.js';
 import { buildStaticTrie, findLeaf } from '../../src/static-trie/index.js';
+import { named } from '../helpers/named.js';
 import { Random } from '../helpers/random.js';
 import { seeded } from '../helpers/seed.js';
 
@@ -140,7 +141,8 @@ describe('the rivals of the decode step', () => {
   });
 });
 
-describe.skipIf(addon === null)('the rivals that are approximate', () => {
+const noAddon = addon === null && reason;
+describe.skipIf(noAddon)(named('the rivals that are approximate', noAddon), () => {
   const sids = (rows: number[][], vocabSize: number) =>
     buildStaticTrie({
       codebookSizes: new Array(rows[0].length).fill(vocabSize),

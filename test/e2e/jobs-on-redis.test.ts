@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { QUEUE, queuePrefix } from '../../src/server/jobs/bullmq/naming.js';
 import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
-import { later } from '../helpers/later.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
 import {
   endOf,
@@ -98,7 +97,7 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     await server.stop();
   });
 
-  later('are handed back by a worker at SIGTERM, at once, and cancelled across processes', async () => {
+  it('are handed back by a worker at SIGTERM, at once, and cancelled across processes', async () => {
     const { server, dataDir } = await start(0);
     await putSmall(server);
     const first = await startWorkerProcess(dataDir, redis.url);
@@ -133,7 +132,7 @@ describe.skipIf(noRedis !== undefined)(`jobs on Redis${noRedis ? ` (${noRedis})`
     await next.stop();
   });
 
-  later('of servers with other data directories never meet', async () => {
+  it('of servers with other data directories never meet', async () => {
     const [one, two] = [await start(0), await start(1)];
     await putSmall(one.server);
     await putSmall(two.server);

@@ -11,7 +11,6 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
-import { later } from '../helpers/later.js';
 import {
   endOf,
   kill,
@@ -45,7 +44,7 @@ async function ids(server: ServerProcess, constraint: object = {}): Promise<stri
 }
 
 describe('state in the data directory', () => {
-  later('survives kill -9: catalogs, versions, sets and jobs', async () => {
+  it('survives kill -9: catalogs, versions, sets and jobs', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);
@@ -111,7 +110,7 @@ describe('state in the data directory', () => {
     await second.stop();
   });
 
-  later('does not activate again what was active before a kill, and what was left since', async () => {
+  it('does not activate again what was active before a kill, and what was left since', async () => {
     const dataDir = makeDataDir();
     const first = await startTestServer(dataDir, unbatched, models);
     await makeCatalog(first);

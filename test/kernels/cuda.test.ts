@@ -21,6 +21,7 @@ import { buildStaticTrie, constraintSetFromItems } from '../../src/static-trie/i
 import { answerDifference, goldenQueries, retailEngine } from '../helpers/compare-decodes.js';
 import { compareRandomSteps } from '../helpers/compare-steps.js';
 import { compileLibrary, emulatedCuda, noEmulatedCuda, realCudaLibrary, textFile } from '../helpers/cuda.js';
+import { named } from '../helpers/named.js';
 import { noNative } from '../helpers/native.js';
 import { Random } from '../helpers/random.js';
 import { buildRetailCatalog } from '../helpers/retail.js';
@@ -67,7 +68,7 @@ function forced(library: string): Kernel & { finding: CudaFinding } {
   return { ...chooseKernel('cuda', 1, finding), finding } as Kernel & { finding: CudaFinding };
 }
 
-describe.skipIf(noNative)('a machine without a usable GPU', () => {
+describe.skipIf(noNative)(named('a machine without a usable GPU', noNative), () => {
   /** What is found, and that everything runs all the same. */
   function expectUnusable(finding: CudaFinding, state: CudaFinding['state'], message: string | RegExp): void {
     expect(finding).toMatchObject({ state, message: expect.stringMatching(message) });
@@ -100,7 +101,7 @@ describe.skipIf(noNative)('a machine without a usable GPU', () => {
     expectUnusable(lookForCuda(textFile()), 'unusable', /^text\.so: /);
   });
 
-  it.skipIf(noCompiler)('has another library, or one of another ABI', () => {
+  it.skipIf(noCompiler)(named('has another library, or one of another ABI', noCompiler), () => {
     const other = compileLibrary('other', 'extern "C" int something() { return 1; }');
     expectUnusable(lookForCuda(other), 'unusable', 'no Espalier CUDA library: it has no esp_cuda_abi');
     const newer = compileLibrary('newer', 'extern "C" unsigned esp_cuda_abi() { return 77; }');
@@ -110,7 +111,7 @@ describe.skipIf(noNative)('a machine without a usable GPU', () => {
   });
 
   it.skipIf(noCompiler)(
-    'has a driver that crashes, hangs, leaves or babbles, in a process of its own',
+    named('has a driver that crashes, hangs, leaves or babbles, in a process of its own', noCompiler),
     () => {
       const doing = (name: string, body: string) =>
         compileLibrary(
@@ -135,35 +136,41 @@ describe.skipIf(noNative)('a machine without a usable GPU', () => {
     },
   );
 
-  it.skipIf(noEmulation)('has no driver, an old one, no device, or one of another architecture', () => {
-    const found = (settings: string) => lookForCuda(emulatedCuda(settings));
-    expectUnusable(found('driver=0'), 'unusable', 'there is no CUDA driver');
-    expectUnusable(found('driver=11040'), 'unusable', 'the driver is of CUDA 11.4');
-    expectUnusable(found('devices=0'), 'unusable', 'no device');
-    expectUnusable(found('compute=75'), 'unusable', 'compute capability 7.5');
-  });
+  it.skipIf(noEmulation)(
+    named('has no driver, an old one, no device, or one of another architecture', noEmulation),
+    () => {
+      const found = (settings: string) => lookForCuda(emulatedCuda(settings));
+      expectUnusable(found('driver=0'), 'unusable', 'there is no CUDA driver');
+      expectUnusable(found('driver=11040'), 'unusable', 'the driver is of CUDA 11.4');
+      expectUnusable(found('devices=0'), 'unusable', 'no device');
+      expectUnusable(found('compute=75'), 'unusable', 'compute capability 7.5');
+    },
+  );
 
-  it.skipIf(noCompiler)('serves, and its health, metrics and log say why not on a GPU', async () => {
-    const crash = `__attribute__((constructor)) void loaded() { __builtin_trap(); }\n${THIS_ABI}`;
-    vi.stubEnv('ESPALIER_CUDA_LIBRARY', compileLibrary('trap', crash));
-    const server = await startTestServer(makeDataDir());
-    vi.unstubAllEnvs();
-    await makeSmallCatalog(server);
-    expect(await idsUnder(server, { filter: 'colour == "red"' })).toEqual(['0-0', '1-0']);
-    expect((await send(server, 'GET', '/healthz')).body).toMatchObject({
-      step: bestNative,
-      cuda: {
-        state: 'unusable',
-        message: expect.stringMatching(/^the probe of the GPU died with SIG(ILL|TRAP)$/),
-      },
-    });
-    const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    expect(metrics).toContain('espalier_cuda_info{state="unusable",device=""} 1');
-    await server.stop();
-  });
+  it.skipIf(noCompiler)(
+    named('serves, and its health, metrics and log say why not on a GPU', noCompiler),
+    async () => {
+      const crash = `__attribute__((constructor)) void loaded() { __builtin_trap(); }\n${THIS_ABI}`;
+      vi.stubEnv('ESPALIER_CUDA_LIBRARY', compileLibrary('trap', crash));
+      const server = await startTestServer(makeDataDir());
+      vi.unstubAllEnvs();
+      await makeSmallCatalog(server);
+      expect(await idsUnder(server, { filter: 'colour == "red"' })).toEqual(['0-0', '1-0']);
+      expect((await send(server, 'GET', '/healthz')).body).toMatchObject({
+        step: bestNative,
+        cuda: {
+          state: 'unusable',
+          message: expect.stringMatching(/^the probe of the GPU died with SIG(ILL|TRAP)$/),
+        },
+      });
+      const metrics = await (await fetch(`${server.url}/metrics`)).text();
+      expect(metrics).toContain('espalier_cuda_info{state="unusable",device=""} 1');
+      await server.stop();
+    },
+  );
 });
 
-describe.skipIf(noDevice)('steps on a GPU', () => {
+describe.skipIf(noDevice)(named('steps on a GPU', noDevice), () => {
   let library: string;
   beforeAll(() => {
     library = realCudaLibrary ?? emulatedCuda();
@@ -304,7 +311,7 @@ describe.skipIf(noDevice)('steps on a GPU', () => {
   });
 });
 
-describe.skipIf(noDevice)('the addon’s handles of a GPU', () => {
+describe.skipIf(noDevice)(named('the addon’s handles of a GPU', noDevice), () => {
   const addon = loadAddon().addon as Addon;
   let library: string;
   beforeAll(() => {
@@ -372,7 +379,7 @@ describe.skipIf(noDevice)('the addon’s handles of a GPU', () => {
   });
 });
 
-describe.skipIf(noEmulation)('a GPU that fails', () => {
+describe.skipIf(noEmulation)(named('a GPU that fails', noEmulation), () => {
   it('amid decodes: the CPU makes the step again and all that follow, with the reason said', () => {
     const kernel = forced(emulatedCuda('fail-launch=3'));
     for (let decode = 0; decode < 5; decode++) expect(firstCodes(kernel)).toEqual([2, 1, 0]);
@@ -404,7 +411,7 @@ describe.skipIf(noEmulation)('a GPU that fails', () => {
   });
 });
 
-describe.skipIf(noDevice)('the retail demo on a GPU', () => {
+describe.skipIf(noDevice)(named('the retail demo on a GPU', noDevice), () => {
   const events: EngineEvent[] = [];
   const engines: DecodeEngine[] = [];
 
@@ -435,7 +442,7 @@ describe.skipIf(noDevice)('the retail demo on a GPU', () => {
   });
 });
 
-describe.skipIf(noEmulation)('a server on a GPU that fails', () => {
+describe.skipIf(noEmulation)(named('a server on a GPU that fails', noEmulation), () => {
   it('answers on, and health and metrics say since when not on the GPU', async () => {
     vi.stubEnv('ESPALIER_CUDA_LIBRARY', emulatedCuda('fail-launch=40'));
     vi.stubEnv('ESPALIER_KERNELS', 'cuda');

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CudaResults, cudaPage } from '../../scripts/docs/cuda.js';
+import { named } from '../helpers/named.js';
 import { missingTools, root, run } from './tools.js';
 
 /*
@@ -19,8 +20,6 @@ const isHere = (command: string) => spawnSync('which', [command]).status === 0;
 const noCompiler = missingTools('cmake', 'g++');
 const noPython = isHere('python3') ? undefined : 'missing: python3';
 const noNvcc = isHere('nvcc') ? undefined : 'missing: nvcc (the CUDA toolkit)';
-const named = (what: string, reason: string | undefined) =>
-  `${what}${reason === undefined ? '' : ` (skipped: ${reason})`}`;
 
 beforeAll(() => {
   if (!noCompiler)

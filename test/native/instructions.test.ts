@@ -6,6 +6,7 @@ import {
   TOLERANCE,
 } from '../../scripts/count-instructions.js';
 import { usableLevels } from '../../src/kernels/index.js';
+import { named } from '../helpers/named.js';
 import { missingTools } from './tools.js';
 
 const committed = committedInstructions();
@@ -30,7 +31,7 @@ function whyNot(): string | undefined {
 const reason = whyNot();
 const title = 'step and builder take as many instructions as before, to within 3 %';
 
-it.skipIf(reason)(`${title}${reason ? ` (skipped: ${reason})` : ''}`, () => {
+it.skipIf(reason)(named(title, reason), () => {
   const found = countInstructions();
   expect(found.hashes).toEqual(committed.hashes);
   expect(Object.keys(found.counts)).toEqual(Object.keys(committed.counts));

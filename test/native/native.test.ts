@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
+import { named } from '../helpers/named.js';
 import { missingTools, run } from './tools.js';
 
 /*
@@ -42,7 +43,7 @@ for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = 
   const reason = isLater
     ? 'npm run test:long'
     : missingTools('cmake', compiler, ...(emulator ? [emulator] : []));
-  describe.skipIf(reason)(`native kernels, ${name}${reason ? ` (skipped: ${reason})` : ''}`, () => {
+  describe.skipIf(reason)(named(`native kernels, ${name}`, reason), () => {
     const build = `build/native-${folder}`;
     const test = (binary: string, ...args: string[]) =>
       emulator ? run(emulator, [`${build}/${binary}`, ...args]) : run(`${build}/${binary}`, args);
@@ -66,13 +67,18 @@ for (const { name, folder, options, cases, emulator, compiler = 'g++', isLong = 
       expect(printed).toMatch(/, 0 failed; levels: scalar/);
     });
 
-    it.runIf(isCudaToo)('run what a GPU runs, on a stand-in for it', { timeout: 900_000 }, () => {
-      for (const binary of CUDA_TESTS) {
-        const printed = test(`cuda/emulated/${binary}`, '--cases', '30');
-        console.log(printed.trim());
-        expect(printed).toMatch(/, 0 failed/);
-      }
-    });
+    const noCuda = isCudaToo ? undefined : 'fibers run under the address sanitizer only';
+    it.skipIf(noCuda)(
+      named('run what a GPU runs, on a stand-in for it', noCuda),
+      { timeout: 900_000 },
+      () => {
+        for (const binary of CUDA_TESTS) {
+          const printed = test(`cuda/emulated/${binary}`, '--cases', '30');
+          console.log(printed.trim());
+          expect(printed).toMatch(/, 0 failed/);
+        }
+      },
+    );
 
     it('survive arrays that lie', { timeout: 900_000 }, () => {
       const printed = test('hostile_test', '--seconds', IS_LONG ? '120' : '3');

@@ -6,6 +6,7 @@ import { BullMqProcessor } from '../../src/server/jobs/bullmq/bullmq-processor.j
 import { BullMqQueue } from '../../src/server/jobs/bullmq/bullmq-queue.js';
 import { EmbeddedQueue } from '../../src/server/jobs/embedded-queue.js';
 import type { WorkContext, WorkKinds, WorkQueue, WorkTask } from '../../src/server/jobs/work-queue.js';
+import { named } from '../helpers/named.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
 
 /** What the work below did, in order. */
@@ -241,7 +242,7 @@ for (const adapter of adapters) {
   });
 }
 
-describe.skipIf(noRedis !== undefined)('a processor that leaves a kind', () => {
+describe.skipIf(noRedis)(named('a processor that leaves a kind', noRedis), () => {
   it('leaves it to one that takes it, and goes on with others', async () => {
     [log, gates, running, mostRunning] = [[], [], 0, 0];
     identity = randomUUID();

@@ -27,7 +27,8 @@ export interface Contender {
 export interface ContestOptions {
   unit: Extract<Unit, 'us' | 'ms' | 's'>;
   warmUp: number;
-  turns: number;
+  /** A function is asked once all have been checked: it may know by then what one of them takes. */
+  turns: number | (() => number);
   /** Whose time the others' is compared with, where they run. */
   yardsticks: readonly string[];
   signal: AbortSignal;
@@ -44,7 +45,7 @@ export async function runContest(
   contenders: readonly Contender[],
   options: ContestOptions,
 ): Promise<RivalResult[]> {
-  const { unit, warmUp, turns, signal, say = () => {} } = options;
+  const { unit, warmUp, signal, say = () => {} } = options;
   const results: RivalResult[] = [];
   const running: { contender: Contender; result: RivalResult; times: number[] }[] = [];
   for (const contender of contenders) {
@@ -55,6 +56,7 @@ export async function runContest(
     if (result.status === 'timed') running.push({ contender, result, times: [] });
   }
   say(`timing ${running.length} rivals`);
+  const turns = typeof options.turns === 'number' ? options.turns : options.turns();
   for (let turn = -warmUp; turn < turns; turn++) {
     for (let place = 0; place < running.length; place++) {
       const { contender, times } = running[(place + turn + warmUp) % running.length];

@@ -1,11 +1,12 @@
 import type { TrieArrays } from '../../../src/kernels/index.js';
 import { loadNativeRivals } from '../../baselines/native-rivals.js';
 import type { Agreement, Idea, Rival, Seats } from '../../baselines/rival.js';
-import { intervalOfMedian, median, quantile } from '../../harness/statistics.js';
-import type { CaseContext, Interval, RivalResult, Size, Spread, Unit } from '../../harness/types.js';
+import { availableBytes, shownBytes } from '../../harness/memory.js';
+import { median, pairedDifference, pairedRatio, spreadOf } from '../../harness/statistics.js';
+import type { CaseContext, RivalResult, Size, Unit } from '../../harness/types.js';
 import { hasStructure, structureOf } from './catalogs.js';
 import { type Decoding, RecordedDecodes } from './recorded-decodes.js';
-import { type Runner, runDecode, type Timed, takeTurns } from './turns.js';
+import { type Runner, runDecode, takeTurns } from './turns.js';
 import { type Verdict, Verifier } from './verify.js';
 
 type Extras = Record<string, { value: number; unit: Unit }>;
@@ -49,12 +50,12 @@ export async function seat(
   if (refusal !== undefined) return { ...contestant, skipped: refusal, extras: {} };
   const need = demands.reduce((sum, { bytes }) => sum + bytes, 0);
   if (need > mostBytes) {
-    const skipped = `its structure takes ${gigabytes(need)}, too long to build in so short a run`;
+    const skipped = `its structure takes ${shownBytes(need)}, too long to build in so short a run`;
     return { ...contestant, skipped, extras: {} };
   }
   const have = availableBytes() * 0.8;
   if (need > have) {
-    const skipped = `it needs ${gigabytes(need)} of memory, and ${gigabytes(have)} can be used`;
+    const skipped = `it needs ${shownBytes(need)} of memory, and ${shownBytes(have)} can be used`;
     return { ...contestant, skipped, extras: {} };
   }
   const { addon, reason } = loadNativeRivals();
@@ -85,14 +86,6 @@ const needsAddon = new Set([
   'post-filter',
   'unconstrained',
 ]);
-
-function availableBytes(): number {
-  return (process as unknown as { availableMemory(): number }).availableMemory();
-}
-
-function gigabytes(bytes: number): string {
-  return `${(bytes / 1e9).toFixed(1)} GB`;
-}
 
 export interface Contest {
   decoding: Decoding;
@@ -163,7 +156,11 @@ export async function runContest(
     { budgetMs, least, most, signal },
   );
   running.forEach(({ result }, index) => {
-    Object.assign(result, { status: 'timed', unit: 'us', spread: spreadOf(timed[index]) });
+    Object.assign(result, {
+      status: 'timed',
+      unit: 'us',
+      spread: spreadOf(timed[index].turns.filter((time) => !Number.isNaN(time))),
+    });
     timed[index].levels.forEach((times, depth) => {
       result.extras![`level ${depth}`] = { value: median(times), unit: 'us' };
     });
@@ -171,9 +168,12 @@ export async function runContest(
     for (const name of yardsticks) {
       const other = running.findIndex((one) => one.result.name === name);
       if (other < 0 || other === index) continue;
-      result.ratioTo[name] = pairedRatio(timed[index], timed[other]);
+      result.ratioTo[name] = pairedRatio(timed[index].turns, timed[other].turns);
       if (name !== 'log-sum-exp') continue;
-      result.extras!.constraint = { value: pairedDifference(timed[index], timed[other]), unit: 'us' };
+      result.extras!.constraint = {
+        value: pairedDifference(timed[index].turns, timed[other].turns),
+        unit: 'us',
+      };
     }
   });
   return results;
@@ -203,30 +203,4 @@ function failWhoDisagrees(results: readonly RivalResult[]): void {
 
 function votes(hashes: readonly (string | undefined)[], hash: string | undefined): number {
   return hashes.filter((one) => one === hash).length;
-}
-
-function spreadOf({ turns }: Timed): Spread {
-  const taken = Array.from(turns).filter((time) => !Number.isNaN(time));
-  return {
-    p50: median(taken),
-    p95: quantile(taken, 0.95),
-    p99: quantile(taken, 0.99),
-    max: Math.max(...taken),
-    samples: taken.length,
-  };
-}
-
-/** Of turns that both took. */
-function pairs(left: Timed, right: Timed): [number, number][] {
-  return Array.from(left.turns, (time, turn): [number, number] => [time, right.turns[turn]]).filter(
-    ([a, b]) => !Number.isNaN(a) && !Number.isNaN(b),
-  );
-}
-
-function pairedRatio(left: Timed, right: Timed): Interval {
-  return intervalOfMedian(pairs(left, right).map(([a, b]) => a / b));
-}
-
-function pairedDifference(left: Timed, right: Timed): number {
-  return median(pairs(left, right).map(([a, b]) => a - b));
 }

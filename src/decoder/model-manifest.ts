@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Ajv, type ValidateFunction } from 'ajv';
+import type * as AjvModule from 'ajv';
 import { type ErrorDetail, EspalierError } from '../errors.js';
 import type { LevelTokens } from '../kernels/index.js';
 import { MAX_CODEBOOK_SIZE, MAX_LEVELS } from '../static-trie/index.js';
@@ -66,7 +67,7 @@ const schema = object(
   },
   ['name', 'contract', 'files', 'sid', 'tokens', 'context'],
 );
-let validate: ValidateFunction<ModelManifest> | undefined;
+let validate: AjvModule.ValidateFunction<ModelManifest> | undefined;
 
 /** @throws EspalierError ESP_MODEL_NOT_FOUND, or ESP_MODEL_MANIFEST with every fault. */
 export function readModelManifest(folder: string): ModelManifest {
@@ -87,10 +88,7 @@ export function parseModelManifest(text: string): ModelManifest {
   } catch (cause) {
     throw new EspalierError('ESP_MODEL_MANIFEST', `model.json: ${(cause as Error).message}`, { cause });
   }
-  // Without the check of the schema itself, which takes longer than the rest.
-  validate ??= new Ajv({ allErrors: true, validateSchema: false, meta: false }).compile<ModelManifest>(
-    schema,
-  );
+  validate ??= compile();
   const details = validate(json)
     ? [...checkFiles(json), ...checkTokens(json)]
     : validate.errors!.map(
@@ -106,6 +104,13 @@ export function parseModelManifest(text: string): ModelManifest {
     throw new EspalierError('ESP_MODEL_MANIFEST', message, { details });
   }
   return json as ModelManifest;
+}
+
+/** Loaded with the first manifest: not every thread that knows this file reads one. */
+function compile(): AjvModule.ValidateFunction<ModelManifest> {
+  const { Ajv } = createRequire(import.meta.url)('ajv') as typeof AjvModule;
+  // Without the check of the schema itself, which takes longer than the rest.
+  return new Ajv({ allErrors: true, validateSchema: false, meta: false }).compile<ModelManifest>(schema);
 }
 
 /** How codes map to tokens, level by level. */

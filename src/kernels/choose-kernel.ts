@@ -111,8 +111,8 @@ function createForcedCuda(addon: Addon, stepThreads: number, cuda: CudaFinding):
 }
 
 function withCuda(addon: Addon, host: KernelChoice, cuda: CudaFinding, isForced: boolean): KernelChoice {
-  const { library } = cuda as { library: string };
-  const device = new CudaSteps({ addon, library, deviceName: cuda.device!.name, host, isForced });
+  const { library, device: found } = cuda;
+  const device = new CudaSteps({ addon, library: library!, deviceName: found!.name, host, isForced });
   return {
     ...host,
     get stepName() {

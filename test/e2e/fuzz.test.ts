@@ -17,7 +17,7 @@ import { makeSmallCatalog, putRule } from '../helpers/small-server.js';
 
 const TIME_MS = process.env.LONG_TESTS ? 300_000 : 5_000;
 /** However busy the machine is. */
-const MIN_REQUESTS = 100;
+const MIN_REQUESTS = 60;
 /** After so many requests the state is looked at. */
 const ROUND = 20;
 /** Errors of 5xx that a request may get that is not the server's fault. */

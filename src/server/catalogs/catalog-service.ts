@@ -120,7 +120,8 @@ export class CatalogService {
   activeVersion(record: CatalogRecord): VersionRecord | undefined {
     try {
       return this.#deps.records.activeVersion(record);
-    } catch {
+    } catch (thrown) {
+      if (EspalierError.from(thrown).code !== 'ESP_ARTIFACT_CORRUPT') throw thrown;
       return undefined;
     }
   }

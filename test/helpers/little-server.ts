@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach } from 'vitest';
+import { endAfterFile } from './leftovers.js';
 
 export type Behaviour = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
@@ -10,11 +10,6 @@ export interface LittleServer {
   /** What came, in its order. */
   requests: { method: string; path: string; headers: IncomingMessage['headers']; body: string }[];
 }
-
-const running: (() => void)[] = [];
-afterEach(() => {
-  for (const stop of running.splice(0)) stop();
-});
 
 /** @param behaviours one for each request; the last is that of all further ones. */
 export async function littleServer(...behaviours: Behaviour[]): Promise<LittleServer> {
@@ -32,7 +27,7 @@ export async function littleServer(...behaviours: Behaviour[]): Promise<LittleSe
     behaviours[Math.min(number, behaviours.length - 1)](request, response, entry.body);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  running.push(() => {
+  endAfterFile(() => {
     server.close();
     server.closeAllConnections();
   });

@@ -1,9 +1,9 @@
 import { cpSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
 import { type ServerProcess, startServerProcess } from '../../examples/online-retail/server-process.js';
 import { expectDocumented } from './documented-errors.js';
+import { endAfterFile } from './leftovers.js';
 import { modelsDir } from './retail.js';
 
 /** A models directory with the retail models and the small ones of the tests. */
@@ -20,13 +20,6 @@ export function makeDataDir(): string {
   return mkdtempSync(join(tmpdir(), 'espalier-data-'));
 }
 
-const started: ServerProcess[] = [];
-
-/** A failed test leaves its server behind; it must not outlive the file. */
-afterAll(async () => {
-  await Promise.all(started.map((server) => server.stop()));
-});
-
 /** The built server as a process of its own, on a free port. */
 export async function startTestServer(
   dataDir: string,
@@ -40,7 +33,7 @@ export async function startTestServer(
     'fatal',
     ...options,
   ]);
-  started.push(server);
+  endAfterFile(() => server.stop());
   return server;
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { afterAll } from 'vitest';
+import { endAfterFile } from './leftovers.js';
 
 export interface WorkerProcess {
   process: ChildProcess;
@@ -9,13 +9,6 @@ export interface WorkerProcess {
   stop(): Promise<number | null>;
   kill(): Promise<void>;
 }
-
-const started: ChildProcess[] = [];
-
-/** A failed test leaves its workers behind; they must not outlive the file. */
-afterAll(() => {
-  for (const child of started) child.kill('SIGKILL');
-});
 
 /** `espalier worker` as a process of its own, once it is ready. */
 export async function startWorkerProcess(
@@ -26,7 +19,7 @@ export async function startWorkerProcess(
   const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
   const args = ['worker', '--data-dir', dataDir, '--redis-url', redisUrl, '--log-level', 'fatal', ...options];
   const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'inherit', 'pipe'] });
-  started.push(child);
+  endAfterFile(() => child.kill('SIGKILL'));
   const ended = once(child, 'exit');
   const lines: string[] = [];
   await new Promise<void>((resolve, reject) => {

@@ -9,6 +9,7 @@ import { documentApi } from './document-api.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { guard } from './guard.js';
 import { acceptJsonOnly } from './json-body.js';
+import { lazyCompilers } from './lazy-compilers.js';
 import { shedUnderPressure } from './pressure.js';
 import { QuietLogController, watchRequests } from './request-hooks.js';
 import { aliasRoutes } from './routes/aliases.js';
@@ -48,6 +49,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
       const code = badConnection(thrown, socket);
       if (code !== undefined) metrics.recordError(code);
     },
+    schemaController: { compilersFactory: lazyCompilers },
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
       // One fault at a time: collecting all of a large body's would keep this thread busy.

@@ -32,8 +32,8 @@ export const effort: Record<
   { budgetMs: number; least: number; most: number; slowestMs: number; paths: number; checked: number }
 > = {
   small: { budgetMs: 0, least: 4, most: 4, slowestMs: Number.POSITIVE_INFINITY, paths: 3, checked: 2 },
-  quick: { budgetMs: 700, least: 4, most: 200, slowestMs: 400, paths: 15, checked: 1 },
-  full: { budgetMs: 6000, least: 8, most: 400, slowestMs: 700, paths: 31, checked: 1 },
+  quick: { budgetMs: 700, least: 4, most: 200, slowestMs: 300, paths: 15, checked: 1 },
+  full: { budgetMs: 4000, least: 8, most: 400, slowestMs: 400, paths: 31, checked: 1 },
 };
 
 /** An idea takes its place, where memory and compiler allow. @param mostBytes that it may build here */

@@ -83,7 +83,7 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
 }
 
 /** On two cores, checking and timing of all rivals. */
-const caseSeconds: Record<Size, number> = { small: 0.2, quick: 1.5, full: 12 };
+const caseSeconds: Record<Size, number> = { small: 0.2, quick: 3, full: 12 };
 /** For each SID: drawing and sorting it, and all rivals' structures. */
 const buildSeconds = 8e-7;
 

@@ -17,6 +17,8 @@ async function main([command, ...args]: string[]): Promise<number> {
       return (await import('./keys-command.js')).keysCommand(args);
     case 'index':
       return (await import('./index-command.js')).indexCommand(args);
+    case 'bench':
+      return (await import('./bench-command.js')).benchCommand(args);
     case '--version':
       return (await import('./version.js')).version(args);
     case '--help':

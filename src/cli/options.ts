@@ -6,13 +6,15 @@ export interface OptionSpec {
   help: string;
   /** Options with a value, all of which may also come from the environment: --out as ESPALIER_OUT. */
   values: readonly string[];
+  /** Options with a value that may be given several times; the environment gives one. */
+  lists?: readonly string[];
   /** Options without a value. */
   switches: readonly string[];
   /** Names of the arguments that have no option, for messages. */
   positionals: readonly string[];
 }
 
-type Values = Record<string, string | boolean | undefined>;
+type Values = Record<string, string | boolean | string[] | undefined>;
 
 /** A command line that fits its spec. */
 export class Options {
@@ -23,7 +25,8 @@ export class Options {
   /** @throws UsageError */
   constructor(args: string[], spec: OptionSpec, environment: NodeJS.ProcessEnv = process.env) {
     this.#help = spec.help;
-    const options: Record<string, { type: 'string' | 'boolean' }> = {};
+    const options: Record<string, { type: 'string' | 'boolean'; multiple?: boolean }> = {};
+    for (const name of spec.lists ?? []) options[name] = { type: 'string', multiple: true };
     for (const name of spec.values) options[name] = { type: 'string' };
     for (const name of spec.switches) options[name] = { type: 'boolean' };
     try {
@@ -33,8 +36,10 @@ export class Options {
     } catch (thrown) {
       throw this.wrong((thrown as Error).message);
     }
-    for (const name of spec.values) {
-      this.#values[name] ??= environment[`ESPALIER_${name.toUpperCase().replaceAll('-', '_')}`];
+    for (const name of spec.values) this.#values[name] ??= environment[variableOf(name)];
+    for (const name of spec.lists ?? []) {
+      const text = environment[variableOf(name)];
+      this.#values[name] ??= text === undefined ? [] : [text];
     }
     if (this.positionals.length < spec.positionals.length) {
       throw this.wrong(`expected ${spec.positionals[this.positionals.length]}, found nothing`);
@@ -50,6 +55,11 @@ export class Options {
 
   text(name: string): string | undefined {
     return this.#values[name] as string | undefined;
+  }
+
+  /** Every value of an option that may be given several times. */
+  texts(name: string): string[] {
+    return this.#values[name] as string[];
   }
 
   required(name: string): string {
@@ -93,4 +103,9 @@ export class Options {
   #fail(message: string): never {
     throw this.wrong(message);
   }
+}
+
+/** The environment's name of an option. */
+export function variableOf(name: string): string {
+  return `ESPALIER_${name.toUpperCase().replaceAll('-', '_')}`;
 }

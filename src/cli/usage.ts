@@ -19,6 +19,7 @@ export function usage(): string {
     '  espalier worker --data-dir D --redis-url URL [options]       (espalier worker --help says more)',
     '  espalier keys create | list | revoke                         (espalier keys --help says more)',
     '  espalier index build | inspect | verify | export | import    (espalier index --help says more)',
+    '  espalier bench --data-dir D --models-dir M [options]         (espalier bench --help says more)',
     '  espalier --help | --version [--verbose]                      (--verbose: which kernels run, and on what)',
     '',
     'Options of serve:',

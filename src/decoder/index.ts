@@ -16,10 +16,11 @@ export { stampFolder } from './folder-stamp.js';
 export { historyTokens } from './history-tokens.js';
 export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
-export type { ModelManifest } from './model-manifest.js';
+export { type ModelManifest, readModelManifest } from './model-manifest.js';
 export { ProcessClient, serveProcess, tellParentProcess } from './process-rpc.js';
 export { type Recheck, type ViolationKind, violationKinds } from './recheck.js';
 export {
+  type QueryConstraint,
   type RecommendAnswer,
   type RecommendQuery,
   type ShortfallCode,

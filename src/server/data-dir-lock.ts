@@ -36,6 +36,13 @@ export function lockDataDir(dataDir: string): () => void {
   }
 }
 
+/** The process of the server that uses a data directory now; undefined where there is none. */
+export function serverOf(dataDir: string): number | undefined {
+  const newest = locksIn(dataDir).at(-1);
+  const owner = newest && readOwner(join(dataDir, newest.file));
+  return owner !== undefined && isAlive(owner) ? owner.pid : undefined;
+}
+
 function takeLock(dataDir: string, self: string): string {
   for (;;) {
     const newest = locksIn(dataDir).at(-1);

@@ -1,3 +1,4 @@
+export type { ServedCatalog, ServedSet } from './catalogs/served-catalog.js';
 export {
   type Config,
   type ConfigKey,
@@ -11,6 +12,8 @@ export {
   REDIS_URL,
   redactConfig,
 } from './config.js';
+export { MAX_BEAM_WIDTH } from './http/schemas/common.js';
+export { ModelStore } from './model-store.js';
 export { packageVersion } from './package-version.js';
 export { type KeyRecord, type Scope, scopes } from './security/api-keys.js';
 export { AuditLog } from './security/audit-log.js';
@@ -25,3 +28,13 @@ export const startServer: typeof import('./start.js').startServer = async (confi
 /** @see ./start-worker.ts */
 export const startWorker: typeof import('./start-worker.js').startWorker = async (config) =>
   (await import('./start-worker.js')).startWorker(config);
+/** @see ./catalogs/served-catalog.ts */
+export const readServedCatalog = async (dataDir: string, name?: string) =>
+  (await import('./catalogs/served-catalog.js')).readServedCatalog(dataDir, name);
+/** @see ./recommend/request-file.ts */
+export const readRequestFile: typeof import('./recommend/request-file.js').readRequestFile = async (
+  ...args
+) => (await import('./recommend/request-file.js')).readRequestFile(...args);
+/** @see ./recommend/to-query.ts */
+export const toQuery = async (...args: Parameters<typeof import('./recommend/to-query.js').toQuery>) =>
+  (await import('./recommend/to-query.js')).toQuery(...args);

@@ -172,7 +172,7 @@ export async function startServices(
 
 /** What the data directory holds, without what interrupted work has left behind. */
 function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
-  const store = new CatalogStore(dataDir);
+  const store = new CatalogStore(dataDir).prepare();
   const jobStore = new JobStore(dataDir, (error) => logError(error, 'a job is forgotten'));
   const sets = new SetStore(dataDir, (error) => logError(error, 'a constraint set is refused'));
   const records = new CatalogRecords(store);

@@ -21,6 +21,28 @@ export class ChangeReader {
     this.#seq = after;
   }
 
+  /**
+   * The number of the last whole change in a log, which another process may be writing; 0 where there is none.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT with the line that is damaged
+   */
+  static lastSeqOf(path: string): number {
+    let file: number;
+    try {
+      file = openSync(path, 'r');
+    } catch (thrown) {
+      if (isSystemError(thrown) && thrown.code === 'ENOENT') return 0;
+      throw thrown;
+    }
+    try {
+      const name = basename(path);
+      let { next: place } = readHeader(file, name);
+      for (const entry of readEntries(file, name, place)) place = entry.next;
+      return place.seq;
+    } finally {
+      closeSync(file);
+    }
+  }
+
   /** One that stands where this one stands, and goes on by itself. */
   copy(): ChangeReader {
     const copy = new ChangeReader(this.#path, this.#seq);

@@ -91,6 +91,7 @@ export {
 } from './rules/index.js';
 export { sampleItems } from './sample-items.js';
 export type { SetTruth } from './set-truth.js';
+export { catalogOfTrie } from './trie-as-catalog.js';
 export { openTrieFile, writeTrieFile } from './trie-file.js';
 export { trieByteLength } from './trie-sections.js';
 export { type FanOut, type TrieStats, trieStats } from './trie-stats.js';

@@ -13,9 +13,14 @@ export function isBlank({ bytes }: RequestLine): boolean {
 
 /**
  * The request of a line: what the same text would be as a body.
+ * @param defaults fields that a line may leave out
  * @throws EspalierError ESP_BODY_TOO_LARGE, ESP_BODY_MALFORMED, ESP_REQUEST_INVALID
  */
-export function parseRequest({ bytes }: RequestLine, maxLineBytes: number): RecommendRequest {
+export function parseRequest(
+  { bytes }: RequestLine,
+  maxLineBytes: number,
+  defaults: Partial<RecommendRequest> = {},
+): RecommendRequest {
   if (bytes === null) {
     throw new EspalierError('ESP_BODY_TOO_LARGE', `the line has more than ${maxLineBytes} bytes`);
   }
@@ -23,7 +28,8 @@ export function parseRequest({ bytes }: RequestLine, maxLineBytes: number): Reco
   const value = parse(text);
   const fault = faultOfJson(text);
   if (fault !== undefined) throw fault;
-  return checkRequest(value);
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return checkRequest(isObject ? { ...defaults, ...value } : value);
 }
 
 function decode(bytes: Buffer): string {

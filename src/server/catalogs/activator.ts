@@ -1,7 +1,7 @@
 import type { EngineClient } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import { setByteLength } from '../../static-trie/index.js';
-import { activeVersionOf, type SetRecord } from '../constraint-sets/set-record.js';
+import { activeVersionOf, evaluationTime, type SetRecord } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
 import type { ModelStore } from '../model-store.js';
 import { checkFingerprint, type ModelRegistry } from '../models/model-registry.js';
@@ -109,14 +109,12 @@ export class Activator {
   /** Makes the record's active pair serve as it did when the server stopped. */
   restore(record: CatalogRecord, pair: ServingPair): Promise<void> {
     const now = new Date().toISOString();
-    const { activatedAt: since } = pair;
-    const evaluatedAt = (set: SetRecord) => {
-      // A set that refreshes itself would soon be evaluated again.
-      if (activeVersionOf(set)?.refresh != null) return now;
-      // At the time at which it was last evaluated, so that the same items are allowed as before.
-      return set.activatedAt! > since ? set.activatedAt! : since;
-    };
-    return this.#switch(record, pair, evaluatedAt, () => {});
+    return this.#switch(
+      record,
+      pair,
+      (set) => evaluationTime(set, pair.activatedAt, now),
+      () => {},
+    );
   }
 
   #switch(

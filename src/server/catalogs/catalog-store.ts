@@ -84,9 +84,14 @@ export class CatalogStore {
     this.#root = join(dataDir, 'catalogs');
     this.#uploads = join(dataDir, 'uploads');
     this.#trash = join(dataDir, 'trash');
+  }
+
+  /** For the one who writes; whoever only reads leaves the directory as it is. */
+  prepare(): this {
     rmSync(this.#trash, { recursive: true, force: true });
     mkdirSync(this.#root, { recursive: true });
     mkdirSync(this.#uploads, { recursive: true });
+    return this;
   }
 
   uploadPath(id: string): string {

@@ -63,7 +63,7 @@ export class SetBuilds {
       activate,
       files: files.map((file) => ({ ...file, path: store.relativePath(file.path) })),
       maxBytes,
-      path: store.relativePath(sets.listPath(catalog, set, version)),
+      path: store.relativePath(sets.newListPath(catalog, set, version)),
       codebookSizes,
     };
     try {

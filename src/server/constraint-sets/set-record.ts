@@ -68,6 +68,17 @@ export function activeVersionOf({ versions, active }: SetRecord): SetVersion | u
   return versions.find(({ version }) => version === active);
 }
 
+/**
+ * What `now` stands for in a set in force that is evaluated again over the same catalog version.
+ * @param catalogActivatedAt when that version was activated
+ */
+export function evaluationTime(set: SetRecord, catalogActivatedAt: string, now: string): string {
+  // A set that refreshes itself would soon be evaluated again.
+  if (activeVersionOf(set)?.refresh != null) return now;
+  // At the time at which it was last evaluated, so that the same items are allowed as before.
+  return set.activatedAt! > catalogActivatedAt ? set.activatedAt! : catalogActivatedAt;
+}
+
 /** @throws EspalierError ESP_VERSION_NOT_FOUND */
 export function findSetVersion({ name, versions }: SetRecord, version: number): SetVersion {
   const found = versions.find((one) => one.version === version);

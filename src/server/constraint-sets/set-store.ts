@@ -78,9 +78,14 @@ export class SetStore {
     this.#sets.delete(catalog);
   }
 
-  /** Where the list of a set's version lies. Its folder is made. */
-  listPath(catalog: string, name: string, version: number): string {
+  /** Where the list of a new version goes. Its folder is made. */
+  newListPath(catalog: string, name: string, version: number): string {
     makeFolder(this.#folder(catalog));
+    return this.listPath(catalog, name, version);
+  }
+
+  /** Where the list of a set's version lies. */
+  listPath(catalog: string, name: string, version: number): string {
     return join(this.#folder(catalog), `${name}.${version}.list`);
   }
 

@@ -206,7 +206,7 @@ function overTime({ suite, axis, at, series = [] }: CaseResult): Chart[] {
   if (panels.every(({ points }) => points.length === 0)) return [];
   const name = `${suite}-${axis}-${String(at).replaceAll(/[^\w-]+/g, '-')}-over-time`;
   const drawing = drawTimeChart({
-    title: `${suiteTitle(suite)}: ${shownPlace(axis, at)}, over time`,
+    title: `${suiteTitle(suite)}: ${axisTitle(axis)} ${shownPlace(axis, at)}, over time`,
     panels,
   });
   return [{ name, suite, axis, drawing, omitted: [] }];

@@ -11,7 +11,7 @@ export function circumstances({ suites }: Results): string[] {
   const sentences: string[] = [];
   const noisy = reports.filter(({ noise }) => noise.isNoisy);
   for (const { suite, noise } of noisy) sentences.push(`**${suite}: ${noise.why}**`);
-  if (noisy.length === 0) sentences.push(`The machine was quiet in all runs. ${reports[0].noise.why}`);
+  if (noisy.length === 0) sentences.push('The machine was quiet in all runs.');
   else if (noisy.length < reports.length) {
     const quiet = reports.filter(({ noise }) => !noise.isNoisy).map(({ suite }) => suite);
     sentences.push(`It was quiet for ${listed(quiet)}.`);

@@ -75,7 +75,8 @@ export const style = `
     --floor: #8b949e; --a: #f0803c; --b: #2fc79b; --c: #e08abb; --d: #d9b43a; }
 }
 .chart .ground { fill: var(--ground); }
-.chart text { font-family: Helvetica, Arial, 'Liberation Sans', sans-serif; fill: var(--ink); }
+.chart text { font-family: Helvetica, Arial, 'Liberation Sans', sans-serif; fill: var(--ink);
+  paint-order: stroke; stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
 .chart .title, .chart .strong { font-weight: 600; }
 .chart .tick { fill: var(--faint); }
 .chart .grid { stroke: var(--grid); } .chart .axis { stroke: var(--faint); }

@@ -86,7 +86,7 @@ function measuresOf(suite: string, axis: string, cases: readonly CaseResult[]): 
     ...(suite === 'decode' && axis === 'constraint'
       ? ofExtra('constraint share', '-share', 'the share of the constraint (median)')
       : []),
-    ...(['constraints', 'selectivity', 'items', 'rows'].includes(axis)
+    ...(suite !== 'memory' && ['constraints', 'selectivity'].includes(axis)
       ? ofExtra('bytes', '-bytes', 'memory of the structure')
       : []),
   ];

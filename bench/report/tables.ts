@@ -47,7 +47,7 @@ export function axisTable(report: SuiteReport, axis: string): string {
     });
   });
   const yardsticks = [...new Set(casesOf(report, axis).flatMap((one) => yardstickOf(one)?.name ?? []))];
-  const over = yardsticks.length === 0 ? 'ratio (95 %)' : `time over ${listed(yardsticks)} (95 %)`;
+  const over = yardsticks.length === 0 ? 'ratio (95 %)' : `over ${listed(yardsticks)} (95 %)`;
   return markdownTable(['at', '', 'p50', 'p95', 'p99', 'samples', over, 'beside'], rows);
 }
 

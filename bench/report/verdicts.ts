@@ -68,7 +68,7 @@ function comparedWithExact(leads: readonly Lead[]): string[] {
   const ratios = leads.map(({ ratio }) => ratio.median).sort((a, b) => a - b);
   const sentences = [
     `Ours is ahead of the fastest rival with the same results in ${ahead.length} of ${counted(leads.length, 'case')}` +
-      `, level in ${level.length} and behind in ${behind.length}; that rival takes ${shownTimes(ratios[0])} to ${shownTimes(ratios.at(-1)!)} our time, ` +
+      `, level in ${level.length} and behind in ${behind.length}; that rival takes ${shownTimes(ratios[0])} to ${shownTimes(ratios.at(-1)!)} of ours, ` +
       `${shownTimes(ratios[Math.floor(ratios.length / 2)])} in the middle.`,
   ];
   if (behind.length > 0) sentences.push(`Behind: ${behind.map(named).join('; ')}.`);
@@ -79,7 +79,7 @@ function comparedWithExact(leads: readonly Lead[]): string[] {
 }
 
 function named({ one, rival, ratio }: Lead): string {
-  return `${one.suite} at ${axisTitle(one.axis)} ${shownPlace(one.axis, one.at)} (${rival.name} takes ${shownInterval(ratio)} our time)`;
+  return `${one.suite} at ${axisTitle(one.axis)} ${shownPlace(one.axis, one.at)} (${rival.name} takes ${shownInterval(ratio)} of ours)`;
 }
 
 function counted(count: number, what: string): string {
@@ -154,7 +154,7 @@ function rivalsOf(axis: string, leads: readonly Lead[]): string {
     ? 'the fastest rival with the same results'
     : 'the fastest rival';
   const place = ({ one, rival, ratio }: Lead) =>
-    `${shownTimes(ratio.median)} our time at ${shownPlace(axis, one.at)} (${rival.name})`;
+    `${shownTimes(ratio.median)} of ours at ${shownPlace(axis, one.at)} (${rival.name})`;
   const parts = near === far ? place(near) : `between ${place(near)} and ${place(far)}`;
   const lost = leads.filter(({ verdict }) => verdict !== 'ahead').map(({ one }) => shownPlace(axis, one.at));
   const loss = lost.length === 0 ? '' : ` Ours is not ahead at ${listed(lost)}.`;

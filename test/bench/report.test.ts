@@ -12,7 +12,7 @@ import { type Results, timedOf } from '../../bench/report/input.js';
 import { compareReports, staleFiles, writeReport } from '../../bench/report/main.js';
 import { allCharts, benchmarksPage } from '../../bench/report/markdown.js';
 import { boxOf, type Drawing, overlap, writeSvg } from '../../bench/report/svg/drawing.js';
-import { spreadOut } from '../../bench/report/svg/labels.js';
+import { spreadOut, withoutOverlaps } from '../../bench/report/svg/labels.js';
 import { LEAST_SPAN, linearTicks, logScale, logTicks, padded } from '../../bench/report/svg/scale.js';
 import { readmeTable } from '../../bench/report/tables.js';
 import { leadOf, summarize } from '../../bench/report/verdicts.js';
@@ -229,6 +229,15 @@ describe('scales', () => {
     );
   });
 
+  it('leave out what would meet, and keep the ends', () => {
+    const texts = [0, 10, 100, 130, 300].map((x) => {
+      return { x, y: 0, text: '20,000', size: 11, anchor: 'middle', kind: 'tick' } as const;
+    });
+    expect(withoutOverlaps(texts).map(({ x }) => x)).toEqual([0, 100, 300]);
+    expect(withoutOverlaps(texts.slice(3)).map(({ x }) => x)).toEqual([130, 300]);
+    expect(withoutOverlaps([])).toEqual([]);
+  });
+
   it('move labels apart, in their order, and no further than they must', () => {
     expect(spreadOut([50, 51, 200], 15, 0, 300)).toEqual([43, 58, 200]);
     expect(spreadOut([-5, 2], 15, 0, 300)).toEqual([0, 15]);
@@ -286,7 +295,7 @@ describe('words', () => {
     const behind = summaryWith((one) => setRatio(one, 'dense-mask', 0.8, 0.9));
     expect(behind).toContain('in 3 of 4 cases, level in 0 and behind in 1');
     expect(behind).toContain(
-      'Behind: step at constraints 1M (dense-mask takes 0.85x (0.80x to 0.90x) our time).',
+      'Behind: step at constraints 1M (dense-mask takes 0.85x (0.80x to 0.90x) of ours).',
     );
   });
 

@@ -1,5 +1,12 @@
 import { fileURLToPath } from 'node:url';
-import { type Command, parseCommand, UsageError, usage } from './harness/arguments.js';
+import {
+  type Command,
+  parseCommand,
+  parseReportCommand,
+  type ReportCommand,
+  UsageError,
+  usage,
+} from './harness/arguments.js';
 import { messageOf } from './harness/contest.js';
 import { listenForInterrupts } from './harness/interrupt.js';
 import { listSuites, type PlannedSuite, planSuites, secondsOf } from './harness/plan.js';
@@ -9,6 +16,8 @@ import { suites } from './suites/index.js';
 
 /** `npm run bench`: how fast the constraint is, beside every other way to constrain a decode. */
 async function main(args: readonly string[]): Promise<number> {
+  const reporting = parseReportCommand(args);
+  if (reporting !== undefined) return report(reporting);
   const command = parseCommand(args, Object.keys(suites));
   if (command.what === 'help') {
     console.log(usage);
@@ -50,6 +59,23 @@ async function run(planned: readonly PlannedSuite[], command: Command): Promise<
   if (failures.length > 0) console.error(`${failures.length} failed:\n${failures.join('\n')}`);
   if (interrupts.signal.aborted) return 130;
   return failures.length > 0 ? 1 : 0;
+}
+
+async function report(command: ReportCommand): Promise<number> {
+  const { compareReports, writeReport } = await import('./report/main.js');
+  try {
+    if (command.what === 'compare') {
+      console.log(compareReports(command.before, command.after));
+      return 0;
+    }
+    const root = fileURLToPath(new URL('..', import.meta.url));
+    const written = writeReport(command.results ?? fileURLToPath(new URL('results', import.meta.url)), root);
+    console.log(`written: ${written.join(', ')}`);
+    return 0;
+  } catch (thrown) {
+    console.error(messageOf(thrown));
+    return 1;
+  }
 }
 
 /** Only whole runs may take the place of those that are committed. */

@@ -1,8 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { staleFiles, writeReport } from '../bench/report/main.js';
 
 /**
- * Writes the README's tables from what was measured: `npx tsx scripts/readme-tables.ts`. With `--check` it only
- * says whether they are up to date.
+ * Writes the README's tables, docs/benchmarks.md, its charts and docs/benchmarks.html from what was measured:
+ * `npx tsx scripts/readme-tables.ts`. With `--check` it only says whether they are up to date.
  */
 const root = new URL('..', import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8');
@@ -58,6 +60,7 @@ const tables = {
   ),
 };
 
+const benchmarks = [fileURLToPath(new URL('bench/results', root)), fileURLToPath(root)] as const;
 const before = read('README.md');
 let after = before;
 for (const [name, text] of Object.entries(tables)) {
@@ -69,6 +72,9 @@ for (const [name, text] of Object.entries(tables)) {
 if (process.argv.includes('--check')) {
   if (after !== before)
     throw new Error('the tables of README.md are out of date: npx tsx scripts/readme-tables.ts');
+  const stale = staleFiles(...benchmarks);
+  if (stale.length > 0) throw new Error(`out of date: ${stale.join(', ')}: npm run bench -- report`);
 } else {
   writeFileSync(new URL('README.md', root), after);
+  writeReport(...benchmarks);
 }

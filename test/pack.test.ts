@@ -11,6 +11,7 @@ const ALLOWED = [
   /^dist\/([\w-]+\/)*[\w-]+\.(d\.)?ts$/,
   /^dist\/([\w-]+\/)*[\w-]+\.js$/,
   /^docs\/[\w-]+\.(md|svg)$/,
+  /^docs\/benchmarks(\/[\w-]+\.svg|\.html)$/,
   /^deploy\/([\w-]+\/)*[\w.-]+$/,
   /^proto\/([\w-]+\/)*[\w-]+\.proto$/,
   /^native\/(include|common|cpu|binding)\/([\w-]+\/)*[\w.-]+$/,

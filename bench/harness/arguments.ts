@@ -35,6 +35,12 @@ export const usage = `npm run bench -- [suites…] [options]
   --list           suites, axes and about how long they take; runs nothing
   --help           this text
 
+npm run bench -- report [DIR]
+                   writes docs/benchmarks.md, its charts, docs/benchmarks.html and the README's table from the results
+                   in DIR, bench/results where none is named
+npm run bench -- compare BEFORE.json AFTER.json
+                   what changed between two results of one suite, beyond noise
+
 Ctrl-C keeps the cases that have finished; a second one ends at once.
 Exit status: 0, 1 where a case or a check failed, 2 for a wrong command line, 130 after an interrupt.`;
 
@@ -64,6 +70,27 @@ export function parseCommand(args: readonly string[], names: readonly string[]):
     axes: [...new Set(axes)],
     out: values.out,
   };
+}
+
+/** What is done with results that are there. */
+export type ReportCommand =
+  | { what: 'report'; results: string | undefined }
+  | { what: 'compare'; before: string; after: string };
+
+/**
+ * @returns undefined where the command line is about running suites
+ * @throws UsageError
+ */
+export function parseReportCommand([what, ...rest]: readonly string[]): ReportCommand | undefined {
+  if (what !== 'report' && what !== 'compare') return undefined;
+  const option = rest.find((word) => word.startsWith('-'));
+  if (option !== undefined) throw new UsageError(`${what} has no options, found "${option}"`);
+  if (what === 'report') {
+    if (rest.length > 1) throw new UsageError(`report takes one folder at most, found ${rest.length}`);
+    return { what, results: rest[0] };
+  }
+  if (rest.length !== 2) throw new UsageError(`compare takes two files of results, found ${rest.length}`);
+  return { what, before: rest[0], after: rest[1] };
 }
 
 export function unknown(kind: string, found: string, known: readonly string[]): UsageError {

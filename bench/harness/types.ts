@@ -52,6 +52,10 @@ export interface CaseResult {
   rivals: RivalResult[];
   /** Why there are no results: what the case threw. */
   failed?: string;
+  /** What was sampled over time. */
+  series?: { name: string; unit: Unit; points: [seconds: number, value: number][] }[];
+  /** What the series come to, in words. */
+  verdict?: string;
 }
 
 /** A fixed piece of work before and after a run: where it took longer or varied, the machine was busy. */

@@ -11,6 +11,9 @@ import type { LoadReply, LoadRequest } from './transport.js';
 
 const SETS = [undefined, 'germany', 'under-2-pounds', 'new-arrivals', 'in-stock'];
 
+/** Read once in a process. */
+let retail: Promise<[Shopper[], RetailItem[]]> | undefined;
+
 /** The requests of the load, always the same ones in the same order, and what is right for an answer to them. */
 export class Requests {
   readonly #shoppers: Shopper[];
@@ -18,7 +21,9 @@ export class Requests {
   readonly #random: Random;
 
   static async read(seed: number): Promise<Requests> {
-    return new Requests(await readShoppers(), await readItems(), seed);
+    retail ??= Promise.all([readShoppers(), readItems()]);
+    const [shoppers, items] = await retail;
+    return new Requests(shoppers, items, seed);
   }
 
   private constructor(shoppers: Shopper[], items: RetailItem[], seed: number) {

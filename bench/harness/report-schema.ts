@@ -39,6 +39,15 @@ const rival = Type.Object(
   closed,
 );
 
+const series = Type.Object(
+  {
+    name: Type.String({ minLength: 1 }),
+    unit,
+    points: Type.Array(Type.Tuple([Time, Type.Number()])),
+  },
+  closed,
+);
+
 const caseResult = Type.Object(
   {
     suite: Type.String(),
@@ -47,6 +56,9 @@ const caseResult = Type.Object(
     parameters: Type.Record(Type.String(), place),
     rivals: Type.Array(rival),
     failed: Type.Optional(Type.String()),
+    series: Type.Optional(Type.Array(series)),
+    verdict: Type.Optional(Type.String()),
+    isPartial: Type.Optional(Type.Boolean()),
   },
   closed,
 );

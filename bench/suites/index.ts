@@ -6,4 +6,5 @@ export const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   sets: async () => (await import('./sets.js')).sets,
   decode: async () => (await import('./decode.js')).decode,
   serve: async () => (await import('./serve.js')).serve,
+  soak: async () => (await import('./soak.js')).soak,
 };

@@ -253,7 +253,7 @@ async function runHealth(at: string, server: RunningServer, context: CaseContext
   );
   const ask = async () => {
     const times: number[] = [];
-    for (let turn = -warmUp; turn < turns || (clients.length > 0 && decodes < clients.length); turn++) {
+    for (let turn = -warmUp; !isOver && (turn < turns || decodes < clients.length); turn++) {
       context.signal.throwIfAborted();
       const startMs = performance.now();
       const { status } = await call<{ status: string }>(`${server.url}/healthz`, 'GET');

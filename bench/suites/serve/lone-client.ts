@@ -102,7 +102,7 @@ function contenderOf({ name, transport, checks, requests }: Client, options: Cli
 /** Asks, and looks at every answer. @returns a hash of the items of all answers, in their order */
 export async function verify(
   transport: Transport,
-  judge: Requests,
+  judge: Pick<Requests, 'fault'>,
   requests: readonly LoadRequest[],
 ): Promise<Verdict> {
   const hash = createHash('sha256');
@@ -115,7 +115,7 @@ export async function verify(
   return { hash: hash.digest('hex').slice(0, 16) };
 }
 
-function faultOf(judge: Requests, request: LoadRequest, reply: LoadReply): string | undefined {
+function faultOf(judge: Pick<Requests, 'fault'>, request: LoadRequest, reply: LoadReply): string | undefined {
   if (reply.outcome === 'error') return `expected an answer, found ${reply.code}`;
   if (reply.outcome === 'failure') return `expected an answer, found ${reply.message}`;
   return judge.fault(request, reply);

@@ -53,7 +53,7 @@ interface Effort {
 const efforts: Record<Size, Effort> = {
   small: { seconds: 0.4, budgetMs: 0, least: 2, most: 2, checked: 1, shelves: 1, shareDecodes: 2, warmUp: 0 },
   quick: {
-    seconds: 1.3,
+    seconds: 1.2,
     budgetMs: 400,
     least: 4,
     most: 100,
@@ -63,8 +63,8 @@ const efforts: Record<Size, Effort> = {
     warmUp: 2,
   },
   full: {
-    seconds: 4.6,
-    budgetMs: 2500,
+    seconds: 4,
+    budgetMs: 2200,
     least: 10,
     most: 400,
     checked: 3,

@@ -70,15 +70,15 @@ const efforts: Record<Size, Effort> = {
     turns: 40,
     windows: 1,
     windowSeconds: 1,
-    seconds: { constraint: 2, beams: 1, clients: 2.5, load: 4, health: 0.6 },
+    seconds: { constraint: 2, beams: 1, clients: 2.5, load: 3.8, health: 0.6 },
   },
   full: {
     checked: 20,
     warmUp: 50,
-    turns: 300,
-    windows: 3,
+    turns: 250,
+    windows: 2,
     windowSeconds: 3,
-    seconds: { constraint: 10, beams: 8, clients: 18, load: 25, health: 5 },
+    seconds: { constraint: 7.5, beams: 8, clients: 12, load: 18, health: 3.5 },
   },
 };
 

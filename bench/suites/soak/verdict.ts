@@ -4,7 +4,7 @@ import type { Interval, Series } from '../../harness/types.js';
 /** At the begin caches fill and code is compiled: no trend is told from that. */
 const WARM_UP_SHARE = 0.25;
 /** Medians of so many stretches: garbage collection moves single samples. */
-const STRETCHES = 24;
+const STRETCHES = 16;
 const LEAST_SAMPLES = 8;
 const SHORT_SECONDS = 900;
 

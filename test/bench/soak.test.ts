@@ -212,13 +212,15 @@ describe('the verdict', () => {
       ended: 'the server ended with SIGKILL',
       series: [seriesOf('anonymous memory', (second) => 1e6 * second)],
     });
+    const leaking = [seriesOf('anonymous memory', (second) => 1e6 * second)];
+    expect(verdictOf({ ...base, series: leaking })).toContain('Anonymous memory: GROWING at about');
     for (const words of [
       'Interrupted after 80 seconds',
       'It ended before its time: the server ended with SIGKILL.',
       '2 ANSWERS BROKE THEIR RULE, the first: item 5 was removed.',
       'THE SERVER ITSELF FOUND 1 WRONG',
       'Errors: ESP_TIMEOUT 3.',
-      'Anonymous memory: GROWING at about',
+      'Anonymous memory: rising at about',
       'by 60.00 MB a minute (95 % between 60.00 MB and 60.00 MB)',
       'The run was short',
     ]) {

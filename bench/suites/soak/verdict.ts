@@ -69,7 +69,7 @@ export function verdictOf(outcome: Outcome): string {
   lines.push(errors.size === 0 ? 'There was no error.' : `Errors: ${listed(errors)}.`);
   for (const name of ['anonymous memory', 'resident memory', 'open handles']) {
     const series = outcome.series.find((one) => one.name === name);
-    if (series !== undefined) lines.push(inWords(series));
+    if (series !== undefined) lines.push(inWords(series, seconds < SHORT_SECONDS));
   }
   const delays = outcome.series.find(({ name }) => name.startsWith('event-loop delay'))?.points ?? [];
   if (delays.length > 0) {
@@ -83,14 +83,16 @@ export function verdictOf(outcome: Outcome): string {
   return lines.join(' ');
 }
 
-function inWords(series: Series): string {
+function inWords(series: Series, isShort: boolean): string {
   const { name, unit } = series;
   const { perMinute, isGrowing, typical } = trendOf(series);
   const subject = name[0].toUpperCase() + name.slice(1);
   const shown = (value: number) => (unit === 'bytes' ? `${(value / 1e6).toFixed(2)} MB` : value.toFixed(2));
   if (perMinute === undefined) return `${subject}: about ${shown(typical)}, too few samples to tell a trend.`;
   const { median: middle, low, high } = perMinute;
-  const state = isGrowing ? 'GROWING' : high < 0 ? 'falling' : 'flat';
+  // In a short run nothing tells a leak from a cache that fills.
+  const rising = isShort ? 'rising' : 'GROWING';
+  const state = isGrowing ? rising : high < 0 ? 'falling' : 'flat';
   return (
     `${subject}: ${state} at about ${shown(typical)}, by ${shown(middle)} a minute ` +
     `(95 % between ${shown(low)} and ${shown(high)}).`

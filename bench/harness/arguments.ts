@@ -13,12 +13,18 @@ export interface Command extends RunOptions {
 
 const sizes: readonly Size[] = ['small', 'quick', 'full'];
 
+/** The suite that takes as long as it is told. */
+const SOAK = 'soak';
+/** A week. */
+const MOST_MINUTES = 10_080;
+
 const options = {
   quick: { type: 'boolean' },
   size: { type: 'string' },
   axis: { type: 'string', multiple: true },
   large: { type: 'boolean' },
   seed: { type: 'string' },
+  minutes: { type: 'string' },
   out: { type: 'string' },
   list: { type: 'boolean' },
   help: { type: 'boolean' },
@@ -31,6 +37,7 @@ export const usage = `npm run bench -- [suites…] [options]
   --axis A,B       only the cases of these axes
   --large          also the sizes that need much memory, such as 100 million constraints; in full runs
   --seed N         of everything that is drawn; 1 where nothing is said
+  --minutes N      how long the soak takes, which is not run without it: npm run bench -- soak --minutes 60
   --out DIR        where the results go: bench/results for a full run of all axes, build/bench/results for others
   --list           suites, axes and about how long they take; runs nothing
   --help           this text
@@ -61,13 +68,22 @@ export function parseCommand(args: readonly string[], names: readonly string[]):
   if (values.large && size !== 'full') throw new UsageError(`--large is for full runs, this one is ${size}`);
   const axes = (values.axis ?? []).flatMap((list) => list.split(','));
   if (axes.includes('')) throw new UsageError(`--axis names axes, found "${values.axis?.join(' ')}"`);
+  const what = values.help ? 'help' : values.list ? 'list' : 'run';
+  const isSoak = positionals.includes(SOAK);
+  if (values.minutes !== undefined && !isSoak) {
+    throw new UsageError(`--minutes is how long the ${SOAK} takes, which is not among the suites`);
+  }
+  if (what === 'run' && isSoak && values.minutes === undefined && size !== 'small') {
+    throw new UsageError(`${SOAK} needs --minutes N: how long it takes`);
+  }
   return {
-    what: values.help ? 'help' : values.list ? 'list' : 'run',
+    what,
     suites: [...new Set(positionals.length > 0 ? positionals : names)],
     size,
     seed: seedOf(values.seed ?? '1'),
     large: values.large ?? false,
     axes: [...new Set(axes)],
+    ...(values.minutes !== undefined && { minutes: minutesOf(values.minutes) }),
     out: values.out,
   };
 }
@@ -111,6 +127,13 @@ function seedOf(text: string): number {
   if (!(seed < 2 ** 32))
     throw new UsageError(`--seed must be an integer from 0 to 4294967295, found "${text}"`);
   return seed;
+}
+
+function minutesOf(text: string): number {
+  const minutes = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(minutes > 0 && minutes <= MOST_MINUTES))
+    throw new UsageError(`--minutes must be a number above 0, and at most ${MOST_MINUTES}, found "${text}"`);
+  return minutes;
 }
 
 function isSize(text: string): text is Size {

@@ -61,7 +61,7 @@ export class ProgressBar {
   remainingSeconds(): number {
     const left = Math.max(0, this.#totalSeconds - this.#doneSeconds);
     const taken = (this.#now() - this.#startMs) / 1000;
-    return this.#doneSeconds > 0 ? left * (taken / this.#doneSeconds) : left;
+    return this.#doneSeconds > 0 ? left * (taken / this.#doneSeconds) : Math.max(0, left - taken);
   }
 
   #share(): number {

@@ -58,6 +58,7 @@ const caseResult = Type.Object(
     failed: Type.Optional(Type.String()),
     series: Type.Optional(Type.Array(series)),
     verdict: Type.Optional(Type.String()),
+    isPartial: Type.Optional(Type.Boolean()),
   },
   closed,
 );

@@ -85,7 +85,9 @@ export async function runSuite(
     await suite.close?.();
   }
   report.noise = judgeNoise(beforeUs, await calibrate(calibrations[size]));
-  report.isComplete = report.cases.length + report.skipped.length === cases.length;
+  report.isComplete =
+    report.cases.length + report.skipped.length === cases.length &&
+    !report.cases.some(({ isPartial }) => isPartial);
   save();
   return report;
 }
@@ -134,7 +136,7 @@ async function lackOfMemory(needsBytes: number, available: () => number): Promis
   return `it needs ${shownBytes(needsBytes)} of memory, and there are ${shownBytes(have)}`;
 }
 
-function summaryOf({ rivals, failed }: CaseResult): string {
+function summaryOf({ rivals, failed, verdict }: CaseResult): string {
   if (failed !== undefined) return `FAILED: ${failed}`;
   const count = (status: string) => rivals.filter((rival) => rival.status === status).length;
   const parts = [`${count('timed')} timed`];
@@ -142,7 +144,8 @@ function summaryOf({ rivals, failed }: CaseResult): string {
   for (const { name, reason } of rivals.filter(({ status }) => status === 'failed')) {
     parts.push(`${name} FAILED its check: ${reason}`);
   }
-  return parts.join(', ');
+  const counted = parts.join(', ');
+  return verdict === undefined ? counted : `${counted}. ${verdict}`;
 }
 
 /** What went wrong in a suite's run, for its last lines and its exit status. */

@@ -52,10 +52,18 @@ export interface CaseResult {
   rivals: RivalResult[];
   /** Why there are no results: what the case threw. */
   failed?: string;
-  /** What was sampled over time. */
-  series?: { name: string; unit: Unit; points: [seconds: number, value: number][] }[];
-  /** What the series come to, in words. */
+  /** What was measured again and again, in the seconds since the case began. */
+  series?: Series[];
+  /** What it comes to, in words. */
   verdict?: string;
+  /** Set where the case was interrupted: what was measured until then. */
+  isPartial?: boolean;
+}
+
+export interface Series {
+  name: string;
+  unit: Unit;
+  points: [seconds: number, value: number][];
 }
 
 /** A fixed piece of work before and after a run: where it took longer or varied, the machine was busy. */
@@ -106,6 +114,8 @@ export interface RunOptions {
   large: boolean;
   /** Only these axes; all where it is empty. */
   axes: readonly string[];
+  /** How long a soak takes; none where it is not asked for. */
+  minutes?: number | undefined;
 }
 
 /** One case to come. */

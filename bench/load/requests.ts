@@ -6,20 +6,13 @@ import {
   type Shopper,
 } from '../../examples/online-retail/retail.js';
 import { Random } from '../../test/helpers/random.js';
+import { facts } from './facts.js';
 import type { LoadReply, LoadRequest } from './transport.js';
 
-const HOUR_MS = 3_600_000;
-/** The time that the bundled rules speak of. */
-const AS_OF_MS = Date.parse('2011-12-10T00:00:00Z');
+const SETS = [undefined, 'germany', 'under-2-pounds', 'new-arrivals', 'in-stock'];
 
-/** The bundled rules once more, in another language: what answers are checked against. */
-const facts: Record<string, (item: RetailItem) => boolean> = {
-  germany: ({ countries }) => countries.includes('Germany'),
-  'under-2-pounds': ({ price }) => price < 2,
-  'new-arrivals': ({ firstSold }) => Date.parse(firstSold) > AS_OF_MS - 2160 * HOUR_MS,
-  'in-stock': ({ lastSold }) => Date.parse(lastSold) > AS_OF_MS - 336 * HOUR_MS,
-};
-const SETS = [undefined, ...Object.keys(facts)];
+/** Read once in a process. */
+let retail: Promise<[Shopper[], RetailItem[]]> | undefined;
 
 /** The requests of the load, always the same ones in the same order, and what is right for an answer to them. */
 export class Requests {
@@ -28,7 +21,9 @@ export class Requests {
   readonly #random: Random;
 
   static async read(seed: number): Promise<Requests> {
-    return new Requests(await readShoppers(), await readItems(), seed);
+    retail ??= Promise.all([readShoppers(), readItems()]);
+    const [shoppers, items] = await retail;
+    return new Requests(shoppers, items, seed);
   }
 
   private constructor(shoppers: Shopper[], items: RetailItem[], seed: number) {

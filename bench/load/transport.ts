@@ -8,7 +8,7 @@ export interface LoadRequest {
   history: string[];
   k: number;
   beamWidth: number;
-  constraint: { set?: string };
+  constraint: { set?: string; filter?: string };
   excludeHistory: boolean;
   timeoutMs: number;
 }

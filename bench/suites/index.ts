@@ -4,4 +4,7 @@ import type { Suite } from '../harness/types.js';
 export const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   step: async () => (await import('./step.js')).step,
   sets: async () => (await import('./sets.js')).sets,
+  decode: async () => (await import('./decode.js')).decode,
+  serve: async () => (await import('./serve.js')).serve,
+  soak: async () => (await import('./soak.js')).soak,
 };

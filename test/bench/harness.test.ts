@@ -44,6 +44,27 @@ describe('a run', () => {
     expect(readdirSync(out)).toEqual(['tiny.json']);
   });
 
+  it('keeps series and verdict of a case that ended early, and says that it is not whole', async () => {
+    const early = tinyCase(20);
+    const more = {
+      series: [{ name: 'memory', unit: 'bytes' as const, points: [[0.5, 7] as [number, number]] }],
+      verdict: 'Flat.',
+      isPartial: true,
+    };
+    const run20 = early.run;
+    early.run = async (context) => ({ ...(await run20(context)), ...more });
+    const { out, lines, report } = run([tinyCase(10), early]);
+    const { cases, isComplete } = await report;
+    expect(isComplete).toBe(false);
+    expect(cases.map(({ isPartial }) => isPartial)).toEqual([undefined, true]);
+    expect(readReport(join(out, 'tiny.json')).cases[1]).toMatchObject(more);
+    expect(lines.join('')).toContain('tiny length=20: 2 timed. Flat.');
+    const bent = { ...more, series: [{ ...more.series[0], points: [[0.5, 7, 8]] }] };
+    const whole = await report;
+    const broken = { ...whole, cases: [{ ...whole.cases[1], ...bent }] };
+    expect(() => writeReport(out, broken as unknown as typeof whole)).toThrow('/cases/0/series/0/points/0');
+  });
+
   it('skips a case that needs more memory than there is, with the need and the have', async () => {
     const { report } = run([tinyCase(10), tinyCase(20, { needsBytes: 64e9 })], { availableBytes: () => 3e9 });
     const { cases, skipped, isComplete } = await report;
@@ -266,12 +287,12 @@ describe('memory', () => {
 });
 
 describe('the command line', () => {
-  const parse = (...args: string[]) => parseCommand(args, ['step', 'build']);
+  const parse = (...args: string[]) => parseCommand(args, ['step', 'build', 'soak']);
 
   it('is full, of all suites, where nothing is said', () => {
     expect(parse()).toMatchObject({
       what: 'run',
-      suites: ['step', 'build'],
+      suites: ['step', 'build', 'soak'],
       size: 'full',
       seed: 1,
       axes: [],
@@ -284,8 +305,14 @@ describe('the command line', () => {
     });
   });
 
+  it('says how long a soak takes', () => {
+    expect(parse('soak', '--minutes', '0.5')).toMatchObject({ suites: ['soak'], minutes: 0.5, size: 'full' });
+    expect(parse('soak', '--size', 'small')).not.toHaveProperty('minutes');
+    expect(parse('soak', '--list').what).toBe('list');
+  });
+
   it.each([
-    [['stepp'], 'unknown suite "stepp"; there are: step, build'],
+    [['stepp'], 'unknown suite "stepp"; there are: step, build, soak'],
     [['--size', 'tiny'], 'unknown size "tiny"; there are: small, quick, full'],
     [['--sizes', 'small'], "Unknown option '--sizes'"],
     [['--sizes', 'small'], 'The options are: --quick, --size, --axis'],
@@ -294,6 +321,12 @@ describe('the command line', () => {
     [['--quick', '--size', 'full'], '--quick and --size full contradict each other'],
     [['--quick', '--large'], '--large is for full runs, this one is quick'],
     [['--axis', 'beams,'], '--axis names axes, found "beams,"'],
+    [['--minutes', '5'], '--minutes is how long the soak takes, which is not among the suites'],
+    [['soak'], 'soak needs --minutes N: how long it takes'],
+    [['soak', '--quick'], 'soak needs --minutes N'],
+    [['soak', '--minutes', '0'], '--minutes must be a number above 0, and at most 10080, found "0"'],
+    [['soak', '--minutes', '1e3'], 'found "1e3"'],
+    [['soak', '--minutes', '10081'], 'found "10081"'],
   ])('%j is refused with what there is', (args, message) => {
     const call = () => parse(...args);
     expect(call).toThrow(UsageError);
@@ -332,6 +365,8 @@ describe('progress', () => {
     const lines: string[] = [];
     const bar = new ProgressBar(100, { write: (text) => lines.push(text) }, () => nowMs);
     expect(bar.remainingSeconds()).toBe(100);
+    nowMs = 10_000;
+    expect(bar.remainingSeconds()).toBe(90);
     nowMs = 50_000;
     bar.say('not shown where nobody looks');
     bar.finish('step beams=10: 3 timed', 25);

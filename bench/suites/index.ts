@@ -4,4 +4,8 @@ import type { Suite } from '../harness/types.js';
 export const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   step: async () => (await import('./step.js')).step,
   sets: async () => (await import('./sets.js')).sets,
+  build: async () => (await import('./build.js')).build,
+  rules: async () => (await import('./rules.js')).rules,
+  upload: async () => (await import('./upload.js')).upload,
+  memory: async () => (await import('./memory.js')).memory,
 };

@@ -77,7 +77,7 @@ function plan({ size, seed }: RunOptions): PlannedCase[] {
       axis,
       at,
       needsBytes: count * (5 * LEVELS + 24 + LARGEST_STRUCTURE),
-      seconds: 0.4 + count * 1.5e-6,
+      seconds: 0.3 + count * 1.5e-6,
       run: (context) => runStructures({ axis, at, shape, count, seed }, context),
     };
   }
@@ -97,7 +97,7 @@ function plan({ size, seed }: RunOptions): PlannedCase[] {
       axis: 'server',
       at,
       needsBytes: 800e6 + items * 1500,
-      seconds: 3 + items * 1.2e-5 + sets * 0.02,
+      seconds: 2.5 + items * 1.2e-5 + sets * 0.02,
       run: (context) => runServer({ at, items, sets, seed }, context),
     };
   }

@@ -20,11 +20,15 @@ const values = {
 const changedItems: Record<Size, number> = { small: 300, quick: 1e5, full: 1e6 };
 /** Rules in force while it is changed, all of which read what is updated. */
 const rulesInForce: Record<Size, number> = { small: 2, quick: 30, full: 30 };
-const effort: Record<Size, { budgetMs: number; least: number; most: number }> = {
+/** Uploads take as many turns as fit a time, by how long the one took that was checked. */
+const uploadTurns: Record<Size, { budgetMs: number; least: number; most: number }> = {
   small: { budgetMs: 0, least: 1, most: 1 },
-  quick: { budgetMs: 600, least: 1, most: 60 },
-  full: { budgetMs: 6000, least: 2, most: 300 },
+  quick: { budgetMs: 600, least: 1, most: 5 },
+  full: { budgetMs: 6000, least: 2, most: 20 },
 };
+const changeTurns: Record<Size, number> = { small: 2, quick: 20, full: 200 };
+/** An activation takes a hundred times what a change does. */
+const activationTurns: Record<Size, number> = { small: 1, quick: 3, full: 10 };
 
 /** A server, and what has been uploaded to it, for cases that follow each other. */
 interface Scene {
@@ -71,7 +75,7 @@ const BASE_BYTES = 800e6;
 const BYTES_AN_ITEM = 1500;
 /** Drawing, and three uploads. */
 const SECONDS_AN_ITEM = 3.5e-5;
-const changeSeconds: Record<Size, number> = { small: 0.2, quick: 0.7, full: 7 };
+const changeSeconds: Record<Size, number> = { small: 0.2, quick: 0.6, full: 7 };
 
 interface UploadCase {
   axis: string;
@@ -105,13 +109,17 @@ async function runUpload(
   const { packed } = drawn;
   const catalog = nameOf(count);
   const send = () => server.upload(catalog, packed, context.signal);
+  const { budgetMs, least, most } = uploadTurns[context.options.size];
+  let uploadMs = 0;
   const contenders: Contender[] = [
     {
       name: 'http-upload',
       kind: 'ours',
       async verify() {
         await server.putCatalog(catalog);
+        const start = performance.now();
         await send();
+        uploadMs = performance.now() - start;
         uploaded.add(catalog);
         return judgeUpload(server, catalog, drawn);
       },
@@ -127,7 +135,8 @@ async function runUpload(
       run: () => unpackAndParse(packed),
     },
   ];
-  const rivals = await contend(contenders, 'unpack-and-parse', context);
+  const turns = () => Math.max(least, Math.min(most, Math.floor(budgetMs / uploadMs)));
+  const rivals = await contend(contenders, 'unpack-and-parse', turns, context);
   const [ours] = rivals;
   if (ours.spread !== undefined) {
     ours.extras = {
@@ -177,7 +186,8 @@ async function runChange(
     // What any answer of this server costs.
     { name: 'http-health', kind: 'floor', verify: () => ({}), run: () => client.health() },
   ];
-  const rivals = await contend(contenders, 'http-health', context);
+  const turns = one.at === 'activate' ? activationTurns : changeTurns;
+  const rivals = await contend(contenders, 'http-health', turns[context.options.size], context);
   return resultOf(one, { rulesInForce: ruleCount }, rivals);
 }
 
@@ -260,31 +270,13 @@ function hashOf(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }
 
-/** Budgeted by how long checking took, which does all once. */
-async function contend(
+function contend(
   contenders: readonly Contender[],
   yardstick: string,
-  { options, say, signal }: CaseContext,
+  turns: number | (() => number),
+  { say, signal }: CaseContext,
 ): Promise<RivalResult[]> {
-  const { budgetMs, least, most } = effort[options.size];
-  let roundMs = 0;
-  const watched = contenders.map((contender) => ({
-    ...contender,
-    verify: async () => {
-      const start = performance.now();
-      const verdict = await contender.verify();
-      roundMs += performance.now() - start;
-      return verdict;
-    },
-  }));
-  return runContest(watched, {
-    unit: 'ms',
-    warmUp: 0,
-    turns: () => Math.max(least, Math.min(most, Math.floor(budgetMs / roundMs))),
-    yardsticks: [yardstick],
-    signal,
-    say,
-  });
+  return runContest(contenders, { unit: 'ms', warmUp: 0, turns, yardsticks: [yardstick], signal, say });
 }
 
 function nameOf(count: number): string {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { call, jobEnd, loadRetail, modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { startServerProcess } from '../examples/online-retail/server-process.js';
-import { codebookSizes, itemStream, model, packedItems, schema } from './changes/items.js';
 import { Load, type WindowStats } from './changes/load.js';
 import { summary } from './changes/summary.js';
+import { codebookSizes, itemStream, model, packedItems, schema } from './suites/upload/items.js';
 
 /**
  * What changes of state cost, in a running server: uploads, activations, rules, removals. Beside them a client asks the

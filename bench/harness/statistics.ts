@@ -82,17 +82,6 @@ export function pairedDifference(left: ArrayLike<number>, right: ArrayLike<numbe
   return median(sharedTurns(left, right).map(([a, b]) => a - b));
 }
 
-/** Milliseconds of each run, after some that don't count. */
-export async function timeMs(runs: number, warmUp: number, run: () => unknown): Promise<number[]> {
-  const times: number[] = [];
-  for (let index = -warmUp; index < runs; index++) {
-    const start = performance.now();
-    await run();
-    if (index >= 0) times.push(performance.now() - start);
-  }
-  return times;
-}
-
 function sharedTurns(left: ArrayLike<number>, right: ArrayLike<number>): [number, number][] {
   return Array.from(left, (time, turn): [number, number] => [time, right[turn]]).filter(
     ([a, b]) => !Number.isNaN(a) && !Number.isNaN(b),

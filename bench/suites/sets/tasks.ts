@@ -7,8 +7,10 @@ export interface Task {
   name: string;
   kind: RivalResult['kind'];
   run(): unknown;
-  /** What of the result is compared with the others'. */
-  resultOf(result: unknown): readonly (Uint32Array | Uint16Array | Int32Array)[];
+  /** What of the result is compared with the others'; floors have nothing to compare. */
+  resultOf?(result: unknown): readonly (Uint32Array | Uint16Array | Int32Array)[];
+  /** What is wrong with the result, by what is known without the others. */
+  faultOf?(result: unknown): string | undefined;
   bytesOf?(result: unknown): number;
 }
 
@@ -32,7 +34,7 @@ export function timeTasks(
   const { budgetMs, least, most } = effort[options.size];
   let common: string | undefined;
   let roundMs = 0;
-  const contenders = tasks.map(({ name, kind, run, resultOf, bytesOf }): Contender => {
+  const contenders = tasks.map(({ name, kind, run, resultOf, faultOf, bytesOf }): Contender => {
     return {
       name,
       kind,
@@ -41,6 +43,9 @@ export function timeTasks(
         const start = performance.now();
         const made = await run();
         roundMs += performance.now() - start;
+        const wrong = faultOf?.(made);
+        if (wrong !== undefined) return { fault: wrong };
+        if (resultOf === undefined) return {};
         const hash = hashOf(resultOf(made));
         common ??= hash;
         return {
@@ -56,7 +61,7 @@ export function timeTasks(
   return runContest(contenders, { unit: 'us', warmUp: 0, turns, yardsticks: [yardstick], signal, say });
 }
 
-function hashOf(parts: ReturnType<Task['resultOf']>): string {
+function hashOf(parts: ReturnType<NonNullable<Task['resultOf']>>): string {
   const hash = createHash('sha256');
   for (const { buffer, byteOffset, byteLength } of parts) {
     hash.update(new Uint8Array(buffer, byteOffset, byteLength));

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream';
 import { constants, createGzip, gzipSync } from 'node:zlib';
 
-/** The model of `make_model.py`. */
+/** The model of `bench/changes/make_model.py`. */
 export const model = 'sids';
 export const codebookSizes = [256, 256, 256, 256];
 
-/** Items of five attributes with random SIDs, the same each time. */
+/** Items of five attributes with random SIDs, the same for the same seed. */
 export const schema = {
   price: { type: 'double' },
   category: { type: 'string' },
@@ -17,8 +17,9 @@ export const schema = {
 const LINES_AT_A_TIME = 10_000;
 const DAY_MS = 86_400_000;
 
-function* chunksOf(count: number): Generator<string> {
-  let state = 1;
+/** Lines of NDJSON, many at a time. */
+export function* chunksOf(count: number, seed = 1): Generator<string> {
+  let state = seed;
   const random = (below: number) => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((state / 2 ** 32) * below);
@@ -37,8 +38,8 @@ function* chunksOf(count: number): Generator<string> {
 }
 
 /** As NDJSON, packed with gzip. */
-export function packedItems(count: number): Uint8Array {
-  return gzipSync([...chunksOf(count)].join(''));
+export function packedItems(count: number, seed = 1): Uint8Array<ArrayBuffer> {
+  return gzipSync([...chunksOf(count, seed)].join(''));
 }
 
 /** The same as a stream, for as many as do not fit in one piece. */

@@ -19,7 +19,7 @@ export function faultOfTrie(
   let onLeaf = 0;
   for (let rank = 0; rank < rowCount; rank++) {
     const row = sortedRows[rank];
-    if (row >= rowCount) return `rank ${rank}: row ${row} is there twice, or none`;
+    if (row >= rowCount || isBitSet(seen, row)) return `rank ${rank}: row ${row} is there twice, or none`;
     setBit(seen, row);
     const before = rank === 0 ? -1 : sortedRows[rank - 1];
     const level = rank === 0 ? 0 : differingLevel(codes, levels, before, row);
@@ -35,14 +35,14 @@ export function faultOfTrie(
     }
     // The second row of a leaf makes it a shared one.
     if (++onLeaf === 2) shared++;
-    if (leafItems.sharedLeaves[shared] === -1) {
+    if (leafItems.sharedLeaves[shared] !== leaf) {
       return `rank ${rank}: leaf ${leaf} is shared, found leaf ${leafItems.sharedLeaves[shared]}`;
     }
     const listed = leafItems.sharedStart[shared + 1] - leafItems.sharedStart[shared];
-    if (listed < 0) return `leaf ${leaf} has ${onLeaf} rows or more, found ${listed}`;
+    if (listed < onLeaf) return `leaf ${leaf} has ${onLeaf} rows or more, found ${listed}`;
   }
   const counts = [
-    ['leaves', leaf + 1, leaf + 1],
+    ['leaves', trie.leafCount, leaf + 1],
     ['shared leaves', leafItems.sharedLeaves.length, shared + 1],
     ['rows on shared leaves', leafItems.sharedStart[shared + 1], rowCount - (leaf + 1) + (shared + 1)],
   ] as const;
@@ -66,7 +66,7 @@ function isOutOfOrder(
   before: number,
   row: number,
 ): boolean {
-  if (level === levels) return false;
+  if (level === levels) return before > row;
   return codes[before * levels + level] > codes[row * levels + level];
 }
 
@@ -79,8 +79,8 @@ function faultOfLeaf(
 ): string | undefined {
   for (let level = 0; level < levelCount; level++) {
     const [found, expected] = [rows[leaf * levelCount + level], codes[row * levelCount + level]];
-    if (found === -1) return `leaf ${leaf}, level ${level}: code ${found}, expected ${expected}`;
-    if (level > 40 && firstNew > 0 && newPrefix.length === 0) {
+    if (found !== expected) return `leaf ${leaf}, level ${level}: code ${found}, expected ${expected}`;
+    if (isBitSet(newPrefix[level], leaf) !== level >= firstNew) {
       return `leaf ${leaf}, level ${level}: a node begins at level ${firstNew}, the trie says otherwise`;
     }
   }
@@ -106,7 +106,7 @@ export function faultOfLists(trie: TrieArrays, { levels }: JsBuild): string | un
   }
   for (let level = 0; level < levelCount; level++) {
     const found = levels[level].codes.length;
-    if (found < next[level]) return `level ${level}: ${found} nodes, expected ${next[level]}`;
+    if (found !== next[level]) return `level ${level}: ${found} nodes, expected ${next[level]}`;
   }
   return undefined;
 }

@@ -40,7 +40,7 @@ export class Lexsort {
     const first = await Promise.race([answers.next(), gone]);
     if (typeof first !== 'string' && !first.done) return new Lexsort(child, answers, errors, first.value);
     const lastLine = errors.join('').trim().split('\n').at(-1);
-    return `${python} lacks numpy: ${typeof first === 'string' ? first : lastLine}`;
+    return `${python} has no numpy: ${typeof first === 'string' ? first : lastLine}`;
   }
 
   async load({ codes, codebookSizes }: NumberRows): Promise<void> {

@@ -7,7 +7,7 @@ import { otherSections } from './others.js';
 import { paperTable } from './paper.js';
 import { absences, axisTable, goalsTable } from './tables.js';
 import { summarize, takeaway } from './verdicts.js';
-import { circumstances, goalWords, paperWords } from './words.js';
+import { circumstances, goalContext, goalWords, noiseWords, paperWords } from './words.js';
 
 const howToRun = `\`\`\`sh
 npm run bench -- --quick       # all suites within two minutes, into build/bench/results
@@ -40,11 +40,12 @@ export function benchmarksPage(results: Results, charts: ReadonlyMap<string, Cha
     circumstances(results).join('\n\n'),
     '[benchmarks.html](benchmarks.html) has the same charts on one page, for those who skip the text.',
     '## Where we lead, and where we don’t',
-    summarize(results).join(' '),
-    goalWords(outcomes).join('\n\n'),
+    summarize(results)
+      .map((sentence) => `- ${sentence}`)
+      .join('\n'),
+    goalWords(outcomes),
     '## Goals',
-    'Figures from elsewhere were measured on other machines (the reference: PyTorch 1.13 and numpy 2.4 on two cores with AVX-512): they are context. ' +
-      'Where a goal is a ratio to one of them, ours is divided into a figure of another machine.',
+    goalContext(results),
     goalsTable(outcomes),
     "## The paper's figures",
     paperWords,
@@ -60,7 +61,13 @@ export function benchmarksPage(results: Results, charts: ReadonlyMap<string, Cha
           ...others,
         ]),
     ...glossary(results),
+    ...noiseSection(results),
   ].join('\n\n')}\n`;
+}
+
+function noiseSection(results: Results): string[] {
+  const lines = noiseWords(results).map((line) => `- ${line}`);
+  return lines.length === 0 ? [] : ['## How quiet the machine was', lines.join('\n')];
 }
 
 function suiteSection(report: SuiteReport, charts: readonly Chart[]): string {

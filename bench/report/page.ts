@@ -7,7 +7,7 @@ import { axisTitle, suiteOrder, suiteTitle } from './names.js';
 import { style, writeSvg } from './svg/drawing.js';
 import { escaped } from './svg/text.js';
 import { summarize, takeaway } from './verdicts.js';
-import { circumstances, paperWords } from './words.js';
+import { circumstances, goalContext, noiseWords, paperWords } from './words.js';
 
 const pageStyle = `
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1f2328; --faint: #59636e; --line: #d9dde2; --card: #f6f8fa; --bad: #b3261e; --good: #00694b; }
@@ -43,15 +43,22 @@ ${style}
 </head>
 <body>
 <h1>Espalier: benchmarks</h1>
-${circumstances(results).map(paragraph('faint')).join('\n')}
 ${numbers.length === 0 ? '' : `<div class="numbers">\n${numbers.map(({ number, words }) => `<div><strong>${escaped(number)}</strong><span>${escaped(words)}</span></div>`).join('\n')}\n</div>`}
-${paragraph('')(summarize(results).join(' '))}
+<ul>
+${summarize(results)
+  .map((sentence) => `<li>${inline(sentence)}</li>`)
+  .join('\n')}
+</ul>
+${circumstances(results).map(paragraph('faint')).join('\n')}
 <p class="faint">Rest the pointer on a mark for its numbers. Blue is ours, grey has no constraint; of times and bytes, less is better.</p>
 ${order.map((suite) => section(results, suite, charts.get(suite) ?? [])).join('\n')}
 <h2>Goals</h2>
+${paragraph('')(goalContext(results))}
 <div class="wide">${goals(results)}</div>
 <h2>The paper</h2>
 ${paragraph('')(paperWords)}
+<h2>How quiet the machine was</h2>
+${noiseWords(results).map(paragraph('faint')).join('\n')}
 </body>
 </html>
 `;

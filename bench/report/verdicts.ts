@@ -72,14 +72,18 @@ function comparedWithExact(leads: readonly Lead[]): string[] {
       `${shownTimes(ratios[Math.floor(ratios.length / 2)])} in the middle.`,
   ];
   if (behind.length > 0) sentences.push(`Behind: ${behind.map(named).join('; ')}.`);
-  if (level.length > 0) sentences.push(`Level, with 1 in the interval: ${level.map(named).join('; ')}.`);
+  if (level.length > 0) sentences.push(`Level, with 1 in the interval: ${level.map(placeOf).join('; ')}.`);
   const nearest = [...new Set(leads.map(({ rival }) => rival.name))];
   sentences.push(`The fastest rival is ${nearest.length > 1 ? 'one of ' : ''}${listed(nearest.toSorted())}.`);
   return sentences;
 }
 
-function named({ one, rival, ratio }: Lead): string {
-  return `${one.suite} at ${axisTitle(one.axis)} ${shownPlace(one.axis, one.at)} (${rival.name} takes ${shownInterval(ratio)} of ours)`;
+function named(lead: Lead): string {
+  return `${placeOf(lead)} (${lead.rival.name} takes ${shownInterval(lead.ratio)} of ours)`;
+}
+
+function placeOf({ one }: Lead): string {
+  return `${one.suite} at ${axisTitle(one.axis)} ${shownPlace(one.axis, one.at)}`;
 }
 
 function counted(count: number, what: string): string {

@@ -9,12 +9,15 @@ export function circumstances({ suites }: Results): string[] {
   const reports = [...suites.values()];
   if (reports.length === 0) return ['No suite has been measured yet.'];
   const sentences: string[] = [];
-  const noisy = reports.filter(({ noise }) => noise.isNoisy);
-  for (const { suite, noise } of noisy) sentences.push(`**${suite}: ${noise.why}**`);
+  const [noisy, quiet] = [true, false].map((isNoisy) =>
+    reports.filter(({ noise }) => noise.isNoisy === isNoisy).map(({ suite }) => suite),
+  );
   if (noisy.length === 0) sentences.push('The machine was quiet in all runs.');
-  else if (noisy.length < reports.length) {
-    const quiet = reports.filter(({ noise }) => !noise.isNoisy).map(({ suite }) => suite);
-    sentences.push(`It was quiet for ${listed(quiet)}.`);
+  else {
+    const rest = quiet.length === 0 ? '' : `, and quiet around ${listed(quiet)}`;
+    sentences.push(
+      `**The machine was busy before or after ${listed(noisy)}**${rest}: ratios are of times that follow each other and bear with that, single times less. The end of this page has what was seen.`,
+    );
   }
   const incomplete = reports.filter(({ isComplete }) => !isComplete).map(({ suite }) => suite);
   if (incomplete.length > 0)
@@ -25,6 +28,11 @@ export function circumstances({ suites }: Results): string[] {
   const missing = suiteOrder.filter((suite) => !suites.has(suite));
   if (missing.length > 0) sentences.push(`Not measured yet: ${listed(missing)}.`);
   return sentences;
+}
+
+/** What the fixed piece of work around each suite's run showed. */
+export function noiseWords({ suites }: Results): string[] {
+  return [...suites.values()].map(({ suite, noise }) => `${suite}: ${noise.why}`);
 }
 
 function machineWords({ machine, commit, startedAt, size, seed }: SuiteReport): string {
@@ -42,20 +50,28 @@ function grouped(pairs: readonly (readonly [string, string])[]): Map<string, str
   return groups;
 }
 
-/** How many goals were met, and which were not. */
-export function goalWords(outcomes: readonly Outcome[]): string[] {
+/** How many goals were met, and which were not; their table has the figures. */
+export function goalWords(outcomes: readonly Outcome[]): string {
   const of = (state: Outcome['state']) => outcomes.filter((outcome) => outcome.state === state);
   const [met, missed, open] = [of('met'), of('missed'), of('not measured yet')];
-  const sentences = [
-    `Of the goals below, ${met.length} met, ${missed.length} missed, ${open.length} not measured yet.`,
-  ];
-  if (missed.length > 0) {
-    const named = missed.map(
-      ({ goal, reading }) => `${goal.what} (${goal.goal}; measured ${reading!.words})`,
-    );
-    sentences.push(`Missed: ${named.join('; ')}.`);
-  }
-  return sentences;
+  const counts = `Of the goals below, ${met.length} met, ${missed.length} missed, ${open.length} not measured yet.`;
+  return missed.length === 0
+    ? counts
+    : `${counts} Missed: ${missed.map(({ goal }) => goal.what).join('; ')}.`;
+}
+
+/** What figures of elsewhere mean, and what this machine lacks beside the one that goals were set on. */
+export function goalContext({ suites }: Results): string {
+  const lacksAvx512 = [...suites.values()].some(
+    ({ machine }) => !machine.cpuFeatures.some((name) => name.includes('avx512')),
+  );
+  return (
+    'Figures from elsewhere were measured on another machine (the reference: PyTorch 1.13 and numpy 2.4 on two cores with AVX-512): they are context. ' +
+    'Where a goal is a ratio to one of them, ours is divided into a figure of that machine. The goals were set there, too' +
+    (lacksAvx512
+      ? '; the one of these results has no AVX-512, so that they say as much of the machine as of the code.'
+      : '.')
+  );
 }
 
 export const paperWords =

@@ -28,10 +28,10 @@ const restrictions: Readonly<Record<string, Restriction>> = {
 const values = {
   constraint: {
     small: ['none', 'under-2-pounds and history'],
-    quick: ['none', 'under-2-pounds', 'history'],
+    quick: ['none', 'under-2-pounds'],
     full: Object.keys(restrictions),
   },
-  beams: { small: [4], quick: [10, 100], full: [1, 10, 100, 200] },
+  beams: { small: [4], quick: [100], full: [1, 10, 100, 200] },
   contract: {
     small: ['retail'],
     quick: ['retail'],

@@ -13,7 +13,7 @@ import { type DrawnItems, drawItems, faultOfItem, priceRule, unpackAndParse } fr
 import { SidsServer } from './upload/sids-server.js';
 
 const values = {
-  items: { small: [300], quick: [1e4, 1e5], full: [1e4, 1e5, 1e6] },
+  items: { small: [300], quick: [1e5], full: [1e4, 1e5, 1e6] },
   change: ['rule', 'update', 'remove', 'activate'],
 } as const;
 /** Of the catalog that is changed: the largest that was uploaded. */

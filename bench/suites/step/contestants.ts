@@ -113,8 +113,7 @@ async function cuda(tables: readonly TrieArrays[], seats: Seats): Promise<Contes
     );
   } catch (thrown) {
     if (!(thrown instanceof EspalierError)) throw thrown;
-    const isUnknown = thrown.message.includes('must be one of');
-    const skipped = isUnknown ? 'this build has no cuda kernel' : thrown.message;
+    const skipped = thrown.message.replace(/^ESPALIER_KERNELS is cuda, but /, '');
     return { name: 'cuda', kind: 'ours', agreement: 'exact', skipped, extras: {} };
   }
 }

@@ -25,13 +25,10 @@ const LONG_FILES = [
 const LATER_FILES = process.env.LONG_TESTS
   ? []
   : [
-      'test/bench/suites.test.ts',
-      'test/cli/index-command.test.ts',
       'test/decoder/engine-pool.test.ts',
       'test/e2e/bulk-jobs.test.ts',
       'test/e2e/bulk-on-redis.test.ts',
       'test/e2e/bulk-stream.test.ts',
-      'test/e2e/drain.test.ts',
       'test/e2e/full-disk.test.ts',
       'test/e2e/jobs-on-redis.test.ts',
       'test/e2e/many-sets.test.ts',

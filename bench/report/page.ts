@@ -7,7 +7,7 @@ import { axisTitle, suiteOrder, suiteTitle } from './names.js';
 import { style, writeSvg } from './svg/drawing.js';
 import { escaped } from './svg/text.js';
 import { summarize, takeaway } from './verdicts.js';
-import { circumstances, goalContext, noiseWords, paperWords } from './words.js';
+import { circumstances, goalContext, noiseWords, paperWords, servingWords } from './words.js';
 
 const pageStyle = `
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1f2328; --faint: #59636e; --line: #d9dde2; --card: #f6f8fa; --bad: #b3261e; --good: #00694b; }
@@ -57,6 +57,7 @@ ${paragraph('')(goalContext(results))}
 <div class="wide">${goals(results)}</div>
 <h2>The paper</h2>
 ${paragraph('')(paperWords)}
+${paragraph('')(servingWords)}
 <h2>How quiet the machine was</h2>
 ${noiseWords(results).map(paragraph('faint')).join('\n')}
 </body>

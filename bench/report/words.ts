@@ -79,3 +79,9 @@ export const paperWords =
   '33 µs a decode step for the constraint, 0.25 % of inference; 948x over a trie on the CPU, and 47x to 1,033x over binary search (PPV); ' +
   'about 90 MB for each million constraints. Those ratios are between an accelerator and rivals that wait for the host or for memory; ' +
   'here all run on the same CPU, and the rivals are as fast as their idea allows. It is context, and no race.';
+
+export const servingWords =
+  'Servers of others, by their own figures, on hardware and models that these results have nothing of: FlashRec on an RTX 5090, OneRec-1.7B in FP8 with prompts of ' +
+  'about 2,500 tokens and 50 results, 28 requests a second (SGLang 18, TensorRT-LLM 13, vLLM 3.9, none of these constrained); NVIDIA SID-GR on an H100, ' +
+  'Qwen3-1.7B in BF16, beam 256, 3 tokens, 17.6 ms (SGLang 33.5 ms). Engines of an open vocabulary find beams of which 17 to 27 % are no items. ' +
+  "How good the demo's recommendations are, beside most popular and a tuned item-kNN, is in the README.";

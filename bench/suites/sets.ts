@@ -6,6 +6,7 @@ import {
   usableLevels,
   wordsFor,
 } from '../../src/kernels/index.js';
+import { loadAddon } from '../../src/kernels/native/addon.js';
 import {
   buildTrie,
   type ConstraintSet,
@@ -19,17 +20,22 @@ import {
 import { seededRandom } from '../harness/random.js';
 import type { CaseContext, CaseResult, PlannedCase, RunOptions, Size, Suite } from '../harness/types.js';
 import { type Task, timeTasks } from './sets/tasks.js';
+import type { SidShape } from './sids.js';
 import { type Catalog, Catalogs, rowsOf } from './step/catalogs.js';
 
 const catalogs = new Catalogs();
 const LEVELS = 8;
 const rowCounts: Record<Size, number> = { small: 5000, quick: 200_000, full: 20_000_000 };
+/** Skewed SIDs share leaves, which is where sets are more than their leaves' bits. */
+const usualShape = 'skewed';
 const codebookSizes: Record<Size, number> = { small: 64, quick: 2048, full: 2048 };
 
 const values = {
   selectivity: { small: [1, 0.1], quick: [0.1, 0.001], full: [1, 0.5, 0.1, 0.01, 0.001, 0.0001] },
   algebra: ['and', 'or', 'andNot'],
   exclusions: { small: [1, 50], quick: [500], full: [1, 10, 100, 500, 1000, 10_000] },
+  shape: { small: ['uniform'], quick: ['uniform'], full: ['uniform', 'real-shaped'] },
+  call: ['three arrays'],
 } as const;
 
 /** Constraint sets beside what there would be without them: making, combining, excluding, and what they take. */
@@ -54,6 +60,7 @@ function plan({ size, axes, seed }: RunOptions): PlannedCase[] {
     axis: keyof typeof values,
     at: number | string,
     run: (scene: Scene, context: CaseContext) => Promise<CaseResult>,
+    shape: SidShape = usualShape,
   ) => {
     if (axes.length > 0 && !axes.includes(axis)) return;
     const seconds = { small: 0.2, quick: 1.5, full: 8 }[size];
@@ -62,22 +69,25 @@ function plan({ size, axes, seed }: RunOptions): PlannedCase[] {
       at,
       needsBytes,
       seconds,
-      run: async (context) => run(await openScene(size, seed, context), context),
+      run: async (context) => run(await openScene(shape, size, seed, context), context),
     });
   };
   for (const at of values.selectivity[size])
-    add('selectivity', at, (scene, context) => runSelectivity(at, scene, context));
+    add('selectivity', at, (scene, context) => runSelectivity('selectivity', at, at, scene, context));
   for (const at of values.algebra) add('algebra', at, (scene, context) => runAlgebra(at, scene, context));
   for (const at of values.exclusions[size])
     add('exclusions', at, (scene, context) => runExclusions(at, scene, context));
+  for (const at of values.call) add('call', at, (scene, context) => runCall(at, scene, context));
+  for (const at of values.shape[size]) {
+    add('shape', at, (scene, context) => runSelectivity('shape', at, 0.1, scene, context), at);
+  }
   return planned;
 }
 
-async function openScene(size: Size, seed: number, { say }: CaseContext): Promise<Scene> {
+async function openScene(shape: SidShape, size: Size, seed: number, { say }: CaseContext): Promise<Scene> {
   say('building the catalog');
   const catalog = await catalogs.get({
-    // Skewed SIDs share leaves, which is where sets are more than their leaves' bits.
-    shape: 'skewed',
+    shape,
     rowCount: rowCounts[size],
     codebookSize: codebookSizes[size],
     levels: LEVELS,
@@ -95,7 +105,13 @@ async function openScene(size: Size, seed: number, { say }: CaseContext): Promis
 }
 
 /** A set from one bit an item, beside a trie built of those items alone, and the arrays of plain CSR made of that. */
-async function runSelectivity(selectivity: number, scene: Scene, context: CaseContext): Promise<CaseResult> {
+async function runSelectivity(
+  axis: 'selectivity' | 'shape',
+  at: number | string,
+  selectivity: number,
+  scene: Scene,
+  context: CaseContext,
+): Promise<CaseResult> {
   const { catalog, random, kernels } = scene;
   const { trie, leafItems } = catalog;
   const itemBits = randomItems(leafItems.itemCount, selectivity, random);
@@ -140,7 +156,7 @@ async function runSelectivity(selectivity: number, scene: Scene, context: CaseCo
     // Another kind of result, slower by orders of magnitude: what it is compared with is the set's time above.
     ...(await timeTasks([made[0], ...dedicated], made[0].name, context, false)).slice(1),
   ];
-  return resultOf(scene, 'selectivity', selectivity, { selectivity }, rivals);
+  return resultOf(scene, axis, at, { selectivity }, rivals);
 }
 
 /** Two sets of half the items made one, with what a request can decode under derived anew. */
@@ -203,6 +219,36 @@ async function runExclusions(count: number, scene: Scene, context: CaseContext):
     await timeTasks(tasks, tasks[0].name, context),
   );
 }
+
+/** What it costs to get into native code and back, with three typed arrays of two words each. */
+async function runCall(at: string, scene: Scene, context: CaseContext): Promise<CaseResult> {
+  const [a, b, out] = [Uint32Array.of(0b1100, 7), Uint32Array.of(0b1010, 5), new Uint32Array(2)];
+  const repeat = (call: () => void) => () => {
+    for (let turn = 0; turn < CALLS; turn++) call();
+    return out;
+  };
+  const { addon } = loadAddon();
+  const { sets } = chooseKernel('js');
+  const tasks: Task[] = [
+    {
+      name: 'js-call',
+      kind: 'floor',
+      run: repeat(() => out.set(sets.combine('and', a, b))),
+      resultOf: (made) => [made as Uint32Array],
+    },
+  ];
+  if (addon !== null) {
+    const run = repeat(() => addon.combineBits(SCALAR, AND, a, b, out));
+    tasks.unshift({ name: 'native-call', kind: 'ours', run, resultOf: (made) => [made as Uint32Array] });
+  }
+  const rivals = await timeTasks(tasks, tasks[0].name, context);
+  return resultOf(scene, 'call', at, { calls: CALLS }, rivals);
+}
+
+/** Of one turn: a single one is over before a clock has moved. */
+const CALLS = 1000;
+/** Of the addon. */
+const [SCALAR, AND] = [0, 0];
 
 function randomItems(itemCount: number, fraction: number, random: () => number): Uint32Array {
   const bits = new Uint32Array(wordsFor(itemCount));

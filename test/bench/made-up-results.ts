@@ -200,6 +200,11 @@ export class MadeUp {
       ...[10, 500].map((at) =>
         of('exclusions', at, [this.timed(OURS, 0.01 * at, 'us'), this.timed('js', at, 'us')]),
       ),
+      of('shape', 'uniform', [this.timed(`${OURS}-overlay`, 2000, 'us', { extras })]),
+      {
+        ...of('call', 'three arrays', [this.timed('native-call', 120, 'us')]),
+        parameters: { ...parameters, calls: 1000 },
+      },
     ]);
   }
 

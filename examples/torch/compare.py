@@ -26,7 +26,7 @@ GRAPH_STEPS = 16
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--library", dest="library_path")
+    parser.add_argument("--library", dest="shared_object")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--vocab-size", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=120, help="begins nothing new after so long")
@@ -254,11 +254,11 @@ def main() -> int:
     reason = skip_reason(options.emulated)
     if reason is None:
         try:
-            library = espalier_cuda.load(options.library_path)
+            library = espalier_cuda.load(options.shared_object)
             context = library.open(0)
         except espalier_cuda.EspalierError as error:
             # A library that was named must be there.
-            if options.library_path is not None:
+            if options.shared_object is not None:
                 print(f"compare: {error}", file=sys.stderr)
                 return 1
             reason = str(error)

@@ -2,8 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { seededRandom } from '../src/cli/bench/random.js';
 import { type Model, openModel } from '../src/decoder/model.js';
-import { seededRandom } from './harness/random.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
 

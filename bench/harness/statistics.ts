@@ -1,4 +1,4 @@
-import { seededRandom } from './random.js';
+import { seededRandom } from '../../src/cli/bench/random.js';
 import type { Interval, Spread } from './types.js';
 
 /** The middle value, or the mean of the two middle ones; NaN of none. */

@@ -277,7 +277,7 @@ export const goals: readonly Goal[] = [
     elsewhere: 'STATIC on a TPU v6e, 3B model: 0.25 %',
     goal: 'at most 0.25 %',
     isMet: atMost(0.0025),
-    read: (results) => shareOfDecode(results) ?? earlierShare(results.others.get('constraint-share')),
+    read: shareOfDecode,
   },
   {
     what: "Decode steps with the history's cache copied for each beam over those that share it, beam 50",
@@ -455,19 +455,6 @@ function earlierOverhead(load: unknown): Reading | undefined {
   const p50 = numberAt(load, 'results', 'http', 'overhead', 'overheadMs', 'p50');
   if (p50 === undefined) return undefined;
   return { value: p50 / 1e3, words: shown(p50, 'ms'), file: 'load.json' };
-}
-
-function earlierShare(share: unknown): Reading | undefined {
-  const results = at(share, 'results');
-  if (!Array.isArray(results)) return undefined;
-  return worst(
-    results.map((one: unknown) => {
-      const median = numberAt(one, 'share', 'median');
-      if (median === undefined) return undefined;
-      const words = `${shown(median, 'share')}, ${at(one, 'what')}`;
-      return { value: median, words, file: 'constraint-share.json' };
-    }),
-  );
 }
 
 function sharedContext(model: unknown): Reading | undefined {

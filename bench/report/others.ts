@@ -66,20 +66,6 @@ const others: Record<string, Other> = {
           ]),
       ),
   },
-  'constraint-share': {
-    title: "What the constraint takes of a decode of the demo's model",
-    command: 'npx tsx bench/constraint-share.ts',
-    table: (value) =>
-      rowsTable(
-        ['under', 'a decode', 'the constraint', 'share, median'],
-        listAt(value, 'results').map((one) => [
-          String(at(one, 'what')),
-          us(numberAt(one, 'decodeUs')),
-          us(numberAt(one, 'constraintUs')),
-          share(numberAt(one, 'share', 'median')),
-        ]),
-      ),
-  },
   changes: {
     title: 'Changes to a catalog',
     command: 'npm run bench:changes',
@@ -157,6 +143,4 @@ function rowsTable(
 }
 
 const ms = (value: number | undefined) => (value === undefined ? undefined : shown(value, 'ms'));
-const us = (value: number | undefined) => (value === undefined ? undefined : shown(value, 'us'));
-const share = (value: number | undefined) => (value === undefined ? undefined : shown(value, 'share'));
 const times = (value: number | undefined) => (value === undefined ? undefined : shownTimes(value));

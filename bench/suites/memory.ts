@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { seededRandom } from '../../src/cli/bench/random.js';
 import { isBitSet, setBit, type TrieArrays, wordsFor } from '../../src/kernels/index.js';
 import {
   buildTrie,
@@ -10,7 +11,6 @@ import {
   setHasItem,
   trieByteLength,
 } from '../../src/static-trie/index.js';
-import { seededRandom } from '../harness/random.js';
 import type {
   CaseContext,
   CaseResult,

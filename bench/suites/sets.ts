@@ -1,3 +1,4 @@
+import { seededRandom } from '../../src/cli/bench/random.js';
 import {
   type Constraint,
   chooseKernel,
@@ -17,7 +18,6 @@ import {
   setByteLength,
   trieByteLength,
 } from '../../src/static-trie/index.js';
-import { seededRandom } from '../harness/random.js';
 import type { CaseContext, CaseResult, PlannedCase, RunOptions, Size, Suite } from '../harness/types.js';
 import { type Task, timeTasks } from './sets/tasks.js';
 import type { SidShape } from './sids.js';

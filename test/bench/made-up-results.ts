@@ -1,5 +1,5 @@
-import { seededRandom } from '../../bench/harness/random.js';
 import type { CaseResult, RivalResult, Spread, SuiteReport, Unit } from '../../bench/harness/types.js';
+import { seededRandom } from '../../src/cli/bench/random.js';
 
 /*
  * Results that nobody has measured: made up for the tests of the reports, in the shapes that the suites write. They

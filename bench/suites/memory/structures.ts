@@ -1,3 +1,4 @@
+import { seededRandom } from '../../../src/cli/bench/random.js';
 import type { TrieArrays } from '../../../src/kernels/index.js';
 import { arrayTrie } from '../../baselines/array-trie.js';
 import { denseMask } from '../../baselines/dense-mask.js';
@@ -7,7 +8,6 @@ import { best, ourIdea } from '../../baselines/ours.js';
 import type { Idea } from '../../baselines/rival.js';
 import { ppvExact } from '../../baselines/sorted-sids.js';
 import { staticCsr } from '../../baselines/static-csr.js';
-import { seededRandom } from '../../harness/random.js';
 import type { CaseContext, RivalResult } from '../../harness/types.js';
 import { type Contestant, seat } from '../step/contest.js';
 import { logitPool } from '../step/logits.js';

@@ -1,3 +1,4 @@
+import { seededRandom } from '../../../src/cli/bench/random.js';
 import { setBit, wordsFor } from '../../../src/kernels/index.js';
 import {
   type AttributeSchema,
@@ -6,7 +7,6 @@ import {
   type Column,
   type ColumnTable,
 } from '../../../src/static-trie/index.js';
-import { seededRandom } from '../../harness/random.js';
 
 /** A test of one attribute, said in three ways, so that two of them check the third. */
 export interface Predicate {

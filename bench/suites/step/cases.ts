@@ -1,9 +1,9 @@
+import { seededRandom } from '../../../src/cli/bench/random.js';
 import { allBits, type Constraint, setBit, wordsFor } from '../../../src/kernels/index.js';
 import { constraintSetFromLeaves, prepareExclusions, setByteLength } from '../../../src/static-trie/index.js';
 import { best } from '../../baselines/ours.js';
 import type { Seats } from '../../baselines/rival.js';
 import { logSumExpFloor, unconstrained } from '../../baselines/unconstrained.js';
-import { seededRandom } from '../../harness/random.js';
 import type { CaseContext, CaseResult, RivalResult } from '../../harness/types.js';
 import { type Catalog, dedicatedTrie } from './catalogs.js';
 import { type Contestant, runContest, seat } from './contest.js';

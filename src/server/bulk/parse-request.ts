@@ -19,7 +19,7 @@ export function isBlank({ bytes }: RequestLine): boolean {
 export function parseRequest(
   { bytes }: RequestLine,
   maxLineBytes: number,
-  defaults: Partial<RecommendRequest> = {},
+  defaults?: Partial<RecommendRequest>,
 ): RecommendRequest {
   if (bytes === null) {
     throw new EspalierError('ESP_BODY_TOO_LARGE', `the line has more than ${maxLineBytes} bytes`);
@@ -28,8 +28,10 @@ export function parseRequest(
   const value = parse(text);
   const fault = faultOfJson(text);
   if (fault !== undefined) throw fault;
-  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
-  return checkRequest(isObject ? { ...defaults, ...value } : value);
+  if (defaults === undefined || typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return checkRequest(value);
+  }
+  return checkRequest({ ...defaults, ...value });
 }
 
 function decode(bytes: Buffer): string {

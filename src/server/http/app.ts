@@ -9,7 +9,7 @@ import { documentApi } from './document-api.js';
 import { badConnection, badRequest, handleError, notFound } from './errors.js';
 import { guard } from './guard.js';
 import { acceptJsonOnly } from './json-body.js';
-import { lazyCompilers } from './lazy-compilers.js';
+import { LazyCompilers } from './lazy-compilers.js';
 import { shedUnderPressure } from './pressure.js';
 import { QuietLogController, watchRequests } from './request-hooks.js';
 import { aliasRoutes } from './routes/aliases.js';
@@ -31,6 +31,7 @@ import { refuseSlowBodies } from './slow-bodies.js';
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {
   const { config, metrics, listener, readiness } = deps;
+  const compilers = new LazyCompilers();
   const app = Fastify({
     loggerInstance: logger,
     serverFactory: listener.createServer,
@@ -49,7 +50,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
       const code = badConnection(thrown, socket);
       if (code !== undefined) metrics.recordError(code);
     },
-    schemaController: { compilersFactory: lazyCompilers },
+    schemaController: { compilersFactory: compilers.factories },
     ajv: {
       // Fastify's defaults would strip a misspelt field, and answer as if the constraint were not there.
       // One fault at a time: collecting all of a large body's would keep this thread busy.
@@ -85,6 +86,7 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(openInferenceRoutes, deps);
   await app.register(connectRoutes, deps);
   await app.ready();
+  if (deps.catalogs.list().some(({ active }) => active !== null)) compilers.compileAll();
   return app;
 }
 

@@ -9,35 +9,54 @@ const buildValidator = AjvCompiler() as unknown as (...of: unknown[]) => Compile
 const buildSerializer = SerializerSelector() as unknown as (...of: unknown[]) => CompileWriter;
 
 /**
- * Fastify's compilers of schemas, at a schema's first use: all routes' together take a third of a second of every
- * start, and most servers are asked for few of them. A schema that does not compile shows with its first request, so
- * that the tests must ask every route once.
+ * Fastify's compilers of schemas, at a schema's first use or when `compileAll` is called: all routes' together take a
+ * third of a second, and most servers are asked for few of them. A schema that does not compile shows with its first
+ * request, so that the tests must ask every route once.
  *
  * With compilers of one's own Fastify leaves names in header schemas as they are: they must be in lower case.
  */
-export const lazyCompilers = {
-  buildValidator: ((...of: unknown[]): Compile => {
-    const compile = buildValidator(...of);
-    return (route) => {
-      let validate: ReturnType<Compile> | undefined;
-      const lazy: ReturnType<Compile> = (data) => {
-        validate ??= compile(route);
-        const result = validate(data);
-        lazy.errors = validate.errors ?? null;
-        return result;
-      };
-      return lazy;
-    };
-  }) as unknown as ValidatorFactory,
+export class LazyCompilers {
+  readonly #uncompiled = new Set<() => void>();
 
-  buildSerializer: ((...of: unknown[]): CompileWriter => {
-    const compile = buildSerializer(...of);
-    return (route) => {
-      let write: ReturnType<CompileWriter> | undefined;
-      return (data) => {
-        write ??= compile(route);
-        return write(data);
+  readonly factories = {
+    buildValidator: ((...of: unknown[]): Compile => {
+      const compile = buildValidator(...of);
+      return (route) => {
+        const validateOf = this.#once(() => compile(route));
+        const lazy: ReturnType<Compile> = (data) => {
+          const validate = validateOf();
+          const result = validate(data);
+          lazy.errors = validate.errors ?? null;
+          return result;
+        };
+        return lazy;
       };
+    }) as unknown as ValidatorFactory,
+
+    buildSerializer: ((...of: unknown[]): CompileWriter => {
+      const compile = buildSerializer(...of);
+      return (route) => {
+        const writeOf = this.#once(() => compile(route));
+        return (data) => writeOf()(data);
+      };
+    }) as unknown as SerializerFactory,
+  };
+
+  /** For a server that has others to answer when a route is asked for the first time: one schema may take 50 ms. */
+  compileAll(): void {
+    for (const compile of this.#uncompiled) compile();
+  }
+
+  #once<Made>(make: () => Made): () => Made {
+    let made: Made | undefined;
+    const get = () => {
+      if (made === undefined) {
+        made = make();
+        this.#uncompiled.delete(get);
+      }
+      return made;
     };
-  }) as unknown as SerializerFactory,
-};
+    this.#uncompiled.add(get);
+    return get;
+  }
+}

@@ -47,6 +47,8 @@ beforeAll(async () => {
     pressure,
     readiness,
     notReadyReasons: () => [],
+    // It serves something, so that all schemas are compiled at once.
+    catalogs: { list: () => [{ active: {} }] },
   };
   app = await buildApp(deps as unknown as AppDeps, logger);
 });

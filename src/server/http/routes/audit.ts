@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { AppDeps } from '../app-deps.js';
-import { closed } from '../schemas/common.js';
+import { closed, nullable } from '../schemas/common.js';
 
 const AuditQuery = Type.Object(
   { limit: Type.Optional(Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', default: '100' })) },
@@ -9,7 +9,7 @@ const AuditQuery = Type.Object(
 );
 const AuditEntry = Type.Object({
   at: Type.String(),
-  by: Type.Union([Type.String(), Type.Null()]),
+  by: nullable(Type.String()),
   keyId: Type.Optional(Type.String()),
   action: Type.String({ description: 'The route, "job end", "keys create" or "keys revoke".' }),
   target: Type.Record(Type.String(), Type.String()),

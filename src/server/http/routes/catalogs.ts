@@ -1,5 +1,4 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
 import { EspalierError } from '../../../errors.js';
 import { catalogEtag } from '../../catalogs/catalog-service.js';
@@ -17,17 +16,20 @@ import {
 } from '../schemas/catalogs.js';
 import { CatalogPath, VersionChoice, VersionPath } from '../schemas/common.js';
 import { bodyIsOptional } from './optional-body.js';
+import type { ReplyHeaders } from './reply-headers.js';
 
 /** Catalogs and their versions. */
 export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { catalogs }) => {
   const tags = ['catalogs'];
-  const send = (reply: FastifyReply, record: CatalogRecord) =>
-    reply.header('etag', catalogEtag(record)).send({
+  const answer = (reply: ReplyHeaders, record: CatalogRecord) => {
+    reply.header('etag', catalogEtag(record));
+    return {
       ...resource(record, catalogs.activeVersion(record)),
       damagedVersions: catalogs
         .damagedVersions(record.name)
         .map(({ version, error }) => ({ version, error: publicError(error) })),
-    });
+    };
+  };
 
   app.get(
     '/v1/catalogs',
@@ -52,7 +54,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         response: { 200: CatalogResource },
       },
     },
-    async ({ params }, reply) => send(reply, catalogs.get(params.catalog)),
+    async ({ params }, reply) => answer(reply, catalogs.get(params.catalog)),
   );
 
   app.put(
@@ -76,7 +78,8 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
         attributes: body.attributes,
       };
       const { record, created } = await catalogs.put(params.catalog, definition, changeOf(request));
-      return send(reply.code(created ? 201 : 200), record);
+      reply.code(created ? 201 : 200);
+      return answer(reply, record);
     },
   );
 
@@ -128,7 +131,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
     },
     async (request, reply) => {
       const { catalog, version } = request.params;
-      return send(reply, await catalogs.activate(catalog, Number(version), changeOf(request)));
+      return answer(reply, await catalogs.activate(catalog, Number(version), changeOf(request)));
     },
   );
 
@@ -149,7 +152,7 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
     },
     async (request, reply) => {
       const { params, body } = request;
-      return send(reply, await catalogs.rollback(params.catalog, body.version, changeOf(request)));
+      return answer(reply, await catalogs.rollback(params.catalog, body.version, changeOf(request)));
     },
   );
 };
@@ -167,7 +170,14 @@ function summary({ name, active, model }: CatalogRecord, version: VersionRecord 
 
 function resource(record: CatalogRecord, active: VersionRecord | undefined) {
   const { codebookSizes, attributes, earlier, createdAt, createdBy } = record;
-  return { ...summary(record, active), sid: { codebookSizes }, attributes, earlier, createdAt, createdBy };
+  return {
+    ...summary(record, active),
+    sid: { codebookSizes },
+    attributes,
+    earlier,
+    createdAt,
+    ...(createdBy !== undefined && { createdBy }),
+  };
 }
 
 function versionResource({ model, ...record }: VersionRecord, active: boolean) {

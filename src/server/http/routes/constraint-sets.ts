@@ -1,5 +1,4 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { FastifyReply } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { fieldError } from '../../../errors.js';
 import { activeVersionOf, type RefreshPolicy, type SetVersion } from '../../constraint-sets/set-record.js';
@@ -11,6 +10,7 @@ import { ofCatalogs, ofChanges, ofRules, ofThreads } from '../route-errors.js';
 import { CatalogPath, PreviewBody, SetPath, VersionBody, VersionChoice } from '../schemas/common.js';
 import { PreviewAnswer, RuleBody, SetResource, SetsAnswer } from '../schemas/constraint-sets.js';
 import { bodyIsOptional } from './optional-body.js';
+import type { ReplyHeaders } from './reply-headers.js';
 
 const DEFAULT_MAX_AGE_REFRESHES = 10;
 const ofEvaluations = [...ofChanges, ...ofRules, ...ofThreads] as const;
@@ -19,8 +19,10 @@ const ofEvaluations = [...ofChanges, ...ofRules, ...ofThreads] as const;
 export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { sets }) => {
   const tags = ['constraint sets'];
   const path = '/v1/catalogs/:catalog/constraint-sets';
-  const send = (reply: FastifyReply, record: EvaluatedSet) =>
-    reply.header('etag', setEtag(record)).send(resource(record));
+  const answer = (reply: ReplyHeaders, record: EvaluatedSet) => {
+    reply.header('etag', setEtag(record));
+    return resource(record);
+  };
 
   app.get(
     path,
@@ -54,7 +56,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
       },
     },
     async ({ params: { catalog, set } }, reply) => {
-      return send(reply, sets.get(catalog, set));
+      return answer(reply, sets.get(catalog, set));
     },
   );
 
@@ -75,10 +77,8 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
       const { rule, params = {} } = request.body;
       const definition = { rule, params, refresh: refreshOf(request.body) };
       const { record, created } = await sets.put(catalog, set, definition, changeOf(request));
-      return reply
-        .code(created ? 201 : 200)
-        .header('etag', setEtag(record))
-        .send(resource(record));
+      reply.code(created ? 201 : 200);
+      return answer(reply, record);
     },
   );
 
@@ -114,7 +114,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
     },
     async (request, reply) => {
       const { catalog, set } = request.params;
-      return send(reply, await sets.activate(catalog, set, request.body.version, changeOf(request)));
+      return answer(reply, await sets.activate(catalog, set, request.body.version, changeOf(request)));
     },
   );
 
@@ -141,7 +141,7 @@ export const constraintSetRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (ap
     },
     async (request, reply) => {
       const { catalog, set } = request.params;
-      return send(reply, await sets.rollback(catalog, set, request.body.version, changeOf(request)));
+      return answer(reply, await sets.rollback(catalog, set, request.body.version, changeOf(request)));
     },
   );
 

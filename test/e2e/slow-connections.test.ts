@@ -149,6 +149,10 @@ it('refuses uploads, streams of events and jobs beyond their limits, and says wh
   upload.write(`POST /v1/catalogs/small/versions HTTP/1.1\r\nhost: 127.0.0.1\r\n${type}`);
   await until(async () => (await post(server, '{"id": "a", "sid": [0, 0]}')).status === 503);
   await expectRefused(await post(server, '{"id": "a", "sid": [0, 0]}'), 'uploads');
+  // Of whatever kind they are.
+  const requests = '{"catalog": "small", "history": []}';
+  const job = await send(server, 'POST', '/v1/bulk-recommendations/jobs', requests, 'application/x-ndjson');
+  await expectRefused(job, 'uploads');
   upload.destroy();
   const first = await until2xx();
   const second = await until2xx();

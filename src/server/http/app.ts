@@ -27,6 +27,7 @@ import { recommendRoutes } from './routes/recommend.js';
 import { uploadRoutes } from './routes/uploads.js';
 import { MAX_ID_LENGTH, NoQuery } from './schemas/common.js';
 import { refuseSlowBodies } from './slow-bodies.js';
+import { UploadDesk } from './upload-desk.js';
 
 /** The HTTP application, not listening yet. */
 export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promise<FastifyInstance> {
@@ -73,9 +74,10 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(recommendRoutes, deps);
   await app.register(bulkRoutes, deps);
-  await app.register(bulkJobRoutes, deps);
+  const uploads = new UploadDesk(deps);
+  await app.register(bulkJobRoutes, { ...deps, uploads });
   await app.register(catalogRoutes, deps);
-  await app.register(uploadRoutes, deps);
+  await app.register(uploadRoutes, { ...deps, uploads });
   await app.register(itemRoutes, deps);
   await app.register(constraintSetRoutes, deps);
   await app.register(aliasRoutes, deps);

@@ -1,14 +1,11 @@
-import { randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { ErrorCode } from '../../../errors.js';
-import type { AppDeps } from '../app-deps.js';
-import { receiveUpload } from '../receive-upload.js';
 import { ofUploads } from '../route-errors.js';
 import { JobPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
+import type { UploadDeps } from '../upload-desk.js';
 import { NDJSON, requireNdjson } from './bulk.js';
 
 const READ_BYTES = 1 << 16;
@@ -19,8 +16,8 @@ const noOutput = [
 ] as const satisfies ErrorCode[];
 
 /** Files of requests, answered in the background. */
-export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
-  const { bulkJobs, store, jobs, idempotencyKeys, config } = deps;
+export const bulkJobRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (app, deps) => {
+  const { bulkJobs, uploads } = deps;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(NDJSON, (_request, payload, done) => done(null, payload));
 
@@ -40,16 +37,9 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, dep
       preHandler: requireNdjson,
     },
     async (request, reply) => {
-      const started = await idempotencyKeys.once(request, async (idempotency) => {
-        jobs.checkAvailable();
-        const [file] = await receiveUpload(request, () => store.uploadPath(randomUUID()), config);
-        try {
-          return await bulkJobs.start(file, idempotency);
-        } catch (thrown) {
-          rmSync(file.path, { force: true });
-          throw thrown;
-        }
-      });
+      const started = await uploads.receive(request, ([file], idempotency) =>
+        bulkJobs.start(file, idempotency),
+      );
       return reply.code(202).send(started);
     },
   );

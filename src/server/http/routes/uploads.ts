@@ -1,18 +1,12 @@
-import { randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import multipart from '@fastify/multipart';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import type { ItemFile, ItemFormat } from '../../../static-trie/index.js';
-import type { Idempotency, StartedJob } from '../../jobs/idempotency.js';
-import type { AppDeps } from '../app-deps.js';
+import type { ItemFormat } from '../../../static-trie/index.js';
 import { changeOf } from '../change-headers.js';
-import { Gate } from '../gate.js';
-import { receiveUpload } from '../receive-upload.js';
 import { ofCatalogs, ofUploads } from '../route-errors.js';
 import { CatalogPath, closed, SetPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
+import type { UploadDeps } from '../upload-desk.js';
 import { uploadFormats } from '../upload-kinds.js';
 import { formOptions } from '../upload-parts.js';
 
@@ -47,31 +41,13 @@ function contentOf(descriptions: Record<ItemFormat, string>) {
 const ActivateQuery = Type.Object({ activate: Type.Optional(Type.Enum(['true', 'false'])) }, closed);
 
 /** Uploads of items and of lists. A plugin of its own, so that only these routes take their content types. */
-export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
-  const { catalogs, setBuilds, store, jobs, idempotencyKeys, config, metrics } = deps;
-  const onRefusal = () => metrics.refusals.inc({ reason: 'uploads' });
-  const gate = new Gate(config.maxUploads, 'uploads are being received', onRefusal);
+export const uploadRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (
+  app,
+  { catalogs, setBuilds, uploads },
+) => {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(Object.keys(uploadFormats), (_request, payload, done) => done(null, payload));
   await app.register(multipart, formOptions);
-
-  /** The files are those of the job that `start` begins; where there is none they go. */
-  async function receive(
-    request: FastifyRequest,
-    start: (files: ItemFile[], idempotency: Idempotency) => Promise<StartedJob>,
-  ): Promise<StartedJob> {
-    return idempotencyKeys.once(request, async (idempotency) => {
-      jobs.checkAvailable();
-      const newPath = () => store.uploadPath(randomUUID());
-      const files = await gate.within(() => receiveUpload(request, newPath, config));
-      try {
-        return await start(files, idempotency);
-      } catch (thrown) {
-        for (const { path } of files) rmSync(path, { force: true });
-        throw thrown;
-      }
-    });
-  }
 
   app.post(
     '/v1/catalogs/:catalog/versions',
@@ -93,7 +69,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
       const activate = request.query.activate === 'true';
       const change = changeOf(request);
       const started = await catalogs.receiveUpload(catalog, (changesAfter) =>
-        receive(request, (files, idempotency) =>
+        uploads.receive(request, (files, idempotency) =>
           catalogs.startBuild(catalog, files, activate, change, changesAfter, idempotency),
         ),
       );
@@ -123,7 +99,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps
       const activate = request.query.activate === 'true';
       const change = changeOf(request);
       catalogs.get(catalog);
-      const started = await receive(request, (files, idempotency) =>
+      const started = await uploads.receive(request, (files, idempotency) =>
         setBuilds.start(catalog, set, files, activate, change, idempotency),
       );
       return reply.code(202).send(started);

@@ -15,7 +15,7 @@ import { makeLogger } from './logs/logger.js';
 import { Readiness } from './readiness.js';
 import { startGrpcServer } from './rpc/grpc-server.js';
 import { guardOf } from './rpc/guard.js';
-import { watched } from './rpc/watched-calls.js';
+import { CallWatch } from './rpc/watched-calls.js';
 import { checkReach } from './security/start-security.js';
 import { startServices } from './services.js';
 import { startTracing } from './tracing/start-tracing.js';
@@ -123,7 +123,7 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
 async function startGrpc({ host, grpcPort }: Config, deps: AppDeps & { app: FastifyInstance }) {
   if (grpcPort === undefined) return undefined;
   const guard = guardOf(deps.gatekeeper, deps.pressure);
-  const watch = watched(deps.metrics, deps.tracing);
+  const watch = new CallWatch(deps.metrics, deps.tracing);
   return startGrpcServer({ ...deps, guard, watch }, { host, port: grpcPort });
 }
 

@@ -586,6 +586,48 @@ describe('peers that misbehave', () => {
     await serves();
   });
 
+  it('counts a fault of the protocol as what it is', async () => {
+    const count = async () => {
+      const text = await (await fetch(`${server.url}/metrics`)).text();
+      const errors = /^espalier_errors_total\{code="ESP_BODY_MALFORMED"\} (\d+)/m.exec(text);
+      const requests =
+        /^espalier_http_request_duration_seconds_count\{.*route="\/espalier.v1.RecommendationService\/Recommend".*status="400".*\} (\d+)/m.exec(
+          text,
+        );
+      return { errors: Number(errors?.[1] ?? 0), requests: Number(requests?.[1] ?? 0) };
+    };
+    const before = await count();
+    await rawCall(server.grpcAddress!, recommendPath, Buffer.alloc(0));
+    expect(await count()).toEqual({ errors: before.errors + 1, requests: before.requests + 1 });
+  });
+
+  it('takes a message in whatever pieces it comes', async () => {
+    const session = connect(`http://${server.grpcAddress}`);
+    for (let cut = 1; cut < inOrder.length; cut++) {
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': recommendPath,
+        'content-type': 'application/grpc',
+        te: 'trailers',
+      });
+      const trailers = once(stream, 'trailers');
+      stream.resume().write(inOrder.subarray(0, cut));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      stream.end(inOrder.subarray(cut));
+      expect((await trailers)[0]).toMatchObject({ 'grpc-status': '0' });
+    }
+    session.destroy();
+  });
+
+  it('names a call as its caller does, whether it succeeds or not', async () => {
+    for (const k of [1, 0]) {
+      const metadata = { 'x-request-id': 'mine' };
+      const reply = await call(clients.recommendations, 'Recommend', { catalog: 'small', k }, { metadata });
+      expect(reply.error?.info?.code).toBe(k === 1 ? undefined : 'ESP_REQUEST_INVALID');
+      expect(reply.metadata?.get('x-request-id')).toEqual(['mine']);
+    }
+  });
+
   it('answers what is not gRPC as HTTP does', async () => {
     const headers = { 'content-type': 'text/plain' };
     for (const [to, httpStatus, code] of [

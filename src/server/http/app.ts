@@ -2,6 +2,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { describe, EspalierError } from '../../errors.js';
 import { requestIdOf } from '../logs/request-id.js';
 import type { Readiness } from '../readiness.js';
+import { compileRequestCheck } from '../recommend/check-request.js';
 import { connectRoutes } from '../rpc/connect-routes.js';
 import type { AppDeps } from './app-deps.js';
 import { auditChanges } from './audit-changes.js';
@@ -88,7 +89,10 @@ export async function buildApp(deps: AppDeps, logger: FastifyBaseLogger): Promis
   await app.register(openInferenceRoutes, deps);
   await app.register(connectRoutes, deps);
   await app.ready();
-  if (deps.catalogs.list().some(({ active }) => active !== null)) compilers.compileAll();
+  if (deps.catalogs.list().some(({ active }) => active !== null)) {
+    compilers.compileAll();
+    compileRequestCheck();
+  }
   return app;
 }
 

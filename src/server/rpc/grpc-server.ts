@@ -10,10 +10,12 @@ import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { EspalierError } from '../../errors.js';
 import { type Drainable, drainHttp2 } from '../drain.js';
+import { RecommendCalls } from './recommend-calls.js';
 import { rpcOptions, rpcRoutes, services } from './routes.js';
 import { type RpcDeps, remoteAddress } from './rpc-deps.js';
 import { refuseSlowCalls } from './slow-calls.js';
 import { answerUnknown } from './unknown-calls.js';
+import type { CallWatch } from './watched-calls.js';
 
 const MAX_CONNECTIONS = 1_024;
 const MAX_STREAMS = 256;
@@ -34,7 +36,7 @@ export interface GrpcServer extends Drainable {
  * @throws EspalierError ESP_ADDRESS
  */
 export async function startGrpcServer(
-  deps: Omit<RpcDeps, 'closing'>,
+  deps: Omit<RpcDeps, 'closing' | 'watch'> & { watch: CallWatch },
   { host, port }: { host: string; port: number },
 ): Promise<GrpcServer> {
   const closing = new AbortController();
@@ -47,19 +49,21 @@ export async function startGrpcServer(
     settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES, enablePush: false },
   });
   refuseSlowCalls(server, services, deps.config.bodyTimeoutMs);
-  server.on(
-    'request',
-    connectNodeAdapter({
-      ...rpcOptions(deps),
-      connect: false,
-      grpcWeb: false,
-      routes: rpcRoutes({ ...deps, closing: closing.signal }),
-      // Connect types them for either version of HTTP; here it is 2.
-      fallback: (request, response) =>
-        answerUnknown(request as Http2ServerRequest, response as unknown as Http2ServerResponse),
-      contextValues: ({ socket }) => createContextValues().set(remoteAddress, socket.remoteAddress),
-    }),
-  );
+  const recommendCalls = new RecommendCalls(deps);
+  const otherCalls = connectNodeAdapter({
+    ...rpcOptions(deps),
+    connect: false,
+    grpcWeb: false,
+    routes: rpcRoutes({ ...deps, closing: closing.signal }),
+    // Connect types them for either version of HTTP; here it is 2.
+    fallback: (request, response) =>
+      answerUnknown(request as Http2ServerRequest, response as unknown as Http2ServerResponse),
+    contextValues: ({ socket }) => createContextValues().set(remoteAddress, socket.remoteAddress),
+  });
+  server.on('request', (request, response) => {
+    if (recommendCalls.takes(request)) void recommendCalls.answer(request, response);
+    else otherCalls(request, response);
+  });
   const drainable = drainHttp2(server);
   server.on('session', watchSession);
   server.on('sessionError', (error) => deps.app.log.debug({ err: error }, 'a gRPC session failed'));

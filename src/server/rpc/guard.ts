@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Pressure } from '../http/pressure.js';
 import { credentialsOf, type Gatekeeper } from '../security/gatekeeper.js';
 
@@ -7,7 +8,7 @@ export interface Guard {
    * @param path e.g. `/espalier.v1.RecommendationService/Recommend`
    * @throws EspalierError where the call is not allowed
    */
-  check(headers: Headers, path: string, address: string | undefined): Promise<void>;
+  check(headers: IncomingHttpHeaders, path: string, address: string | undefined): Promise<void>;
 }
 
 /** For calls that the HTTP application has let in: it knows the route, but not what it does. */
@@ -26,7 +27,7 @@ export function guardOf(gatekeeper: Gatekeeper, pressure: Pressure): Guard {
     async check(headers, path, address) {
       await shedding.check(headers, path, address);
       const need = gatekeeper.needOf('POST', path);
-      const principal = gatekeeper.authorize(credentialsOf(Object.fromEntries(headers)), need, address);
+      const principal = gatekeeper.authorize(credentialsOf(headers), need, address);
       if (need === 'recommend') await gatekeeper.count('recommend', principal, address ?? 'unknown');
     },
   };

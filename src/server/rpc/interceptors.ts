@@ -1,29 +1,19 @@
-import { ConnectError, type Interceptor, type StreamResponse, type UnaryResponse } from '@connectrpc/connect';
+import type { Interceptor, StreamResponse, UnaryResponse } from '@connectrpc/connect';
 import type { FastifyBaseLogger } from 'fastify';
-import { EspalierError } from '../../errors.js';
-import { toConnectError } from './errors.js';
 import type { Guard } from './guard.js';
-import { withOurCode } from './protocol-errors.js';
+import { typedError } from './protocol-errors.js';
 import { remoteAddress } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
 
 /** Anything that a call throws becomes a typed error; what is our fault goes to the log. */
 export function typedErrors(log: FastifyBaseLogger): Interceptor {
-  const typed = (thrown: unknown, method: string) => {
-    // A fault of the protocol, such as bytes in a stream that are no message.
-    if (thrown instanceof ConnectError) return withOurCode(thrown);
-    const isOurFault = !(thrown instanceof EspalierError) || thrown.statusCode >= 500;
-    const error = toConnectError(thrown);
-    if (isOurFault) log.error({ err: thrown, method }, error.rawMessage);
-    return error;
-  };
   return (next) => async (request) => {
     const { name } = request.method;
     try {
       const response = await next(request);
-      return response.stream ? guarded(response, (thrown) => typed(thrown, name)) : response;
+      return response.stream ? guarded(response, (thrown) => typedError(thrown, name, log)) : response;
     } catch (thrown) {
-      throw typed(thrown, name);
+      throw typedError(thrown, name, log);
     }
   };
 }
@@ -53,7 +43,7 @@ export function guardedBy(guard: Guard): Interceptor {
   return (next) =>
     async (request): Promise<UnaryResponse | StreamResponse> => {
       const path = `/${request.service.typeName}/${request.method.name}`;
-      await guard.check(request.header, path, request.contextValues.get(remoteAddress));
+      await guard.check(Object.fromEntries(request.header), path, request.contextValues.get(remoteAddress));
       return next(request);
     };
 }

@@ -1,6 +1,7 @@
 import { Code, ConnectError } from '@connectrpc/connect';
-import type { ErrorCode } from '../../errors.js';
-import { errorInfoOf, grpcCodeOf } from './errors.js';
+import type { FastifyBaseLogger } from 'fastify';
+import { type ErrorCode, EspalierError } from '../../errors.js';
+import { errorInfoOf, grpcCodeOf, toConnectError } from './errors.js';
 import { ErrorInfoSchema } from './generated/espalier/v1/errors_pb.js';
 
 /** What Connect says of bytes that are no message, where its code alone does not tell. */
@@ -32,12 +33,30 @@ const codes: Partial<Record<Code, ErrorCode>> = {
  */
 export function withOurCode(error: ConnectError): ConnectError {
   if (error.details.length > 0) return error;
-  const { rawMessage, metadata } = error;
-  const code =
-    faults.find(([pattern]) => pattern.test(rawMessage))?.[1] ?? codes[error.code] ?? 'ESP_INTERNAL';
+  const { metadata } = error;
+  const code = ourCodeOf(error);
   // What is not the caller's fault is not for the caller.
-  const message = code === 'ESP_INTERNAL' ? 'something went wrong' : rawMessage;
+  const message = code === 'ESP_INTERNAL' ? 'something went wrong' : error.rawMessage;
   const status = error.code === Code.Internal ? grpcCodeOf(code) : error.code;
   const detail = { desc: ErrorInfoSchema, value: errorInfoOf({ code, message }) };
   return new ConnectError(message, status, metadata, [detail], error);
+}
+
+function ourCodeOf({ rawMessage, code }: ConnectError): ErrorCode {
+  return faults.find(([pattern]) => pattern.test(rawMessage))?.[1] ?? codes[code] ?? 'ESP_INTERNAL';
+}
+
+/** Anything that a call throws, as metrics and traces tell it. */
+export function ourErrorOf(thrown: unknown): EspalierError {
+  if (!(thrown instanceof ConnectError)) return EspalierError.from(thrown);
+  return new EspalierError(ourCodeOf(thrown), thrown.rawMessage, { cause: thrown });
+}
+
+/** Anything that a call throws, as what its caller gets; what is our fault goes to the log. */
+export function typedError(thrown: unknown, method: string, log: FastifyBaseLogger): ConnectError {
+  if (thrown instanceof ConnectError) return withOurCode(thrown);
+  const isOurFault = !(thrown instanceof EspalierError) || thrown.statusCode >= 500;
+  const error = toConnectError(thrown);
+  if (isOurFault) log.error({ err: thrown, method }, error.rawMessage);
+  return error;
 }

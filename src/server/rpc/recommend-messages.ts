@@ -6,13 +6,30 @@ import type {
   RecommendResponseSchema,
 } from './generated/espalier/v1/recommendation_pb.js';
 
+const MAX_TIMEOUT_MS = 600_000;
+
+/**
+ * The request that a message stands for; the call's deadline is the request's where it is sooner.
+ * @param remainingMs until the deadline, where the call has one
+ */
+export function requestOf(
+  message: RecommendRequest,
+  remainingMs: number | undefined,
+): Record<string, unknown> {
+  const body = bodyOf(message);
+  const { timeoutMs = MAX_TIMEOUT_MS } = message;
+  if (remainingMs === undefined || timeoutMs > MAX_TIMEOUT_MS) return body;
+  const callMs = Math.max(1, Math.floor(remainingMs));
+  return callMs < timeoutMs ? { ...body, timeoutMs: callMs } : body;
+}
+
 /**
  * A message as the JSON body that says the same. By hand, because this is the hot path: no reflection, and lists are
  * passed on as they are.
  *
  * A list that is empty in a message is one that is absent. So an empty history is meant where there are no tokens.
  */
-export function bodyOf(message: RecommendRequest): Record<string, unknown> {
+function bodyOf(message: RecommendRequest): Record<string, unknown> {
   const { history, inputIds, beamWidth, constraint, attributes, diversity, explain } = message;
   const body: Record<string, unknown> = { catalog: message.catalog };
   if (inputIds.length === 0 || history.length > 0) body.history = history;

@@ -12,7 +12,7 @@ import type {
   RecommendRequest,
   RecommendResultSchema,
 } from './generated/espalier/v1/recommendation_pb.js';
-import { bodyOf, responseOf } from './recommend-messages.js';
+import { requestOf, responseOf } from './recommend-messages.js';
 import type { RpcDeps } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
 import { callId, callTrace } from './watched-calls.js';
@@ -20,7 +20,6 @@ import { callId, callTrace } from './watched-calls.js';
 const MAX_BATCH = 64;
 /** Of one stream; they decode together. */
 const MAX_IN_FLIGHT = 16;
-const MAX_TIMEOUT_MS = 600_000;
 
 type Result = MessageInitShape<typeof RecommendResultSchema>;
 
@@ -30,7 +29,7 @@ export function recommendationRpc({
 }: Pick<RpcDeps, 'recommend'>): ServiceImpl<typeof RecommendationService> {
   async function answer(message: RecommendRequest, context: HandlerContext): Promise<RecommendAnswer> {
     const { signal } = context;
-    const request = checkRequest(requestOf(message, context));
+    const request = checkRequest(requestOf(message, context.timeoutMs()));
     try {
       return await recommend.recommend(request, contextOf(context));
     } catch (thrown) {
@@ -57,7 +56,7 @@ export function recommendationRpc({
         throw fieldError('ESP_REQUEST_INVALID', 'requests', `1 to ${MAX_BATCH} requests`, found);
       }
       expectListeners(context);
-      const bodies = requests.map((message) => requestOf(message, context));
+      const bodies = requests.map((message) => requestOf(message, context.timeoutMs()));
       return { responses: (await recommend.recommendBatch(bodies, contextOf(context))).map(resultOf) };
     },
 
@@ -70,15 +69,6 @@ export function recommendationRpc({
 
 function contextOf({ values, signal }: HandlerContext): RecommendContext {
   return { requestId: values.get(callId), trace: values.get(callTrace), signal };
-}
-
-/** The body that a message stands for; the call's deadline is the request's where it is sooner. */
-function requestOf(message: RecommendRequest, context: HandlerContext): Record<string, unknown> {
-  const body = bodyOf(message);
-  const remainingMs = Math.max(1, Math.floor(context.timeoutMs() ?? Number.POSITIVE_INFINITY));
-  const { timeoutMs = MAX_TIMEOUT_MS } = message;
-  const isSooner = Number.isFinite(remainingMs) && timeoutMs <= MAX_TIMEOUT_MS && remainingMs < timeoutMs;
-  return isSooner ? { ...body, timeoutMs: remainingMs } : body;
 }
 
 function resultOf(outcome: RecommendOutcome): Result {

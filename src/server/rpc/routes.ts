@@ -15,7 +15,7 @@ import { recommendationRpc } from './recommendation-rpc.js';
 import type { RpcDeps } from './rpc-deps.js';
 import { strictText } from './strict-json.js';
 import { withTypedErrors } from './typed-answers.js';
-import { named } from './watched-calls.js';
+import { named, watchedBy } from './watched-calls.js';
 
 /** What clients can call. */
 const ours = [RecommendationService, CatalogService, ConstraintSetService, JobService];
@@ -27,7 +27,7 @@ export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
   const bridge = new Bridge(app);
   const common = [typedErrors(app.log), closedRequests];
   // What goes through the application is checked, named and counted there.
-  const around = watch === undefined ? [] : [watch];
+  const around = watch === undefined ? [] : [watchedBy(watch)];
   const direct = {
     interceptors: [typedErrors(app.log), ...around, named(metrics), closedRequests, guardedBy(guard)],
   };

@@ -1,7 +1,8 @@
-import { createContextKey, type Interceptor } from '@connectrpc/connect';
+import { createContextKey } from '@connectrpc/connect';
 import type { FastifyInstance } from 'fastify';
 import type { AppDeps } from '../http/app-deps.js';
 import type { Guard } from './guard.js';
+import type { CallWatch } from './watched-calls.js';
 
 /** What calls work with. */
 export interface RpcDeps extends Pick<AppDeps, 'recommend' | 'config' | 'notReadyReasons' | 'metrics'> {
@@ -9,7 +10,7 @@ export interface RpcDeps extends Pick<AppDeps, 'recommend' | 'config' | 'notRead
   app: FastifyInstance;
   guard: Guard;
   /** Around calls that the HTTP application does not see. */
-  watch?: Interceptor;
+  watch?: CallWatch;
   /** Aborted when the server stops: calls that would wait for ever end then. */
   closing: AbortSignal;
 }

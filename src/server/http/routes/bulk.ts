@@ -5,10 +5,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { EspalierError, fieldError } from '../../../errors.js';
 import { BulkAnswers } from '../../bulk/bulk-answers.js';
+import { abortedWhenGone } from '../aborted-when-gone.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
 import { kindOfBody } from '../upload-kinds.js';
-import { abortedWhenGone } from './recommend.js';
 
 export const NDJSON = 'application/x-ndjson';
 /** Of answers that wait for a slow reader, beside those that are being made. */

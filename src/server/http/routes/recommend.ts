@@ -1,7 +1,6 @@
-import { setMaxListeners } from 'node:events';
-import type { ServerResponse } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { ErrorCode } from '../../../errors.js';
+import { abortedWhenGone } from '../aborted-when-gone.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
 import { ofCatalogs, ofRules, ofThreads } from '../route-errors.js';
@@ -67,14 +66,3 @@ export const recommendRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, {
     },
   );
 };
-
-/** Aborted when the client goes away before it has its answer. */
-export function abortedWhenGone(response: ServerResponse): AbortSignal {
-  const controller = new AbortController();
-  // Each request of a batch or a stream listens for itself.
-  setMaxListeners(0, controller.signal);
-  response.once('close', () => {
-    if (!response.writableEnded) controller.abort();
-  });
-  return controller.signal;
-}

@@ -7,7 +7,7 @@ import { startServerProcess } from '../examples/online-retail/server-process.js'
 import { describeMachine } from './harness/machine.js';
 import { median } from './harness/statistics.js';
 import type { Sample, Task } from './load/generator.js';
-import { chooseCores, Generator, MemoryWatch, pin } from './load/processes.js';
+import { chooseCores, cpuMsOf, Generator, MemoryWatch, pin } from './load/processes.js';
 import { memoryGrowth, outcomesOf, recoverySeconds, spreadOf, wrongIn } from './load/summary.js';
 import type { TransportName } from './load/transport.js';
 
@@ -45,8 +45,9 @@ try {
   if (cores !== undefined) pin(pid!, cores.server);
   await loadRetail(server.url);
   const results: Record<string, unknown> = {};
+  const overheads = await loneClients();
   for (const transport of transports) {
-    results[transport] = { overhead: await overhead(transport), ...(await capacity(transport)) };
+    results[transport] = { overhead: overheads[transport], ...(await capacity(transport)) };
   }
   const steady = await steadyLoad(results as Record<string, { perSecond: number }>);
   for (const transport of transports) {
@@ -76,14 +77,27 @@ function run(transport: TransportName, task: Partial<Task> & Pick<Task, 'load'>)
   return generator.run({ transport, url, seed, timeoutMs, isPlain: false, ...task });
 }
 
-/** What one client waits for beside the queue and the model: of the server's own time, and of its own. */
-async function overhead(transport: TransportName) {
-  const load = { clients: 1, seconds: seconds / 6 };
-  const task = { load, isPlain: true, timeoutMs: 60_000 };
-  await run(transport, task);
-  const samples = await run(transport, task);
-  fail(wrongIn(samples, ['answer']));
+/** One client of each protocol alone, by turns; every answer counts, but for those of the first round. */
+async function loneClients() {
+  const load = { clients: 1, seconds: seconds / 6 / WINDOWS };
+  const taken = Object.fromEntries(transports.map((name) => [name, { samples: [] as Sample[], cpuMs: 0 }]));
+  for (let round = 0; round <= WINDOWS; round++) {
+    for (const transport of transports) {
+      const beforeMs = cpuMsOf(pid!);
+      const samples = await run(transport, { load, isPlain: true, timeoutMs: 60_000 });
+      fail(wrongIn(samples, ['answer']));
+      if (round === 0) continue;
+      taken[transport].cpuMs += cpuMsOf(pid!) - beforeMs;
+      taken[transport].samples.push(...samples);
+    }
+  }
+  return Object.fromEntries(Object.entries(taken).map(([name, one]) => [name, overheadOf(one)]));
+}
+
+/** What a client waits for beside the queue and the model: of the server's own time, and of its own. */
+function overheadOf({ samples, cpuMs }: { samples: readonly Sample[]; cpuMs: number }) {
   return {
+    cpuMsPerAnswer: cpuMs / samples.length,
     serverMs: spreadOf(samples.map(({ totalMs, queueMs, modelMs }) => totalMs! - queueMs! - modelMs!)),
     clientMs: spreadOf(samples.map(({ latencyMs, queueMs, modelMs }) => latencyMs - queueMs! - modelMs!)),
     constraintMs: spreadOf(samples.map(({ constraintMs }) => constraintMs!)),
@@ -163,6 +177,7 @@ function print(results: Record<string, any>): void {
       ['overhead in the server, p50 (mark: 1 ms)', ms(cost.serverMs.p50)],
       ['  as one client sees it, with the protocol', ms(cost.clientMs.p50)],
       ['  of it in the constraint', ms(cost.constraintMs.p50)],
+      ["the server's cores, an answer", ms(cost.cpuMsPerAnswer)],
       ['70 %: p50, p99', `${ms(steady.p50Ms)}, ${ms(steady.p99Ms)}`],
       ['70 %: p99 to p50 (mark: 3)', steady.p99ToP50.toFixed(2)],
       ['70 %: outcomes', JSON.stringify(steady.outcomes)],

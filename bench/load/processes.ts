@@ -16,6 +16,13 @@ export function pin(pid: number, cores: string): void {
   spawnSync('taskset', ['--all-tasks', '--pid', '--cpu-list', cores, String(pid)]);
 }
 
+/** What a process and its threads have run on the cores so far, in steps of 10 ms. */
+export function cpuMsOf(pid: number): number {
+  // After the name, which may hold anything: utime and stime are the fields 14 and 15 of all, in 1/100 s.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
 /** The generator's process. */
 export class Generator {
   readonly #child: ChildProcess;

@@ -268,9 +268,7 @@ export const goals: readonly Goal[] = [
     elsewhere: '–',
     goal: 'at most 1 ms',
     isMet: atMost(1e-3),
-    read: (results) =>
-      extraReading(loneClient(results), 'overhead as the client sees it', 'serve') ??
-      earlierOverhead(results.others.get('load')),
+    read: (results) => extraReading(loneClient(results), 'overhead as the client sees it', 'serve'),
   },
   {
     what: "The constraint's share of a whole decode of the demo's model, p50, worst of its rules",
@@ -450,12 +448,6 @@ function violations(soak: SuiteReport | undefined): Reading | undefined {
 }
 
 /* What other commands have measured, of which a suite may know nothing yet. */
-
-function earlierOverhead(load: unknown): Reading | undefined {
-  const p50 = numberAt(load, 'results', 'http', 'overhead', 'overheadMs', 'p50');
-  if (p50 === undefined) return undefined;
-  return { value: p50 / 1e3, words: shown(p50, 'ms'), file: 'load.json' };
-}
 
 function sharedContext(model: unknown): Reading | undefined {
   const results = at(model, 'results');

@@ -25,7 +25,9 @@ const others: Record<string, Other> = {
           'answers a second, closed loop',
           'p50 at 70 %',
           'p99 at 70 %',
-          "the server's own p50",
+          "a lone client: the server's own p50",
+          'as the client sees it',
+          'cores, an answer',
           'late at 300 %',
         ],
         ['http', 'grpc'].map((name) => {
@@ -35,7 +37,9 @@ const others: Record<string, Other> = {
             of('perSecond'),
             ms(of('steady', 'p50Ms')),
             ms(of('steady', 'p99Ms')),
-            ms(of('overhead', 'overheadMs', 'p50')),
+            ms(of('overhead', 'serverMs', 'p50')),
+            ms(of('overhead', 'clientMs', 'p50')),
+            ms(of('overhead', 'cpuMsPerAnswer')),
             of('overload', 'late'),
           ];
         }),

@@ -29,6 +29,8 @@ const { values } = parseArgs({
 const seconds = Number(values.seconds);
 const timeoutMs = Number(values['timeout-ms']);
 const seed = Number(values.seed);
+/** No run repeats another's requests: their histories would be cached, and the protocol that comes second ahead. */
+let nextSeed = seed;
 const transports = values.transports.split(',') as TransportName[];
 /** By turns, where there are several transports; the median of their ratios is the result. */
 const WINDOWS = 5;
@@ -74,7 +76,7 @@ try {
 
 function run(transport: TransportName, task: Partial<Task> & Pick<Task, 'load'>): Promise<Sample[]> {
   const url = transport === 'grpc' ? server.grpcAddress! : server.url;
-  return generator.run({ transport, url, seed, timeoutMs, isPlain: false, ...task });
+  return generator.run({ transport, url, seed: nextSeed++, timeoutMs, isPlain: false, ...task });
 }
 
 /** One client of each protocol alone, by turns; every answer counts, but for those of the first round. */
@@ -119,7 +121,7 @@ async function steadyLoad(measured: Record<string, { perSecond: number }>) {
     for (const transport of transports) {
       const ratePerSecond = measured[transport].perSecond * STEADY_SHARE;
       const stretches = [{ ratePerSecond, seconds: seconds / WINDOWS }];
-      const samples = await run(transport, { load: { stretches }, seed: seed + index });
+      const samples = await run(transport, { load: { stretches } });
       windows[transport] ??= [];
       windows[transport].push(samples);
     }

@@ -86,8 +86,14 @@ async function start(config: Config, started: Started): Promise<Pick<RunningServ
   const services = await startServices(config, { kernel, cuda, logger, onThreadFailure }, started.parts);
   const { catalogs, jobs, metrics, engine } = services;
   started.abandon = () => engine.kill();
-  await catalogs.restore((catalog, error) => {
-    logError(error, `catalog ${catalog} could not be restored and is not served`);
+  await catalogs.restore({
+    onFailure: (catalog, error) =>
+      logError(error, `catalog ${catalog} could not be restored and is not served`),
+    onDamagedSet: (catalog, set, error) =>
+      logError(
+        error,
+        `catalog ${catalog} is served, but requests under its constraint set ${set} are refused`,
+      ),
   });
   jobs.resume();
 

@@ -41,11 +41,19 @@ function writeRecord(catalog: string, version: number): void {
   writeFileSync(`${folder}/${version}/version.json`, JSON.stringify({ ...record, version }));
 }
 
+/** A set of the one item `0-1`. */
+async function putList(at: ServerProcess): Promise<void> {
+  const path = `${SETS}/picked/versions?activate=true`;
+  const { body } = await send(at, 'POST', path, '"0-1"\n', 'application/x-ndjson');
+  expect(await endOf(at, body.job.id)).toMatchObject({ state: 'succeeded' });
+}
+
 /** Every state file that a start reads, damaged in one way each, over what a server has left. */
 beforeAll(async () => {
   const first = await startTestServer(dataDir, [], models);
   await makeSmallCatalog(first);
   for (const set of ['red', 'kept']) await putRule(first, set, 'colour == "red"');
+  await putList(first);
   const front = { alias: 'front', catalog: 'small', constraintSet: 'kept' };
   expect((await send(first, 'POST', '/v1/aliases', { actions: [{ set: front }] })).status).toBe(200);
   const { id } = (await postBulkJob(first, [request])).body.job;
@@ -68,6 +76,7 @@ beforeAll(async () => {
   writeFileSync(path('catalogs/other/versions/2/version.json'), '{"version": 2}\n');
   writeFileSync(path('catalogs/small/constraint-sets/red.json'), '{"name": "red", "versions": [');
   writeFileSync(path('catalogs/small/constraint-sets/listed.json'), 'null');
+  writeFileSync(path('catalogs/small/constraint-sets/picked.1.list'), '"1-1"\n');
   writeFileSync(path('aliases.json'), '[]');
   writeFileSync(path('data-dir.json'), '\0\0\0\0');
   writeFileSync(path(`bulk/${jobs[0]}/result.json`), '{}');
@@ -97,6 +106,8 @@ describe('damaged state files', () => {
       /version 2 of catalog other is damaged: version.json cannot be read: /,
       /constraint set red of catalog small is damaged: red.json cannot be read: /,
       /constraint set listed of catalog small is damaged: listed.json cannot be read: /,
+      /constraint set picked of catalog small is damaged: list of a constraint set: /,
+      /catalog small is served, but requests under its constraint set picked are refused/,
       /aliases.json cannot be read: /,
       /a job is forgotten/,
     ]) {
@@ -112,21 +123,23 @@ describe('damaged state files', () => {
     const { catalogs } = (await send(server, 'GET', '/v1/catalogs')).body;
     expect(catalogs.map((one: { items: number }) => one.items).sort()).toEqual([0, 6]);
     const { constraintSets, damaged } = (await send(server, 'GET', SETS)).body;
-    expect(constraintSets.map(({ name }: { name: string }) => name)).toEqual(['kept']);
-    expect(damaged.map(({ name }: { name: string }) => name).sort()).toEqual(['listed', 'red']);
+    expect(constraintSets.map(({ name }: { name: string }) => name)).toEqual(['kept', 'picked']);
+    expect(damaged.map(({ name }: { name: string }) => name).sort()).toEqual(['listed', 'picked', 'red']);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    expect(metrics).toContain('espalier_constraint_sets_failing{catalog="small"} 2');
+    expect(metrics).toContain('espalier_constraint_sets_failing{catalog="small"} 3');
+    expect(metrics).toContain('espalier_constraint_sets{catalog="small"} 4');
   });
 
   it('leave the rest in service, and refuse what needs them', async () => {
     expect(await idsUnder(server)).toEqual(ALL);
     expect(await idsUnder(server, { set: 'kept' })).toEqual(['0-0', '1-0']);
-    for (const set of ['red', 'listed', 'front']) {
+    for (const set of ['red', 'listed', 'picked', 'front']) {
       await refused('POST', '/v1/recommend', { ...request, constraint: { set } });
     }
     const inactive = await send(server, 'POST', '/v1/recommend', { ...request, catalog: 'other' });
     expect([inactive.status, inactive.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
     await refused('POST', '/v1/catalogs/small/versions/2/activate');
+    await refused('POST', '/v1/catalogs/small/versions/1/activate');
     await refused('PUT', '/v1/catalogs/other', { model: 'table', sid, attributes });
     await refused('PUT', `${SETS}/red`, { rule: 'colour == "red"' });
     await refused('PUT', `${SETS}/new`, { rule: 'colour == "red"' });
@@ -139,6 +152,8 @@ describe('damaged state files', () => {
   });
 
   it('are not deleted by cleaning and retention, and count again when they are restored', async () => {
+    await putList(server);
+    expect(await idsUnder(server, { set: 'picked' })).toEqual(['0-1']);
     expect((await send(server, 'POST', '/v1/catalogs/other/rollback', {})).body.activeVersion).toBe(1);
     expect(await idsUnder(server, {}, 'other')).toEqual(ALL);
     expect((await upload(server, 'small', items.slice(0, 5))).result.version).toBe(4);

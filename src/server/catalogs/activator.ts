@@ -37,6 +37,13 @@ export interface SetEvaluation {
   evaluatedAt: string;
 }
 
+interface SwitchOptions {
+  evaluatedAt: (set: SetRecord) => string;
+  /** Goes on without the set, unless it throws. */
+  onDamagedSet: (set: string, error: EspalierError) => void;
+  save: () => void;
+}
+
 /**
  * Makes pairs of catalog version and model version serve, and knows which do. Catalog, model and sets switch
  * together: a request gets all of one pair or all of the other.
@@ -46,6 +53,8 @@ export class Activator {
   readonly #serving = new Set<string>();
   /** By catalog, then by set. */
   readonly #evaluations = new Map<string, Map<string, SetEvaluation>>();
+  /** Likewise: sets that a restored catalog serves without, and why. */
+  readonly #unusable = new Map<string, Map<string, EspalierError>>();
 
   constructor(deps: ActivatorDeps) {
     this.#deps = deps;
@@ -59,6 +68,11 @@ export class Activator {
     return this.#evaluations.get(catalog)?.get(set) ?? null;
   }
 
+  /** Sets in force whose lists were damaged when the server started: requests under them must be refused. */
+  unusable(catalog: string): ReadonlyMap<string, EspalierError> {
+    return this.#unusable.get(catalog) ?? new Map();
+  }
+
   /** Notes a set that was put into the version that serves. */
   remember(catalog: string, snapshot: TimedSnapshot): void {
     const { name, catalogVersion, set, unknownCount, unknown, evaluatedAt } = snapshot;
@@ -67,6 +81,7 @@ export class Activator {
     const bytes = setByteLength(set);
     evaluations.set(name, { catalogVersion, items, leaves, bytes, unknownCount, unknown, evaluatedAt });
     this.#evaluations.set(catalog, evaluations);
+    this.#unusable.get(catalog)?.delete(name);
     this.#deps.onEvaluated(catalog, name);
   }
 
@@ -83,9 +98,11 @@ export class Activator {
   forget(catalog: string, set?: string): void {
     if (set !== undefined) {
       this.#evaluations.get(catalog)?.delete(set);
+      this.#unusable.get(catalog)?.delete(set);
       return;
     }
     this.#evaluations.delete(catalog);
+    this.#unusable.delete(catalog);
     this.#serving.delete(catalog);
   }
 
@@ -103,25 +120,39 @@ export class Activator {
    *   ESP_ARTIFACT_CORRUPT
    */
   activate(record: CatalogRecord, pair: ServingPair, save: () => void): Promise<void> {
-    return this.#switch(record, pair, () => pair.activatedAt, save);
+    const refuse = (_set: string, error: EspalierError) => {
+      throw error;
+    };
+    return this.#switch(record, pair, { evaluatedAt: () => pair.activatedAt, onDamagedSet: refuse, save });
   }
 
-  /** Makes the record's active pair serve as it did when the server stopped. */
-  restore(record: CatalogRecord, pair: ServingPair): Promise<void> {
+  /**
+   * Makes the record's active pair serve as it did when the server stopped. A set whose list is damaged is left out:
+   * one file must not keep a whole catalog from serving.
+   * @param onDamagedSet gets such sets, which `unusable` has from then on
+   */
+  async restore(
+    record: CatalogRecord,
+    pair: ServingPair,
+    onDamagedSet: (set: string, error: EspalierError) => void,
+  ): Promise<void> {
     const now = new Date().toISOString();
-    return this.#switch(
-      record,
-      pair,
-      (set) => evaluationTime(set, pair.activatedAt, now),
-      () => {},
-    );
+    const unusable = new Map<string, EspalierError>();
+    await this.#switch(record, pair, {
+      evaluatedAt: (set) => evaluationTime(set, pair.activatedAt, now),
+      onDamagedSet: (set, error) => {
+        unusable.set(set, error);
+        onDamagedSet(set, error);
+      },
+      save: () => {},
+    });
+    this.#unusable.set(record.name, unusable);
   }
 
   #switch(
     record: CatalogRecord,
     { version, model }: ServingPair,
-    evaluatedAt: (set: SetRecord) => string,
-    save: () => void,
+    { evaluatedAt, onDamagedSet, save }: SwitchOptions,
   ): Promise<void> {
     const { store, records, sets: setStore, changes: logs, registry, evaluator, engine } = this.#deps;
     const { name } = record;
@@ -137,7 +168,7 @@ export class Activator {
           ? []
           : [{ name: set.name, version: setVersion, evaluatedAt: evaluatedAt(set) }];
       });
-      const sets = await evaluator.evaluateAll(record, versionRecord, inForce);
+      const sets = await evaluator.evaluateAll(record, versionRecord, inForce, onDamagedSet);
       const path = store.catalogFilePath(name, version);
       try {
         const changes = logs.after(name, versionRecord);
@@ -154,6 +185,7 @@ export class Activator {
       await engine.commitCatalog(name);
       this.#serving.add(name);
       this.#evaluations.delete(name);
+      this.#unusable.delete(name);
       for (const snapshot of sets) this.remember(name, snapshot);
     });
   }

@@ -61,6 +61,14 @@ export interface CatalogServiceDeps {
   onError: (error: EspalierError, message: string) => void;
 }
 
+/** What a start could not bring back. */
+export interface RestoreReport {
+  /** The catalog is not served. */
+  onFailure: (catalog: string, error: EspalierError) => void;
+  /** The catalog is, but requests under this set are refused. */
+  onDamagedSet: (catalog: string, set: string, error: EspalierError) => void;
+}
+
 /**
  * Changes catalogs. Every change first does all that can fail, then writes the truth to disk, then switches the
  * engine; what was active serves until then. Changes of one catalog and its sets run one by one.
@@ -78,8 +86,8 @@ export class CatalogService {
     this.#builds = new VersionBuilds({ ...deps, activate: (...args) => this.#activateBuilt(...args) });
   }
 
-  /** Brings back what was active when the server stopped; a catalog that fails is reported and left out. */
-  async restore(onFailure: (catalog: string, error: EspalierError) => void): Promise<void> {
+  /** Brings back what was active when the server stopped; what fails is reported and left out. */
+  async restore({ onFailure, onDamagedSet }: RestoreReport): Promise<void> {
     const { records, activator } = this.#deps;
     for (const [catalog, error] of records.damaged) onFailure(catalog, error);
     for (const before of records.list()) {
@@ -87,7 +95,8 @@ export class CatalogService {
       try {
         const record = await pinOldRecords(before, this.#deps);
         records.replace(record);
-        if (record.active !== null) await activator.restore(record, record.active);
+        if (record.active !== null)
+          await activator.restore(record, record.active, (set, error) => onDamagedSet(name, set, error));
       } catch (thrown) {
         const error = EspalierError.from(thrown);
         this.#unrestored.set(name, error);

@@ -74,11 +74,15 @@ export class SetEvaluator {
     return { name, version, catalogVersion: catalogVersion.version, evaluatedAt, expiresAtMs, ...found };
   }
 
-  /** @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind. */
+  /**
+   * @param onDamaged gets the sets whose lists are damaged or gone, and what is wrong; what it does not throw is left out
+   * @throws EspalierError ESP_SET_UNBOUND with every set that cannot bind.
+   */
   async evaluateAll(
     catalog: CatalogRecord,
     catalogVersion: VersionRecord,
     sets: readonly SetInForce[],
+    onDamaged: (set: string, error: EspalierError) => void,
   ): Promise<TimedSnapshot[]> {
     const faults: ErrorDetail[] = [];
     const snapshots: TimedSnapshot[] = [];
@@ -94,8 +98,11 @@ export class SetEvaluator {
         snapshots.push({ ...snapshot, name, version: version.version });
       } catch (thrown) {
         const { code, message } = EspalierError.from(thrown);
-        if (!code.startsWith('ESP_RULE_')) throw thrown;
-        faults.push({ field: name, expected: 'a rule that binds to the version', found: message });
+        if (code === 'ESP_ARTIFACT_CORRUPT' && truth.kind !== 'rule') {
+          const what = `constraint set ${name} of catalog ${catalog.name} is damaged: ${message}`;
+          onDamaged(name, new EspalierError(code, what, { cause: thrown }));
+        } else if (!code.startsWith('ESP_RULE_')) throw thrown;
+        else faults.push({ field: name, expected: 'a rule that binds to the version', found: message });
       }
     }
     if (faults.length === 0) return snapshots;

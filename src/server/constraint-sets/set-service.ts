@@ -86,15 +86,16 @@ export class SetService {
     return this.#deps.sets.list(catalog).map((set) => this.#withEvaluation(catalog, set));
   }
 
-  /** Sets that cannot be used, since their files are damaged. */
+  /** Sets that cannot be used, since their records or their lists are damaged. */
   damaged(catalog: string): ReadonlyMap<string, EspalierError> {
-    return this.#deps.sets.damaged(catalog);
+    const { sets, activator } = this.#deps;
+    return new Map([...sets.damaged(catalog), ...activator.unusable(catalog)]);
   }
 
   /** By name or alias. @throws EspalierError ESP_SET_NOT_FOUND, ESP_ARTIFACT_CORRUPT */
   get(catalog: string, name: string): EvaluatedSet {
     this.#deps.records.get(catalog);
-    return this.#withEvaluation(catalog, this.#find(catalog, this.resolve(catalog, name)));
+    return this.#withEvaluation(catalog, this.#find(catalog, this.#resolve(catalog, name)));
   }
 
   /**
@@ -102,6 +103,13 @@ export class SetService {
    * @throws EspalierError ESP_ARTIFACT_CORRUPT where that cannot be told, or the set is damaged
    */
   resolve(catalog: string, name: string): string {
+    const set = this.#resolve(catalog, name);
+    const damage = this.#deps.activator.unusable(catalog).get(set);
+    if (damage !== undefined) throw damage;
+    return set;
+  }
+
+  #resolve(catalog: string, name: string): string {
     const set = this.aliases.resolve(catalog, name);
     if (this.#deps.sets.get(catalog, set) === undefined) this.aliases.check();
     return set;
@@ -239,7 +247,8 @@ export class SetService {
   freshness(): SetFreshness[] {
     return this.#deps.records.list().map(({ name: catalog }) => {
       const sets = this.list(catalog);
-      const damagedCount = this.damaged(catalog).size;
+      const failing = this.damaged(catalog).size;
+      const unreadable = this.#deps.sets.damaged(catalog).size;
       const times = sets.flatMap((set) =>
         activeVersionOf(set)?.refresh == null || set.evaluation === null
           ? []
@@ -247,8 +256,8 @@ export class SetService {
       );
       return {
         catalog,
-        sets: sets.length + damagedCount,
-        failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length + damagedCount,
+        sets: sets.length + unreadable,
+        failing: sets.filter(({ refreshFailure }) => refreshFailure !== null).length + failing,
         stale: sets.filter(({ isStale }) => isStale).length,
         oldestAgeSeconds: times.length === 0 ? 0 : (Date.now() - Math.min(...times)) / 1_000,
         bytes: sets.reduce((sum, { evaluation }) => sum + (evaluation?.bytes ?? 0), 0),

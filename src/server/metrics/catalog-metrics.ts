@@ -4,7 +4,7 @@ import { Gauge, type Registry } from 'prom-client';
 export interface SetFreshness {
   catalog: string;
   sets: number;
-  /** Sets whose last refresh failed. */
+  /** Sets whose last refresh failed, or whose files are damaged. */
   failing: number;
   /** Sets whose evaluation is older than it may become. */
   stale: number;
@@ -33,7 +33,7 @@ const setRows: Row<SetFreshness>[] = [
   ['espalier_constraint_sets', 'Constraint sets.', ({ sets }) => sets],
   [
     'espalier_constraint_sets_failing',
-    'Constraint sets whose last refresh failed.',
+    'Constraint sets whose last refresh failed, or whose files are damaged.',
     ({ failing }) => failing,
   ],
   [

@@ -70,7 +70,7 @@ export const SetResource = Type.Object({
 export const SetsAnswer = Type.Object({
   constraintSets: Type.Array(SetResource),
   damaged: Type.Array(Type.Object({ name: Type.String(), error: ErrorBody }), {
-    description: 'Sets whose file on disk cannot be read: requests under them are refused.',
+    description: 'Sets whose record or list on disk cannot be read: requests under them are refused.',
   }),
 });
 

@@ -73,6 +73,7 @@ export const errorCatalogue = {
     statusCode: 500,
     summary: 'The job was interrupted, and cannot go on by itself; send it again.',
   },
+  ESP_RANGE: { statusCode: 416, summary: 'The Range asks for bytes that are not there.' },
   ESP_OUTPUT_NOT_FOUND: {
     statusCode: 404,
     summary: 'The job has no output: it is no bulk job, has not succeeded, or its output was deleted.',

@@ -1,4 +1,4 @@
-import { EspalierClientError } from './errors.js';
+import { download } from './download.js';
 import { linesOf } from './lines.js';
 import { type CallOptions, type ChangeOptions, changeHeaders, type UploadOptions } from './options.js';
 import { parse, segment, type Transport } from './transport.js';
@@ -30,23 +30,15 @@ export class BulkJobsClient {
   }
 
   /**
-   * The answers of a job that has succeeded, in the order of its requests, as they are read: one attempt, without a
-   * deadline.
+   * The answers of a job that has succeeded, in the order of its requests, as they are read, without a deadline. Where
+   * the connection breaks off, it goes on from there.
    */
   async *output<Attributes extends object = Record<string, unknown>>(
     id: string,
-    options: Pick<CallOptions, 'signal' | 'headers'> = {},
+    options: Pick<CallOptions, 'signal' | 'headers' | 'retries'> = {},
   ): AsyncGenerator<BulkJobAnswer<Attributes>, void, undefined> {
-    const path = outputPath(id);
-    try {
-      const response = await this.#transport.open({ method: 'GET', path, isIdempotent: true }, options);
-      for await (const line of linesOf(response.body!)) {
-        if (line !== '') yield parse<BulkJobAnswer<Attributes>>(line, response);
-      }
-    } catch (cause) {
-      options.signal?.throwIfAborted();
-      if (cause instanceof EspalierClientError) throw cause;
-      throw new EspalierClientError('CLIENT_CONNECTION', `${path}: ${(cause as Error).message}`, { cause });
+    for await (const line of linesOf(download(this.#transport, outputPath(id), options))) {
+      if (line !== '') yield parse<BulkJobAnswer<Attributes>>(line);
     }
   }
 

@@ -56,6 +56,10 @@ export class Transport {
     return this.attempt(call, options, (response) => response.text());
   }
 
+  get retries(): number {
+    return this.#retries;
+  }
+
   /** An answer whose body is still to come, in one attempt without a deadline: `options.signal` ends it. */
   open(call: Call, options: CallOptions): Promise<Response> {
     const { signal = new AbortController().signal, headers } = options;
@@ -134,12 +138,13 @@ export class Transport {
 }
 
 /** @throws EspalierClientError CLIENT_ANSWER */
-export function parse<Answer>(text: string, { status, headers }: Response): Answer {
+export function parse<Answer>(text: string, response?: Response): Answer {
+  const { status, headers } = response ?? {};
   if (status === 204) return undefined as Answer;
   try {
     return JSON.parse(text) as Answer;
   } catch (cause) {
-    const requestId = headers.get('x-request-id') ?? undefined;
+    const requestId = headers?.get('x-request-id') ?? undefined;
     throw new EspalierClientError('CLIENT_ANSWER', `expected JSON, found ${excerpt(text)}`, {
       status,
       requestId,

@@ -96,6 +96,45 @@ describe('bulk', () => {
   });
 });
 
+describe('outputs', () => {
+  const lines = Array.from({ length: 50 }, (_, index) => ({ line: index + 1, answer: 'é'.repeat(index) }));
+  const bytes = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  /** Cuts the connection after so many bytes more, and in the midst of a character. */
+  const cutAfter =
+    (count: number, etag = '"a"'): Behaviour =>
+    ({ headers, socket }, response) => {
+      const [, from = '0'] = /^bytes=(\d+)-$/.exec(headers.range ?? '') ?? [];
+      const start = headers['if-range'] === etag ? Number(from) : 0;
+      const rest = bytes.subarray(start);
+      response.writeHead(start > 0 ? 206 : 200, { etag, 'content-length': rest.length });
+      response.write(rest.subarray(0, count), () => {
+        if (count < rest.length) setTimeout(() => socket.destroy(), 20);
+        else response.end();
+      });
+    };
+  const read = async (url: string, retries: number) => {
+    const found: unknown[] = [];
+    for await (const line of new EspalierClient({ url, retries }).bulkJobs.output('j')) found.push(line);
+    return found;
+  };
+
+  it('go on where they broke off, as often as something comes', async () => {
+    const pieces = [0, 97, 1, 500, 501, 0, 300].map((count) => cutAfter(count));
+    const server = await littleServer(...pieces, resets, cutAfter(1e6));
+    expect(await read(server.url, 2)).toEqual(lines);
+    const ranges = server.requests.map(({ headers }) => headers.range);
+    expect(ranges.slice(0, 4)).toEqual([undefined, undefined, 'bytes=97-', 'bytes=98-']);
+  });
+
+  it('fail where nothing comes any more, or they are not what they were', async () => {
+    const dead = await littleServer(cutAfter(100), resets);
+    await expect(read(dead.url, 1)).rejects.toMatchObject({ code: 'CLIENT_CONNECTION' });
+    expect(dead.requests).toHaveLength(2);
+    const other = await littleServer(cutAfter(100), cutAfter(1e6, '"b"'));
+    await expect(read(other.url, 3)).rejects.toMatchObject({ code: 'CLIENT_ANSWER' });
+  });
+});
+
 describe('jobs', () => {
   const job = (state: string, more = {}) => ({ id: 'j', state, phase: state, fraction: 0, ...more });
   const events =

@@ -160,6 +160,8 @@ describe('the server', () => {
     expect((await endOf(server, job.id)).state).toBe('succeeded');
     const output = `${bulk}/jobs/${job.id}/output`;
     await expectStatus(200, 'GET', output);
+    await expectStatus(206, 'GET', output, undefined, { range: 'bytes=1-4' });
+    await expectStatus(416, 'GET', output, undefined, { range: 'bytes=99999-' });
     await expectStatus(204, 'DELETE', output);
     await expectStatus(404, 'GET', output);
   });

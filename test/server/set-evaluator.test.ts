@@ -39,7 +39,7 @@ describe('evaluating the sets of a catalog', () => {
       },
     });
     const sets = [set('a', 2), set('bb', 3), set('ccc', 2)];
-    const found = await evaluator.evaluateAll(record, version, sets);
+    const found = await evaluator.evaluateAll(record, version, sets, expect.fail);
     expect(found.map(({ name, version }) => [name, version])).toEqual([
       ['a', 1],
       ['bb', 2],
@@ -49,10 +49,12 @@ describe('evaluating the sets of a catalog', () => {
     expect(alsoTwo).toBe(two);
     expect(three.itemCount).toBeGreaterThan(two.itemCount);
     // At another time a rule may allow other items.
-    const later = await evaluator.evaluateAll(record, version, [
-      set('a', 2),
-      set('ccc', 2, '2026-01-02T00:00:00Z'),
-    ]);
+    const later = await evaluator.evaluateAll(
+      record,
+      version,
+      [set('a', 2), set('ccc', 2, '2026-01-02T00:00:00Z')],
+      expect.fail,
+    );
     expect(later[1].set).not.toBe(later[0].set);
     expect(later[1].set).toEqual(later[0].set);
   });

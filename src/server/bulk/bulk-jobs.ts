@@ -1,4 +1,4 @@
-import { createReadStream, existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError } from '../../errors.js';
 import { type ItemFile, orWriteFailure } from '../../static-trie/index.js';
@@ -10,6 +10,7 @@ import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import { BULK_FOLDER, BulkFolder, type ChunkCounts } from './bulk-folder.js';
 import { type PinDeps, pinAll } from './bulk-pins.js';
 import { ChunkTasks } from './chunk-tasks.js';
+import { type Download, readAcross } from './download.js';
 import { summaryOf } from './summary.js';
 
 export interface BulkJobsDeps extends PinDeps {
@@ -64,13 +65,14 @@ export class BulkJobs {
   }
 
   /**
-   * The answers of a job, whole.
+   * The answers of a job.
    * @throws EspalierError ESP_JOB_NOT_FOUND, ESP_OUTPUT_NOT_FOUND, ESP_ARTIFACT_CORRUPT
    */
-  output(id: string): { bytes: number; chunks: AsyncIterable<Buffer> } {
+  output(id: string): Download {
     const { chunks, bytes } = this.#result(id);
     const folder = this.#folder(id);
-    return { bytes, chunks: readAll(Array.from({ length: chunks }, (_, chunk) => folder.outputPath(chunk))) };
+    const paths = Array.from({ length: chunks }, (_, chunk) => folder.outputPath(chunk));
+    return { bytes, etag: `"${id}"`, read: (start, end) => readAcross(paths, start, end) };
   }
 
   /** Gone when it returns, damaged or not. @throws EspalierError as `output`; ESP_WRITE_FAILED */
@@ -164,8 +166,4 @@ function noOutput({ id, kind, state }: Job): EspalierError {
   const isDeleted = kind === KIND && state === 'succeeded';
   const reason = isDeleted ? 'its output was deleted' : `it is a ${kind} job, and ${state}`;
   return new EspalierError('ESP_OUTPUT_NOT_FOUND', `job ${id} has no output: ${reason}`);
-}
-
-async function* readAll(paths: readonly string[]): AsyncGenerator<Buffer> {
-  for (const path of paths) yield* createReadStream(path) as AsyncIterable<Buffer>;
 }

@@ -15,6 +15,7 @@ const codeOfStatus: Readonly<Record<number, Code>> = {
   412: Code.FailedPrecondition,
   413: Code.ResourceExhausted,
   415: Code.InvalidArgument,
+  416: Code.OutOfRange,
   422: Code.InvalidArgument,
   429: Code.ResourceExhausted,
   431: Code.ResourceExhausted,

@@ -1,19 +1,24 @@
-import { Readable } from 'node:stream';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { ErrorCode } from '../../../errors.js';
 import { ofUploads } from '../route-errors.js';
 import { JobPath } from '../schemas/common.js';
 import { BuildAnswer, UploadHeaders } from '../schemas/jobs.js';
+import { sendRange } from '../send-range.js';
 import type { UploadDeps } from '../upload-desk.js';
 import { NDJSON, requireNdjson } from './bulk.js';
 
-const READ_BYTES = 1 << 16;
 const noOutput = [
   'ESP_JOB_NOT_FOUND',
   'ESP_OUTPUT_NOT_FOUND',
   'ESP_ARTIFACT_CORRUPT',
 ] as const satisfies ErrorCode[];
+
+const lines = { content: { [NDJSON]: { schema: Type.String() } } };
+const RangeHeaders = Type.Object({
+  range: Type.Optional(Type.String({ description: 'e.g. bytes=1000-' })),
+  'if-range': Type.Optional(Type.String({ description: 'The ETag of what has come so far.' })),
+});
 
 /** Files of requests, answered in the background. */
 export const bulkJobRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (app, deps) => {
@@ -47,19 +52,20 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (app, 
   app.get(
     '/v1/bulk-recommendations/jobs/:id/output',
     {
-      config: { errors: [...noOutput] },
+      config: { errors: [...noOutput, 'ESP_RANGE'] },
       exposeHeadRoute: false,
       schema: {
         tags: ['jobs'],
-        summary: 'The answers of a bulk job, one a line, in the order of the requests',
+        summary:
+          'The answers of a bulk job, one a line, in the order of the requests; whole, or the Range of them',
         params: JobPath,
-        response: { 200: { content: { [NDJSON]: { schema: Type.String() } } } },
+        headers: RangeHeaders,
+        response: { 200: lines, 206: lines },
       },
     },
-    async ({ params }, reply) => {
-      const { bytes, chunks } = bulkJobs.output(params.id);
-      const body = Readable.from(chunks, { objectMode: false, highWaterMark: READ_BYTES });
-      return reply.headers({ 'content-type': NDJSON, 'content-length': bytes }).send(body as never);
+    async (request, reply) => {
+      reply.type(NDJSON);
+      return sendRange(request, reply, bulkJobs.output(request.params.id)) as never;
     },
   );
 

@@ -1,7 +1,7 @@
 import { EspalierError } from '../errors.js';
+import { BatchCost } from './batch-cost.js';
 import type { BatchReply } from './engine.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
-import { WaitEstimate } from './wait-estimate.js';
 
 /** Estimates are averages: what would only just be in time is not taken on. */
 const CAUTION = 1.5;
@@ -43,6 +43,14 @@ export interface DecodedBatch {
   reply: BatchReply;
 }
 
+/** Requests that are to decode together, or do. */
+interface Batch {
+  requests: Waiting[];
+  widest: number;
+  /** Another request of the model would not fit. */
+  isFull: boolean;
+}
+
 interface Waiting {
   query: RecommendQuery;
   /** Requests of one model decode together. */
@@ -64,12 +72,12 @@ export class Batcher {
   readonly #options: BatcherOptions;
   /** Oldest first. */
   readonly #queue: Waiting[] = [];
-  #decoding = 0;
+  readonly #decoding = new Set<Batch>();
   #timer: NodeJS.Timeout | undefined;
   /** How many requests the last batch had, and when it ended. */
   #lastSize = 0;
   #lastEndMs = Number.NEGATIVE_INFINITY;
-  readonly #estimate = new WaitEstimate();
+  readonly #cost = new BatchCost();
   /** How many callers of `together` are still enqueueing. */
   #held = 0;
 
@@ -79,7 +87,9 @@ export class Batcher {
 
   /** Requests that wait or are decoded. */
   get length(): number {
-    return this.#queue.length + this.#decoding;
+    let count = this.#queue.length;
+    for (const { requests } of this.#decoding) count += requests.length;
+    return count;
   }
 
   /**
@@ -89,10 +99,11 @@ export class Batcher {
    *   deadline, wherever the request is; ESP_CANCELLED; ESP_ENGINE_FAILED; what is wrong with the request
    */
   recommend(query: RecommendQuery, model: string, signal?: AbortSignal): Promise<RecommendAnswer> {
-    this.#admit(query, model);
+    const { beamWidth, requestId } = query;
+    const rows = typeof beamWidth === 'number' ? beamWidth : Math.max(...beamWidth);
+    this.#admit(query, model, rows);
     if (signal?.aborted) throw new EspalierError('ESP_CANCELLED', 'the request was cancelled');
     return new Promise<RecommendAnswer>((resolve, reject) => {
-      const { beamWidth, requestId } = query;
       const nowMs = performance.now();
       const timer = setTimeout(
         () =>
@@ -108,7 +119,7 @@ export class Batcher {
       const waiting: Waiting = {
         query,
         model,
-        rows: typeof beamWidth === 'number' ? beamWidth : Math.max(...beamWidth),
+        rows,
         enqueuedMs: nowMs,
         settle: (outcome) => {
           clearTimeout(timer);
@@ -118,7 +129,6 @@ export class Batcher {
         },
       };
       this.#queue.push(waiting);
-      this.#estimate.add(model, waiting.rows);
       this.dispatch();
     });
   }
@@ -140,35 +150,43 @@ export class Batcher {
     clearTimeout(this.#timer);
     if (this.#options.hasIdleEngine()) this.#refuseHopeless();
     while (this.#queue.length > 0 && this.#options.hasIdleEngine()) {
-      const batch = this.#nextBatch();
+      const [batch] = this.#batches();
       const waitMs = this.#waitMs(batch);
       if (waitMs > 0) {
         this.#timer = setTimeout(() => this.dispatch(), waitMs);
         return;
       }
       for (const one of batch.requests) this.#queue.splice(this.#queue.indexOf(one), 1);
-      void this.#decode(batch.requests);
+      void this.#decode(batch);
     }
   }
 
-  /** The oldest request, and those of its model that came next, while their rows fit. */
-  #nextBatch(): { requests: Waiting[]; isFull: boolean } {
-    const [oldest] = this.#queue;
-    const maxRows = this.#options.maxRowsOf(oldest.model);
-    const requests: Waiting[] = [];
-    let widest = 0;
+  /** What the queue comes to: the oldest request with those of its model that came next, while their rows fit; so on. */
+  #batches(): Batch[] {
+    const batches: Batch[] = [];
+    const open = new Map<string, Batch>();
     for (const waiting of this.#queue) {
-      if (waiting.model !== oldest.model) continue;
-      const rows = (requests.length + 1) * Math.max(widest, waiting.rows);
-      if (requests.length > 0 && rows > maxRows) return { requests, isFull: true };
-      requests.push(waiting);
-      widest = Math.max(widest, waiting.rows);
+      const maxRows = this.#options.maxRowsOf(waiting.model);
+      let batch = open.get(waiting.model);
+      const widest = Math.max(batch?.widest ?? 0, waiting.rows);
+      if (batch !== undefined && (batch.requests.length + 1) * widest > maxRows) {
+        batch.isFull = true;
+        batch = undefined;
+      }
+      if (batch === undefined) {
+        batch = { requests: [], widest: 0, isFull: false };
+        batches.push(batch);
+        open.set(waiting.model, batch);
+      }
+      batch.requests.push(waiting);
+      batch.widest = Math.max(batch.widest, waiting.rows);
+      batch.isFull = batch.requests.length * batch.widest >= maxRows;
     }
-    return { requests, isFull: requests.length * widest >= maxRows };
+    return batches;
   }
 
   /** How long the batch should still wait for company. */
-  #waitMs({ requests, isFull }: { requests: readonly Waiting[]; isFull: boolean }): number {
+  #waitMs({ requests, isFull }: Batch): number {
     const { maxWaitMs } = this.#options;
     const nowMs = performance.now();
     const isBusy = nowMs - this.#lastEndMs < maxWaitMs;
@@ -176,8 +194,9 @@ export class Batcher {
     return Math.max(0, requests[0].enqueuedMs + maxWaitMs - nowMs);
   }
 
-  async #decode(requests: readonly Waiting[]): Promise<void> {
-    this.#decoding += requests.length;
+  async #decode(batch: Batch): Promise<void> {
+    this.#decoding.add(batch);
+    const { requests } = batch;
     const startMs = performance.now();
     const [{ model }] = requests;
     const rows = rowsOf(requests);
@@ -189,11 +208,11 @@ export class Batcher {
       this.#options.onBatch({
         requests: requests.length,
         rows,
-        fill: this.#fillOf(requests),
+        fill: this.#fillOf(batch),
         reply,
       });
       // Not what a failed one took: that says how long an engine hung.
-      this.#estimate.record(model, rows, performance.now() - startMs);
+      this.#cost.record(model, rows, performance.now() - startMs);
       reply.results.forEach((result, index) => {
         requests[index].settle('error' in result ? EspalierError.fromPlain(result.error) : result.answer);
       });
@@ -201,39 +220,34 @@ export class Batcher {
       const error = EspalierError.from(thrown);
       for (const { settle } of requests) settle(error);
     } finally {
-      this.#decoding -= requests.length;
+      this.#decoding.delete(batch);
       this.#lastSize = requests.length;
       this.#lastEndMs = performance.now();
-      this.#estimate.remove(model, rows);
       this.dispatch();
     }
   }
 
   /** Above 1 where one request alone is wider than the limit. */
-  #fillOf(requests: readonly Waiting[]): number {
-    const widest = requests.reduce((most, { rows }) => Math.max(most, rows), 0);
+  #fillOf({ requests, widest }: Batch): number {
     return (requests.length * widest) / this.#options.maxRowsOf(requests[0].model);
   }
 
   /** Ends a request before it has its answer, wherever it is. */
   #end(waiting: Waiting, error: EspalierError): void {
     const index = this.#queue.indexOf(waiting);
-    if (index >= 0) {
-      this.#queue.splice(index, 1);
-      this.#estimate.remove(waiting.model, waiting.rows);
-    }
+    if (index >= 0) this.#queue.splice(index, 1);
     waiting.leave?.();
     waiting.settle(error);
   }
 
   /** @throws EspalierError ESP_OVERLOADED */
-  #admit({ deadlineAtMs }: RecommendQuery, model: string): void {
+  #admit({ deadlineAtMs }: RecommendQuery, model: string, rows: number): void {
     const { queueLimit, hasIdleEngine } = this.#options;
     if (this.length >= queueLimit)
       throw this.#refusal('queue', `${this.length} requests are waiting already`);
     // Whatever an estimate says, an idle engine tries: otherwise a wrong one would never be corrected.
     if (this.#queue.length === 0 && hasIdleEngine()) return;
-    const neededMs = (this.#backlogMs() + this.#estimate.batchMs(model)) * CAUTION;
+    const neededMs = (this.#backlogMs() + this.#cost.batchMs(model, rows)) * CAUTION;
     if (neededMs > leftMs(deadlineAtMs)) throw this.#refusal('deadline', 'it would not be answered in time');
   }
 
@@ -244,14 +258,19 @@ export class Batcher {
   #refuseHopeless(): void {
     for (const waiting of [...this.#queue]) {
       if (this.#queue.length <= 1) return;
-      const { query, model } = waiting;
-      if (leftMs(query.deadlineAtMs) >= this.#estimate.batchMs(model) * CAUTION) continue;
+      const { query, model, rows } = waiting;
+      if (leftMs(query.deadlineAtMs) >= this.#cost.batchMs(model, rows) * CAUTION) continue;
       this.#end(waiting, this.#refusal('deadline', 'it can not be answered in time any more'));
     }
   }
 
+  /** How long engines will be busy with what is there. */
   #backlogMs(): number {
-    return this.#estimate.backlogMs(this.#options.engineCount());
+    const sumMs = [...this.#decoding, ...this.#batches()].reduce(
+      (sum, { requests }) => sum + this.#cost.batchMs(requests[0].model, rowsOf(requests)),
+      0,
+    );
+    return sumMs / Math.max(1, this.#options.engineCount());
   }
 
   #refusal(reason: Refusal, why: string): EspalierError {

@@ -40,10 +40,10 @@ class HeldEngines {
   }
 
   /** A batch of ten rows that takes so long: what later ones are expected to take. */
-  async decodeFor(ms: number): Promise<void> {
-    const answer = this.ask('first');
+  async decodeFor(ms: number, beamWidth = 10): Promise<void> {
+    const answer = this.ask('first', { beamWidth });
     await sleep(ms);
-    this.batches[0].end();
+    this.batches.at(-1)!.end();
     await answer;
   }
 
@@ -197,6 +197,29 @@ describe('requests that do not get an answer', () => {
     expect((await behind).unknownItems).toEqual(['behind']);
     expect((await patient).unknownItems).toEqual(['patient']);
     expect(engines.batcher.length).toBe(0);
+  });
+
+  it('are not refused for being wider than those before, nor taken where wide ones took long', async () => {
+    const engines = new HeldEngines(1);
+    for (let batch = 0; batch < 3; batch++) await engines.decodeFor(20, 1);
+    const within = (ms: number) => ({
+      beamWidth: 100,
+      deadlineAtMs: performance.timeOrigin + performance.now() + ms,
+    });
+    // 20 ms each, as far as anybody knows: by the row it would be 2 s each.
+    const wide = ['1', '2', '3', '4'].map((id) => engines.ask(id, within(1_000)));
+    expect(engines.refusals).toEqual([]);
+    for (let batch = 3; batch < 7; batch++) {
+      await sleep(60);
+      engines.batches[batch].end();
+    }
+    await Promise.all(wide);
+    // Now it is known that a wide one takes 60 ms: one that is decoded, and its own.
+    void engines.ask('5', within(60_000));
+    expect(() => engines.ask('6', within(120))).toThrow(expect.objectContaining({ code: 'ESP_OVERLOADED' }));
+    // And a narrow one does not.
+    void engines.ask('7', { ...within(600), beamWidth: 1 });
+    expect(engines.refusals).toEqual(['deadline']);
   });
 
   it('make room once they are too late, and the last one is tried all the same', async () => {

@@ -6,6 +6,9 @@ import { isTransient, waitBeforeRetryMs } from './retry.js';
 import { segment, type Transport } from './transport.js';
 import type { Job } from './types.js';
 
+/** A server that has answered and is away for so long does not come back by itself. */
+const MAX_AWAY_MS = 300_000;
+
 export interface WaitOptions extends CallOptions {
   /** Called with the job at every change that is seen. */
   onProgress?: ((job: Job) => void) | undefined;
@@ -42,17 +45,20 @@ export class JobsClient {
 
   /**
    * The job now, at every change, and as it ended. Where the stream breaks off (a restart of the server, a proxy that
-   * closes what is quiet) it is opened again for as long as `timeoutMs` allows.
+   * closes what is quiet) it is opened again for as long as `timeoutMs` allows, and no longer than the server is away for
+   * five minutes.
    */
   async *watch(id: string, { pollMs, ...options }: WaitOptions = {}): AsyncGenerator<Job, void, undefined> {
     const deadline = new Deadline(options.timeoutMs, options.signal);
     const within = { signal: deadline.signal, retries: options.retries, headers: options.headers };
     try {
+      let lastHeardMs = Number.NEGATIVE_INFINITY;
       for (let failures = 0; ; ) {
         if (pollMs === undefined) {
           try {
             for await (const job of jobsOf(this.#transport, `${pathOf(id)}/events`, within)) {
               failures = 0;
+              lastHeardMs = performance.now();
               yield job;
               if (isEnded(job)) return;
             }
@@ -63,7 +69,18 @@ export class JobsClient {
           // Asked rather than listened to, so that a network that passes no streams on is no obstacle.
           await deadline.sleep(waitBeforeRetryMs(++failures, undefined));
         }
-        const job = await this.get(id, within);
+        let job: Job;
+        try {
+          job = await this.get(id, within);
+        } catch (error) {
+          deadline.check();
+          const isAway = performance.now() - lastHeardMs < MAX_AWAY_MS;
+          if (!isAway || !isTransient(error)) throw error;
+          if (pollMs !== undefined)
+            await deadline.sleep(waitBeforeRetryMs(++failures, error.retryAfterSeconds));
+          continue;
+        }
+        lastHeardMs = performance.now();
         yield job;
         if (isEnded(job)) return;
         if (pollMs !== undefined) await deadline.sleep(pollMs);

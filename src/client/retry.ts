@@ -2,14 +2,16 @@ import { EspalierClientError } from './errors.js';
 
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 10_000;
+const TRANSIENT_STATUSES = new Set([429, 502, 503]);
 
 /**
  * Whether the same call may succeed a moment later. What the server refused before it did anything (429, 503), what
- * never got an answer, and an upload whose first attempt is still being received.
+ * never got an answer, of the server or of a proxy before it (502), and an upload whose first attempt is still being
+ * received.
  */
 export function isTransient(error: unknown): error is EspalierClientError {
   if (!(error instanceof EspalierClientError)) return false;
-  if (error.code === 'CLIENT_CONNECTION' || error.status === 429 || error.status === 503) return true;
+  if (error.code === 'CLIENT_CONNECTION' || TRANSIENT_STATUSES.has(error.status!)) return true;
   return error.code === 'ESP_IDEMPOTENCY_KEY' && error.retryAfterSeconds !== undefined;
 }
 

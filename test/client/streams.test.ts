@@ -164,6 +164,23 @@ describe('jobs', () => {
     );
   });
 
+  it('are followed while the server is away for longer than a call is tried again', async () => {
+    const away: Behaviour[] = Array(9).fill(resets);
+    const behindProxy = answers(502, '<html>bad gateway</html>');
+    const server = await littleServer(
+      events(job('running')),
+      ...away,
+      behindProxy,
+      answers(200, { job: job('succeeded') }),
+    );
+    const { jobs } = new EspalierClient({ url: server.url, retries: 1 });
+    expect((await jobs.wait('j', { timeoutMs: 60_000 })).state).toBe('succeeded');
+    // One that never answered is no restart.
+    const dead = await littleServer(resets);
+    const waiting = new EspalierClient({ url: dead.url, retries: 0 }).jobs.wait('j');
+    await expect(waiting).rejects.toMatchObject({ code: 'CLIENT_CONNECTION' });
+  });
+
   it('are polled where that is asked for', async () => {
     const server = await littleServer(
       answers(200, { job: job('queued') }),

@@ -145,7 +145,7 @@ describe('what is not an answer of the server', () => {
   it('is an error with an excerpt: garbage, and the page of a proxy', async () => {
     const server = await littleServer(
       answers(200, '<html>'),
-      answers(502, '<h1>Bad Gateway</h1>'),
+      answers(504, '<h1>Gateway Timeout</h1>'),
       answers(500, '{}'),
     );
     const client = new EspalierClient({ url: server.url });
@@ -155,8 +155,8 @@ describe('what is not an answer of the server', () => {
     const page = await errorOf(client.recommend(request));
     expect([page.code, page.status, page.message]).toEqual([
       'CLIENT_ANSWER',
-      502,
-      'CLIENT_ANSWER: 502: "<h1>Bad Gateway</h1>"',
+      504,
+      'CLIENT_ANSWER: 504: "<h1>Gateway Timeout</h1>"',
     ]);
     expect(await errorOf(client.recommend(request))).toMatchObject({ code: 'CLIENT_ANSWER', status: 500 });
     expect(server.requests).toHaveLength(3);

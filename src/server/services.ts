@@ -119,15 +119,16 @@ export async function startServices(
     },
   });
   started.push(() => setService.close());
-  const catalogs = new CatalogService({
+  const catalogs: CatalogService = new CatalogService({
     ...common,
     activator,
     uploadLimitBytes,
     keepVersions,
+    basesOf: (catalog) => builds.basesOf(catalog),
     onError: logError,
   });
   const setBuilds = new SetBuilds({ ...common, service: setService, uploadLimitBytes });
-  const builds = new ChangeBuilds({
+  const builds: ChangeBuilds = new ChangeBuilds({
     ...common,
     activate: (...args) => catalogs.activateOver(...args),
   });

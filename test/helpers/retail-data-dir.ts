@@ -52,7 +52,7 @@ export function writeRetailDataDir({ dataDir, file, rules, listed, changes = [] 
   for (const [name, rule] of Object.entries(rules)) put(name, { kind: 'rule', rule, params: {} }, '');
   if (listed !== undefined) {
     const text = listed.map((id) => `${JSON.stringify(id)}\n`).join('');
-    writeFileSync(sets.newListPath('retail', 'listed', 1), text);
+    writeFileSync(sets.listPath('retail', 'listed', 1), text);
     put('listed', { kind: 'items', count: listed.length }, createHash('sha256').update(text).digest('hex'));
   }
   if (changes.length === 0) return;

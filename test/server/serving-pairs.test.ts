@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { CatalogRecord, ServingPair } from '../../src/server/catalogs/catalog-store.js';
-import { rolledBack, withActive } from '../../src/server/catalogs/serving-pairs.js';
+import {
+  outdatedVersions,
+  rolledBack,
+  wasActive,
+  withActive,
+  withoutVersions,
+} from '../../src/server/catalogs/serving-pairs.js';
 
 const pair = (version: number, model: number): ServingPair => ({
   version,
@@ -20,14 +26,14 @@ const record = (active: ServingPair | null, ...earlier: ServingPair[]): CatalogR
 describe('the pairs of a catalog', () => {
   it('are kept when another becomes active, the latest last', () => {
     const first = withActive(record(null), pair(1, 1));
-    expect(first).toEqual(record(pair(1, 1)));
+    expect(first).toMatchObject(record(pair(1, 1)));
     const third = withActive(withActive(first, pair(1, 2)), pair(2, 2));
-    expect(third).toEqual(record(pair(2, 2), pair(1, 1), pair(1, 2)));
+    expect(third).toMatchObject(record(pair(2, 2), pair(1, 1), pair(1, 2)));
   });
 
   it('are not kept twice when the active one is activated again', () => {
     const again = { ...pair(2, 1), activatedAt: 'later' };
-    expect(withActive(record(pair(2, 1), pair(1, 1)), again)).toEqual(record(again, pair(1, 1)));
+    expect(withActive(record(pair(2, 1), pair(1, 1)), again)).toMatchObject(record(again, pair(1, 1)));
   });
 
   it('are forgotten beyond the 32 latest', () => {
@@ -40,11 +46,11 @@ describe('the pairs of a catalog', () => {
 
   it('come back one by one, or down to the latest of a version', () => {
     const catalog = record(pair(3, 2), pair(1, 1), pair(2, 1), pair(1, 2), pair(2, 2));
-    expect(rolledBack(catalog, undefined)).toEqual({
+    expect(rolledBack(catalog, undefined)).toMatchObject({
       record: record(null, pair(1, 1), pair(2, 1), pair(1, 2)),
       pair: pair(2, 2),
     });
-    expect(rolledBack(catalog, 1)).toEqual({
+    expect(rolledBack(catalog, 1)).toMatchObject({
       record: record(null, pair(1, 1), pair(2, 1)),
       pair: pair(1, 2),
     });
@@ -60,5 +66,27 @@ describe('the pairs of a catalog', () => {
         details: [{ field: 'version', expected: 'one of 1, 2', found: '3' }],
       }),
     );
+  });
+
+  it('are known to have been active after they were rolled back, until their version is gone', () => {
+    const left = withActive(withActive(record(null), pair(1, 1)), pair(2, 1));
+    const back = rolledBack(left, undefined);
+    const catalog = withActive(back.record, back.pair);
+    expect(catalog.earlier).toEqual([]);
+    expect([1, 2, 3].map((version) => wasActive(catalog, version))).toEqual([true, true, false]);
+    expect(wasActive(withoutVersions(catalog, [2]), 2)).toBe(false);
+    // As earlier servers wrote it.
+    expect([1, 2, 3].map((version) => wasActive(record(pair(2, 1), pair(1, 1)), version))).toEqual([
+      ...[true, true, false],
+    ]);
+  });
+});
+
+describe('retention', () => {
+  it('keeps the newest, the active one, what a rollback brings back, and what is being read', () => {
+    const catalog = record(pair(3, 1), pair(1, 1), pair(2, 1));
+    const versions = [1, 2, 3, 4, 5, 6];
+    expect(outdatedVersions(catalog, versions, 1)).toEqual([1, 4, 5]);
+    expect(outdatedVersions(catalog, versions, 1, [4])).toEqual([1, 5]);
   });
 });

@@ -41,6 +41,18 @@ export class CatalogRecords {
     });
   }
 
+  /**
+   * The catalog that a job or an upload began with.
+   * @param id of its record then
+   * @throws EspalierError as `get`; ESP_CATALOG_NOT_FOUND, too, where another has its name by now
+   */
+  same(catalog: string, id: string | undefined): CatalogRecord {
+    const record = this.get(catalog);
+    if (record.id === id) return record;
+    const message = `catalog ${catalog} was deleted meanwhile; the one that has its name now is another`;
+    throw new EspalierError('ESP_CATALOG_NOT_FOUND', message);
+  }
+
   /** Ascending, without those that are damaged. */
   versions(catalog: string): VersionRecord[] {
     return this.#store.listVersions(this.get(catalog));

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import {
   canonicalJson,
   type EngineClient,
@@ -34,7 +35,7 @@ import {
   withActive,
   withoutVersions,
 } from './serving-pairs.js';
-import { VersionBuilds } from './version-builds.js';
+import { type BuiltVersion, VersionBuilds } from './version-builds.js';
 
 export interface CatalogDefinition {
   model: { name: string; version?: number | undefined };
@@ -57,8 +58,24 @@ export interface CatalogServiceDeps {
   uploadLimitBytes: number;
   /** Versions of a catalog that are kept. */
   keepVersions: number;
+  /** Versions of a catalog that others are being built from. */
+  basesOf: (catalog: string) => readonly number[];
   /** Gets what failed after the fact, and is no answer to anybody. */
   onError: (error: EspalierError, message: string) => void;
+}
+
+/** What `activateOver` does to a version's files. */
+export interface VersionInPlace {
+  put(): void;
+  remove(): void;
+}
+
+/** How things were when an upload began to come. */
+export interface UploadBegin {
+  catalog: string;
+  catalogId: string | undefined;
+  /** The number of the last small change before it. */
+  changesAfter: number;
 }
 
 /** What a start could not bring back. */
@@ -77,13 +94,13 @@ export class CatalogService {
   readonly #deps: CatalogServiceDeps;
   readonly #builds: VersionBuilds;
   /** What is being received. */
-  readonly #uploads = new Set<{ catalog: string; changesAfter: number }>();
+  readonly #uploads = new Set<UploadBegin>();
   /** Why catalogs could not be restored. */
   readonly #unrestored = new Map<string, EspalierError>();
 
   constructor(deps: CatalogServiceDeps) {
     this.#deps = deps;
-    this.#builds = new VersionBuilds({ ...deps, activate: (...args) => this.#activateBuilt(...args) });
+    this.#builds = new VersionBuilds({ ...deps, activate: (built) => this.#activateBuilt(built) });
   }
 
   /** Brings back what was active when the server stopped; what fails is reported and left out. */
@@ -190,17 +207,17 @@ export class CatalogService {
 
   /**
    * Receives an upload. Small changes that come from now on apply to what it brings, too: they stay in the log.
-   * @param receive gets the number of the last change before.
+   * @param receive gets what the build is to begin with.
    */
   async receiveUpload<Result>(
     catalog: string,
-    receive: (changesAfter: number) => Promise<Result>,
+    receive: (upload: UploadBegin) => Promise<Result>,
   ): Promise<Result> {
-    this.get(catalog);
-    const upload = { catalog, changesAfter: this.#deps.changes.of(catalog).lastSeq };
+    const { id: catalogId } = this.get(catalog);
+    const upload = { catalog, catalogId, changesAfter: this.#deps.changes.of(catalog).lastSeq };
     this.#uploads.add(upload);
     try {
-      return await receive(upload.changesAfter);
+      return await receive(upload);
     } finally {
       this.#uploads.delete(upload);
     }
@@ -208,14 +225,13 @@ export class CatalogService {
 
   /** Starts the build of a new version from an upload that was received; the upload is the job's from then on. */
   startBuild(
-    catalog: string,
+    { catalog, catalogId, changesAfter }: UploadBegin,
     files: ItemFile[],
     activate: boolean,
     change: ChangeRequest,
-    changesAfter: number,
     idempotency: Idempotency,
   ): Promise<StartedJob> {
-    const record = this.get(catalog);
+    const record = this.#deps.records.same(catalog, catalogId);
     checkPrecondition(change, catalogEtag(record));
     return this.#builds.start(record, files, activate, change.by, changesAfter, idempotency);
   }
@@ -233,12 +249,23 @@ export class CatalogService {
     });
   }
 
-  /** As `activate`, unless another version than `base` is active by now. @returns whether it was done */
-  activateOver(catalog: string, version: number, base: number, by: string | null): Promise<boolean> {
+  /**
+   * Puts a version in place that was built over `base`, and activates it, unless another is active by now. Nobody sees
+   * it before it is active, and where it cannot be, it is gone.
+   * @returns whether it was done
+   */
+  activateOver(built: BuiltVersion, base: number, { put, remove }: VersionInPlace): Promise<boolean> {
+    const { catalog, catalogId, version, by } = built;
     return this.#change(catalog, { by }, async (record) => {
+      this.#deps.records.same(catalog, catalogId);
       if (record.active?.version !== base) return false;
-      const { model } = record.active;
-      await this.#activate(record, version, model, { by });
+      try {
+        put();
+        await this.#activate(record, version, record.active.model, { by });
+      } catch (thrown) {
+        if (this.get(catalog).active?.version !== version) remove();
+        throw thrown;
+      }
       return true;
     });
   }
@@ -292,8 +319,13 @@ export class CatalogService {
   }
 
   /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
-  async #activateBuilt(catalog: string, version: number, by: string | null): Promise<void> {
-    if (!wasActive(this.get(catalog), version)) await this.activate(catalog, version, { by });
+  #activateBuilt({ catalog, catalogId, version, by }: BuiltVersion): Promise<void> {
+    const { records } = this.#deps;
+    return this.#change(catalog, { by }, async (record) => {
+      records.same(catalog, catalogId);
+      if (wasActive(record, version)) return;
+      await this.#activate(record, version, records.version(record, version).model, { by });
+    });
   }
 
   async #activate(
@@ -326,7 +358,7 @@ export class CatalogService {
     const { name } = record;
     try {
       const versions = records.versions(name).map(({ version }) => version);
-      const outdated = outdatedVersions(record, versions, keepVersions);
+      const outdated = outdatedVersions(record, versions, keepVersions, this.#deps.basesOf(name));
       if (outdated.length === 0) return record;
       const kept = withoutVersions(record, outdated);
       records.save(kept);
@@ -368,7 +400,16 @@ function newCatalog(
   name: string,
   { by }: ChangeRequest,
 ): Omit<CatalogRecord, 'model' | 'codebookSizes' | 'attributes'> {
-  return { name, active: null, earlier: [], createdAt: new Date().toISOString(), createdBy: by };
+  const id = randomUUID();
+  return {
+    name,
+    id,
+    active: null,
+    earlier: [],
+    activated: [],
+    createdAt: new Date().toISOString(),
+    createdBy: by,
+  };
 }
 
 /** Whether a model decodes over a version: it has the fingerprint of the one that the version was built for. */

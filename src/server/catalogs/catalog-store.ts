@@ -29,6 +29,8 @@ export interface ServingPair {
 /** A catalog as it is on disk. Its active pair lives here, so that one rename switches catalog and model. */
 export interface CatalogRecord {
   name: string;
+  /** Of this catalog alone: not of one of the same name that is made after its deletion. Absent in old records. */
+  id?: string;
   /** The model of the versions that are uploaded from now on; their SIDs are this model's. */
   model: ModelPin;
   /** That model's. */
@@ -37,6 +39,8 @@ export interface CatalogRecord {
   active: ServingPair | null;
   /** What a rollback can bring back, the latest last. */
   earlier: ServingPair[];
+  /** Versions that are or were active, whatever rollbacks have left. Absent in old records. */
+  activated?: number[];
   createdAt: string;
   createdBy?: string | null;
 }
@@ -125,6 +129,11 @@ export class CatalogStore {
   /** What the other processes that share the data directory, perhaps mounted elsewhere, call a file of it. */
   relativePath(path: string): string {
     return relative(this.#dataDir, path);
+  }
+
+  /** The path of what `relativePath` names. */
+  absolutePath(path: string): string {
+    return join(this.#dataDir, path);
   }
 
   /**
@@ -218,13 +227,16 @@ export class CatalogStore {
   }
 
   /**
-   * Gives a version a file that was built beside it; what interrupted builds have left there goes.
+   * Gives a version a file that was built beside it, unless it has it already; what interrupted builds have left there
+   * goes.
    * @param path relative to the data directory
    */
   takeCatalogFile(path: string, catalog: string, version: number): void {
     const target = this.catalogFilePath(catalog, version);
     orWriteFailure(target, () => {
-      renameSync(join(this.#dataDir, path), target);
+      const source = join(this.#dataDir, path);
+      // A kill may have come just after this.
+      if (existsSync(source) || !existsSync(target)) renameSync(source, target);
       removeTemporaryFiles(this.#versionFolder(catalog, version));
       syncFolder(this.#versionFolder(catalog, version));
     });

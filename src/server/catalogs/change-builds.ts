@@ -6,9 +6,11 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { Payload, WorkResult } from '../jobs/work-queue.js';
 import type { BuildCounts, RebuildInput } from './build-worker.js';
 import type { CatalogRecords } from './catalog-records.js';
+import type { VersionInPlace } from './catalog-service.js';
 import type { CatalogStore } from './catalog-store.js';
 import type { ChangeLogs } from './change-logs.js';
 import { wasActive } from './serving-pairs.js';
+import type { BuiltVersion } from './version-builds.js';
 
 export interface ChangeBuildsDeps {
   store: CatalogStore;
@@ -16,14 +18,11 @@ export interface ChangeBuildsDeps {
   changes: ChangeLogs;
   jobs: Jobs;
   /** @returns false where another version than `base` is active by then. */
-  activate: (catalog: string, version: number, base: number, by: string | null) => Promise<boolean>;
+  activate: (built: BuiltVersion, base: number, inPlace: VersionInPlace) => Promise<boolean>;
 }
 
 /** A `catalog-changes` job's payload. */
-interface ChangesPayload {
-  catalog: string;
-  version: number;
-  by: string | null;
+interface ChangesPayload extends BuiltVersion {
   /** The file of the new items. */
   adds: string;
   /** The small change that came with them: all of that request is in force, or nothing of it. */
@@ -38,16 +37,25 @@ interface PreparedPayload extends RebuildInput {
 /** Catalog versions from the active one, its small changes, and new items: the `catalog-changes` jobs. */
 export class ChangeBuilds {
   readonly #deps: ChangeBuildsDeps;
+  /** By job, what those that are prepared build from. */
+  readonly #bases = new Map<string, { catalog: string; version: number }>();
 
   constructor(deps: ChangeBuildsDeps) {
     this.#deps = deps;
     deps.jobs.define('catalog-changes', {
       isAccepted: (job) => this.#isAccepted(payloadOf(job)),
       findResult: (job) => this.#findActivated(payloadOf(job)),
-      prepare: (job) => this.#prepare(payloadOf(job)),
-      finish: (job, result, onProgress, payload) =>
-        this.#finish(payloadOf(job), payload as unknown as PreparedPayload | undefined, result, onProgress),
-      discard: (job) => this.#discard(payloadOf(job)),
+      prepare: (job) => this.#prepare(job.id, payloadOf(job)),
+      finish: async (job, result, onProgress, payload) => {
+        const prepared = payload as unknown as PreparedPayload | undefined;
+        const finished = await this.#finish(payloadOf(job), prepared, result, onProgress);
+        this.#bases.delete(job.id);
+        return finished;
+      },
+      discard: (job) => {
+        this.#bases.delete(job.id);
+        this.#discard(payloadOf(job));
+      },
     });
   }
 
@@ -62,12 +70,13 @@ export class ChangeBuilds {
     hasChange: boolean,
     by: string | null,
   ): Promise<{ job: Job; version: number }> {
-    const { store, jobs, changes } = this.#deps;
+    const { store, records, jobs, changes } = this.#deps;
     jobs.checkAvailable();
     const path = store.uploadPath(randomUUID());
     writeDurably(path, [JSON.stringify(add)]);
     const version = store.reserveVersion(catalog);
-    const payload: ChangesPayload = { catalog, version, by, adds: store.relativePath(path) };
+    const { id: catalogId } = records.get(catalog);
+    const payload: ChangesPayload = { catalog, catalogId, version, by, adds: store.relativePath(path) };
     if (hasChange) payload.withChange = changes.of(catalog).lastSeq + 1;
     const job = await jobs.submit({
       kind: 'catalog-changes',
@@ -77,6 +86,12 @@ export class ChangeBuilds {
       version,
     });
     return { job, version };
+  }
+
+  /** Versions of a catalog that others are being built from: they must stay until those are done. */
+  basesOf(catalog: string): number[] {
+    const bases = [...this.#bases.values()].filter((base) => base.catalog === catalog);
+    return bases.map(({ version }) => version);
   }
 
   /** Takes a job back that was just started: it waits for whoever calls this. */
@@ -97,12 +112,13 @@ export class ChangeBuilds {
   }
 
   /** Changes up to here are the version's own; later ones are applied to it as to any other. */
-  async #prepare({ catalog, version, adds }: ChangesPayload): Promise<Payload> {
+  async #prepare(id: string, { catalog, catalogId, version, adds }: ChangesPayload): Promise<Payload> {
     const { store, records, changes } = this.#deps;
     return records.mutex.run(catalog, async () => {
-      const record = records.get(catalog);
+      const record = records.same(catalog, catalogId);
       const base = records.version(record, record.active!.version);
       const log = changes.after(catalog, base);
+      this.#bases.set(id, { catalog, version: base.version });
       const prepared: PreparedPayload = {
         baseVersion: base.version,
         base: store.relativePath(store.catalogFilePath(catalog, base.version)),
@@ -117,15 +133,15 @@ export class ChangeBuilds {
   }
 
   /** After a kill: what was active once is not built again. */
-  #findActivated({ catalog, version }: ChangesPayload): WorkResult | undefined {
+  #findActivated({ catalog, catalogId, version }: ChangesPayload): WorkResult | undefined {
     const { store, records } = this.#deps;
-    const isDone = wasActive(records.get(catalog), version);
+    const isDone = wasActive(records.same(catalog, catalogId), version);
     const record = isDone ? store.findVersion(catalog, version) : undefined;
     return record && { items: record.items, leaves: record.leaves, hash: record.hash };
   }
 
   async #finish(
-    { catalog, version, by }: ChangesPayload,
+    { catalog, catalogId, version, by }: ChangesPayload,
     prepared: PreparedPayload | undefined,
     result: WorkResult,
     onProgress: (phase: string, fraction: number) => void,
@@ -135,29 +151,24 @@ export class ChangeBuilds {
     if (prepared === undefined) return { catalog, version, items, leaves, activated: true };
     const { baseVersion, path, changes } = prepared;
     onProgress('activating', 0);
-    const { model } = records.version(records.get(catalog), baseVersion);
-    store.takeCatalogFile(path, catalog, version);
-    const created = { createdAt: new Date().toISOString(), createdBy: by };
-    store.putVersion(catalog, {
-      version,
-      model,
-      items,
-      leaves,
-      hash,
-      changesAfter: changes.upTo,
-      ...created,
-    });
-    if (await activate(catalog, version, baseVersion, by)) {
-      return { catalog, version, items, leaves, activated: true };
-    }
-    store.clearVersion(catalog, version);
-    return null;
+    const put = () => {
+      const { model } = records.version(records.get(catalog), baseVersion);
+      store.takeCatalogFile(path, catalog, version);
+      const created = { createdAt: new Date().toISOString(), createdBy: by };
+      const changesAfter = changes.upTo;
+      store.putVersion(catalog, { version, model, items, leaves, hash, changesAfter, ...created });
+    };
+    // A version that was built but could not be activated is of no use: its items are another's.
+    const remove = () => store.clearVersion(catalog, version);
+    const isDone = await activate({ catalog, catalogId, version, by }, baseVersion, { put, remove });
+    return isDone ? { catalog, version, items, leaves, activated: true } : null;
   }
 
-  /** A version that was built but could not be activated is of no use: its items are another's. */
-  #discard({ catalog, version }: ChangesPayload): void {
+  /** What the work has left; a version that is in place is another's to remove. */
+  #discard({ catalog, catalogId, version }: ChangesPayload): void {
     const { store, records } = this.#deps;
-    if (records.get(catalog).active?.version !== version) store.clearVersion(catalog, version);
+    if (records.find(catalog)?.id !== catalogId) return;
+    if (store.findVersion(catalog, version) === undefined) store.clearVersion(catalog, version);
   }
 }
 

@@ -10,8 +10,9 @@ const MAX_EARLIER = 32;
  */
 export function withActive(record: CatalogRecord, pair: ServingPair): CatalogRecord {
   const { active, earlier } = record;
-  if (active === null || isSamePair(active, pair)) return { ...record, active: pair };
-  return { ...record, active: pair, earlier: [...earlier, active].slice(-MAX_EARLIER) };
+  const activated = [...new Set([...activatedOf(record), pair.version])];
+  if (active === null || isSamePair(active, pair)) return { ...record, active: pair, activated };
+  return { ...record, active: pair, earlier: [...earlier, active].slice(-MAX_EARLIER), activated };
 }
 
 /**
@@ -27,7 +28,13 @@ export function rolledBack(
   const { name, earlier } = record;
   const index = earlier.findLastIndex((pair) => version === undefined || pair.version === version);
   if (index >= 0) {
-    return { record: { ...record, active: null, earlier: earlier.slice(0, index) }, pair: earlier[index] };
+    const left = {
+      ...record,
+      active: null,
+      earlier: earlier.slice(0, index),
+      activated: activatedOf(record),
+    };
+    return { record: left, pair: earlier[index] };
   }
   const found = [...new Set(earlier.map((pair) => pair.version))].join(', ') || 'none';
   const expected = version === undefined ? 'an earlier version' : `one of ${found}`;
@@ -47,26 +54,37 @@ function isSamePair(a: ServingPair, b: ServingPair): boolean {
   return a.version === b.version && isSameModel(a.model, b.model);
 }
 
-/** Whether a version serves, or served before something that a rollback could leave. */
-export function wasActive({ active, earlier }: CatalogRecord, version: number): boolean {
-  return active?.version === version || earlier.some((pair) => pair.version === version);
+/** Whether a version serves, or ever did, a rollback or not. */
+export function wasActive(record: CatalogRecord, version: number): boolean {
+  return activatedOf(record).includes(version);
+}
+
+function activatedOf({ active, earlier, activated }: CatalogRecord): number[] {
+  return activated ?? [...(active === null ? [] : [active]), ...earlier].map(({ version }) => version);
 }
 
 /** The record without the pairs of versions that are gone. */
 export function withoutVersions(record: CatalogRecord, versions: readonly number[]): CatalogRecord {
-  return { ...record, earlier: record.earlier.filter(({ version }) => !versions.includes(version)) };
+  const isKept = (version: number) => !versions.includes(version);
+  return {
+    ...record,
+    earlier: record.earlier.filter(({ version }) => isKept(version)),
+    activated: activatedOf(record).filter(isKept),
+  };
 }
 
 /**
  * Versions that retention lets go: all but the newest `keep`, the active one, and the one that a rollback brings
  * back.
  * @param versions ascending
+ * @param needed those that something under way still reads
  */
 export function outdatedVersions(
   { active, earlier }: CatalogRecord,
   versions: readonly number[],
   keep: number,
+  needed: readonly number[] = [],
 ): number[] {
-  const kept = new Set([...versions.slice(-keep), active?.version, earlier.at(-1)?.version]);
+  const kept = new Set([...versions.slice(-keep), active?.version, earlier.at(-1)?.version, ...needed]);
   return versions.filter((version) => !kept.has(version));
 }

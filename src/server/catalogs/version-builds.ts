@@ -1,25 +1,34 @@
+import { randomUUID } from 'node:crypto';
 import type { ItemFile } from '../../static-trie/index.js';
 import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
 import type { JobRecord } from '../jobs/job-store.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { WorkResult } from '../jobs/work-queue.js';
 import type { BuildCounts, BuildInput } from './build-worker.js';
+import type { CatalogRecords } from './catalog-records.js';
 import type { CatalogRecord, CatalogStore, ModelPin } from './catalog-store.js';
 
 export interface VersionBuildsDeps {
   store: CatalogStore;
+  records: CatalogRecords;
   jobs: Jobs;
   /** What an upload may unpack to. */
   uploadLimitBytes: number;
-  activate: (catalog: string, version: number, by: string | null) => Promise<void>;
+  activate: (build: BuiltVersion) => Promise<void>;
+}
+
+/** A version that an upload came to. */
+export interface BuiltVersion {
+  catalog: string;
+  /** Of the catalog's record when the upload began. */
+  catalogId: string | undefined;
+  version: number;
+  by: string | null;
 }
 
 /** A `catalog-build` job's payload: what its work needs, and what its last part does. */
-interface BuildPayload extends BuildInput {
-  catalog: string;
-  version: number;
+interface BuildPayload extends BuildInput, BuiltVersion {
   model: ModelPin;
-  by: string | null;
   /** The last of the catalog's small changes before the upload; those after it apply to the version, too. */
   changesAfter: number;
   /** Whether the version becomes active when it is built. */
@@ -54,7 +63,7 @@ export class VersionBuilds {
 
   /** Starts the build of a new version from an upload that was received, for the catalog's model as it is now. */
   async start(
-    { name: catalog, model, codebookSizes, attributes: schema }: CatalogRecord,
+    { name: catalog, id: catalogId, model, codebookSizes, attributes: schema }: CatalogRecord,
     files: ItemFile[],
     activate: boolean,
     by: string | null,
@@ -68,6 +77,7 @@ export class VersionBuilds {
       const uploads = files.map((file) => ({ ...file, path: store.relativePath(file.path) }));
       const payload: BuildPayload = {
         catalog,
+        catalogId,
         version,
         model,
         activate,
@@ -75,7 +85,8 @@ export class VersionBuilds {
         changesAfter,
         files: uploads,
         maxBytes,
-        path: store.relativePath(store.catalogFilePath(catalog, version)),
+        // Of this job alone: one of a catalog that was deleted may still write what had the same name and number.
+        path: store.relativePath(`${store.catalogFilePath(catalog, version)}.${randomUUID()}.tmp`),
         schema,
         codebookSizes,
       };
@@ -93,32 +104,37 @@ export class VersionBuilds {
     }
   }
 
-  #findCounts({ catalog, version }: BuildPayload): BuildCounts | undefined {
-    const record = this.#deps.store.findVersion(catalog, version);
+  #findCounts({ catalog, catalogId, version }: BuildPayload): BuildCounts | undefined {
+    const { store, records } = this.#deps;
+    records.same(catalog, catalogId);
+    const record = store.findVersion(catalog, version);
     return record && { items: record.items, leaves: record.leaves, hash: record.hash! };
   }
 
   async #finish(
-    { catalog, version, model, by, changesAfter, activate }: BuildPayload,
+    { catalog, catalogId, version, model, by, changesAfter, activate, path }: BuildPayload,
     result: WorkResult,
     onProgress: (phase: string, fraction: number) => void,
   ): Promise<Record<string, unknown>> {
-    const { store } = this.#deps;
+    const { store, records } = this.#deps;
     const { items, leaves, hash } = result as BuildCounts;
+    records.same(catalog, catalogId);
     if (store.findVersion(catalog, version) === undefined) {
+      store.takeCatalogFile(path, catalog, version);
       const created = { createdAt: new Date().toISOString(), createdBy: by };
       store.putVersion(catalog, { version, model, items, leaves, hash, changesAfter, ...created });
     }
     if (activate) {
       onProgress('activating', 0);
-      await this.#deps.activate(catalog, version, by);
+      await this.#deps.activate({ catalog, catalogId, version, by });
     }
     return { catalog, version, items, leaves, activated: activate };
   }
 
   /** A version that was built stays, even where it could not be activated. */
-  #discard({ catalog, version }: BuildPayload): void {
-    const { store } = this.#deps;
+  #discard({ catalog, catalogId, version }: BuildPayload): void {
+    const { store, records } = this.#deps;
+    if (records.find(catalog)?.id !== catalogId) return;
     if (store.findVersion(catalog, version) === undefined) store.clearVersion(catalog, version);
   }
 }

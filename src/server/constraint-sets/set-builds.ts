@@ -7,6 +7,7 @@ import type { Idempotency, StartedJob } from '../jobs/idempotency.js';
 import type { JobRecord } from '../jobs/job-store.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { WorkResult } from '../jobs/work-queue.js';
+import type { SetVersion } from './set-record.js';
 import type { SetService } from './set-service.js';
 import type { SetStore } from './set-store.js';
 
@@ -24,6 +25,8 @@ export interface SetBuildsDeps {
 interface ListPayload extends ListInput {
   catalog: string;
   set: string;
+  /** Of the set's record when the list came. */
+  setId: string | undefined;
   version: number;
   by: string | null;
   /** Whether the version is in force when it is read. */
@@ -54,10 +57,11 @@ export class SetBuilds {
   ): Promise<StartedJob> {
     const { store, sets, service, records, jobs, uploadLimitBytes: maxBytes } = this.#deps;
     const { codebookSizes } = records.get(catalog);
-    const version = await service.reserveVersion(catalog, set, change);
+    const { version, id: setId } = await service.reserveVersion(catalog, set, change);
     const payload: ListPayload = {
       catalog,
       set,
+      setId,
       version,
       by: change.by,
       activate,
@@ -77,35 +81,32 @@ export class SetBuilds {
       });
       return { job, version };
     } catch (thrown) {
-      await service.abandonVersion(catalog, set, version);
+      await service.abandonVersion(catalog, set, setId, version);
       throw thrown;
     }
   }
 
-  #find({ catalog, set, version }: ListPayload): WorkResult | undefined {
-    const found = this.#deps.sets.get(catalog, set)?.versions.find((one) => one.version === version);
+  #find({ catalog, set, setId, version }: ListPayload): WorkResult | undefined {
+    const found = this.#deps.service
+      .same(catalog, set, setId)
+      .versions.find((one) => one.version === version);
     return found && found.truth.kind !== 'rule' ? { ...found.truth, hash: found.hash } : undefined;
   }
 
   async #finish(
-    { catalog, set, version, by, activate }: ListPayload,
+    { catalog, set, setId, version, by, activate, path }: ListPayload,
     result: WorkResult,
     onProgress: (phase: string, fraction: number) => void,
   ): Promise<Record<string, unknown>> {
-    const { service } = this.#deps;
+    const { service, store } = this.#deps;
     const { kind, count, hash } = result as unknown as SetList;
     const createdAt = new Date().toISOString();
-    await service.addVersion(catalog, set, {
-      version,
-      truth: { kind, count },
-      refresh: null,
-      hash,
-      createdAt,
-      createdBy: by,
-    });
+    const truth = { kind, count };
+    const added: SetVersion = { version, truth, refresh: null, hash, createdAt, createdBy: by };
+    await service.addList(catalog, set, setId, added, store.absolutePath(path));
     if (activate) {
       onProgress('activating', 0);
-      await service.activateBuilt(catalog, set, version, by);
+      await service.activateBuilt(catalog, set, setId, version, by);
     }
     const { evaluation } = service.get(catalog, set);
     return {
@@ -120,8 +121,10 @@ export class SetBuilds {
     };
   }
 
-  #discard({ catalog, set, version }: ListPayload): Promise<void> {
-    return this.#deps.service.abandonVersion(catalog, set, version);
+  #discard({ catalog, set, setId, version, path }: ListPayload): Promise<void> {
+    const { service, sets, store } = this.#deps;
+    sets.discardList(store.absolutePath(path));
+    return service.abandonVersion(catalog, set, setId, version);
   }
 }
 
@@ -129,7 +132,7 @@ export class SetBuilds {
 export function unfinishedLists(
   catalog: string,
   jobs: readonly JobRecord[],
-): { set: string; version: number }[] {
+): { set: string; version: number; path: string }[] {
   return jobs
     .filter((job) => job.kind === 'constraint-set-build' && job.catalog === catalog)
     .map((job) => payloadOf(job));

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { canonicalJson } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { RuleParams } from '../../static-trie/index.js';
@@ -32,12 +32,16 @@ export interface SetVersion {
 /** A constraint set as it is on disk, one file: a rename switches its versions. */
 export interface SetRecord {
   name: string;
+  /** Of this set alone: not of one of the same name that is made after its deletion. Absent in old records. */
+  id?: string;
   /** The version in force; null before the first is activated. */
   active: number | null;
   /** When that was activated; `now` stood for it. */
   activatedAt: string | null;
   /** Versions that a rollback can bring back, the latest last. */
   earlier: number[];
+  /** Versions that are or were in force, whatever rollbacks have left. Absent in old records. */
+  activated?: number[];
   /** Ascending. */
   versions: SetVersion[];
   /** The highest number that was ever given, to a list that is still being read, too. */
@@ -54,7 +58,15 @@ export function hashOfRule(rule: string, params: RuleParams): string {
 }
 
 export function newSet(name: string, createdAt: string): SetRecord {
-  return { name, active: null, activatedAt: null, earlier: [], versions: [], lastVersion: 0, createdAt };
+  const nothing = {
+    active: null,
+    activatedAt: null,
+    earlier: [],
+    activated: [],
+    versions: [],
+    lastVersion: 0,
+  };
+  return { name, id: randomUUID(), ...nothing, createdAt };
 }
 
 /** The record with one more version, not in force yet. */
@@ -96,7 +108,17 @@ export function withActiveVersion(record: SetRecord, version: number, activatedA
   const { active, earlier } = record;
   const isSame = active === null || active === version;
   const before = isSame ? earlier : [...earlier, active].slice(-MAX_EARLIER);
-  return { ...record, active: version, activatedAt, earlier: before };
+  const activated = [...new Set([...activatedOf(record), version])];
+  return { ...record, active: version, activatedAt, earlier: before, activated };
+}
+
+/** Whether a version is in force, or ever was, a rollback or not. */
+export function wasInForce(record: SetRecord, version: number): boolean {
+  return activatedOf(record).includes(version);
+}
+
+function activatedOf({ active, earlier, activated }: SetRecord): number[] {
+  return activated ?? [...(active === null ? [] : [active]), ...earlier];
 }
 
 /**
@@ -112,7 +134,8 @@ export function rolledBackSet(
   const { name, earlier } = record;
   const index = earlier.findLastIndex((one) => version === undefined || one === version);
   if (index >= 0) {
-    return { ...record, active: earlier[index], activatedAt, earlier: earlier.slice(0, index) };
+    const activated = activatedOf(record);
+    return { ...record, active: earlier[index], activatedAt, earlier: earlier.slice(0, index), activated };
   }
   const found = [...new Set(earlier)].join(', ') || 'none';
   const message =
@@ -137,6 +160,7 @@ export function prunedSet(record: SetRecord, keep: number): { record: SetRecord;
       ...record,
       versions: versions.filter(({ version }) => kept.has(version)),
       earlier: earlier.filter((version) => kept.has(version)),
+      activated: activatedOf(record).filter((version) => kept.has(version)),
     },
     dropped,
   };

@@ -19,6 +19,7 @@ import {
   rolledBackSet,
   type SetRecord,
   type SetVersion,
+  wasInForce,
   withActiveVersion,
   withVersion,
 } from './set-record.js';
@@ -144,11 +145,14 @@ export class SetService {
 
   /** @throws EspalierError ESP_SET_NOT_FOUND, ESP_VERSION_NOT_FOUND, ESP_RULE_… */
   activate(catalog: string, name: string, version: number, change: ChangeRequest): Promise<EvaluatedSet> {
-    return this.#change(catalog, name, change, (catalogRecord) => {
-      const record = this.#find(catalog, name);
-      findSetVersion(record, version);
-      return this.#putInForce(catalogRecord, withActiveVersion(record, version, new Date().toISOString()));
-    });
+    return this.#change(catalog, name, change, (catalogRecord) =>
+      this.#activate(catalogRecord, this.#find(catalog, name), version),
+    );
+  }
+
+  #activate(catalogRecord: CatalogRecord, record: SetRecord, version: number): Promise<EvaluatedSet> {
+    findSetVersion(record, version);
+    return this.#putInForce(catalogRecord, withActiveVersion(record, version, new Date().toISOString()));
   }
 
   /** Brings back the version that was in force before. @throws EspalierError ESP_ROLLBACK_UNAVAILABLE */
@@ -198,48 +202,95 @@ export class SetService {
   changeAliases(actions: readonly AliasAction[], change: ChangeRequest): Alias[] {
     this.aliases.apply(actions, change, ({ alias, catalog, constraintSet }) => {
       this.#deps.records.get(catalog);
-      this.#find(catalog, constraintSet);
+      // One whose first list is still being read may come to nothing.
+      if (this.#find(catalog, constraintSet).versions.length === 0)
+        throw this.#notFound(catalog, constraintSet);
       if (this.#deps.sets.get(catalog, alias) === undefined) return;
       throw nameConflict(catalog, alias, 'a constraint set');
     });
     return this.aliases.list();
   }
 
-  /** Adds a version that is not in force. Its list lies where the store wants it. */
-  addVersion(catalog: string, name: string, version: SetVersion): Promise<void> {
-    return this.#deps.records.mutex.run(catalog, async () => {
-      const record = this.#find(catalog, name);
+  /**
+   * The set that a job began with.
+   * @param id of its record then
+   * @throws EspalierError ESP_SET_NOT_FOUND, also where another has its name by now; ESP_ARTIFACT_CORRUPT
+   */
+  same(catalog: string, name: string, id: string | undefined): SetRecord {
+    const record = this.#find(catalog, name);
+    if (record.id === id) return record;
+    const message = `constraint set ${name} was deleted meanwhile; the one that has its name now is another`;
+    throw new EspalierError('ESP_SET_NOT_FOUND', message);
+  }
+
+  /**
+   * Adds a version that is not in force.
+   * @param path where its list was written, for `SetStore.newListPath`
+   * @throws EspalierError as `same`
+   */
+  addList(
+    catalog: string,
+    name: string,
+    id: string | undefined,
+    version: SetVersion,
+    path: string,
+  ): Promise<void> {
+    const { records, sets } = this.#deps;
+    return records.mutex.run(catalog, async () => {
+      const record = this.same(catalog, name, id);
       if (record.versions.some((one) => one.version === version.version)) return;
+      sets.takeList(path, catalog, name, version.version);
       this.#save(catalog, withVersion(record, version));
     });
   }
 
-  /** What a build does last; after a kill a second time, and then it must not bring back what was left since. */
-  async activateBuilt(catalog: string, name: string, version: number, by: string | null): Promise<void> {
-    const { active, earlier } = this.#find(catalog, name);
-    if (active === version || earlier.includes(version)) return;
-    await this.activate(catalog, name, version, { by });
+  /**
+   * What a build does last; after a kill a second time, and then it must not bring back what was left since.
+   * @throws EspalierError as `same` and `activate`
+   */
+  async activateBuilt(
+    catalog: string,
+    name: string,
+    id: string | undefined,
+    version: number,
+    by: string | null,
+  ): Promise<void> {
+    await this.#change(catalog, name, { by }, async (catalogRecord) => {
+      const record = this.same(catalog, name, id);
+      if (wasInForce(record, version)) return;
+      await this.#activate(catalogRecord, record, version);
+    });
   }
 
-  /** The next version's number, which no other gets; makes the set where it is new. */
-  reserveVersion(catalog: string, name: string, change: ChangeRequest): Promise<number> {
+  /** The next version's number, which no other of the set gets, and the set's id; makes the set where it is new. */
+  reserveVersion(
+    catalog: string,
+    name: string,
+    change: ChangeRequest,
+  ): Promise<{ version: number; id: string | undefined }> {
     return this.#change(catalog, name, change, async (_, existing) => {
       const record = existing ?? this.#newSet(catalog, name, new Date().toISOString());
       const version = record.lastVersion + 1;
       this.#deps.sets.put(catalog, { ...record, lastVersion: version });
-      return version;
+      return { version, id: record.id };
     });
   }
 
   /** Forgets a version that came to nothing, and the set with it where it was to be its first. */
-  async abandonVersion(catalog: string, name: string, version: number): Promise<void> {
+  async abandonVersion(
+    catalog: string,
+    name: string,
+    id: string | undefined,
+    version: number,
+  ): Promise<void> {
     const { sets, records } = this.#deps;
     await records.mutex.run(catalog, async () => {
       if (sets.damaged(catalog).has(name)) return;
       const record = records.find(catalog) && sets.get(catalog, name);
-      if (record?.versions.some((one) => one.version === version)) return;
+      if (record === undefined || record.id !== id) return;
+      if (record.versions.some((one) => one.version === version)) return;
       sets.deleteList(catalog, name, version);
-      if (record?.versions.length === 0 && record.lastVersion === version) sets.delete(catalog, record);
+      if (record.versions.length === 0 && record.lastVersion === version) sets.delete(catalog, record);
     });
   }
 
@@ -306,8 +357,13 @@ export class SetService {
   }
 
   #newSet(catalog: string, name: string, createdAt: string): SetRecord {
-    if (this.aliases.has(catalog, name)) throw nameConflict(catalog, name, 'an alias');
+    this.#checkName(catalog, name);
     return newSet(name, createdAt);
+  }
+
+  /** @throws EspalierError ESP_ALIAS_CONFLICT where an alias has the name */
+  #checkName(catalog: string, name: string): void {
+    if (this.aliases.has(catalog, name)) throw nameConflict(catalog, name, 'an alias');
   }
 
   /** Evaluates what a record has in force, writes the record, and has the engine follow. */
@@ -330,6 +386,8 @@ export class SetService {
   /** Writes a record with the versions that are kept; the lists of the others go. */
   #save(catalog: string, record: SetRecord): SetRecord {
     const { sets, keepVersions } = this.#deps;
+    // Aliases may have changed while the set was evaluated.
+    if (sets.get(catalog, record.name) === undefined) this.#checkName(catalog, record.name);
     const { record: kept, dropped } = prunedSet(record, keepVersions);
     sets.put(catalog, kept);
     for (const version of dropped) sets.deleteList(catalog, record.name, version);
@@ -339,10 +397,14 @@ export class SetService {
   #find(catalog: string, name: string): SetRecord {
     const record = this.#deps.sets.get(catalog, name);
     if (record !== undefined) return record;
+    throw this.#notFound(catalog, name);
+  }
+
+  #notFound(catalog: string, name: string): EspalierError {
     const names = this.#deps.sets.list(catalog).map((set) => set.name);
     const found = names.length > 20 ? `${names.slice(0, 20).join(', ')}, …` : names.join(', ') || 'none';
     const message = `catalog ${catalog} has no constraint set ${name}; it has: ${found}`;
-    throw new EspalierError('ESP_SET_NOT_FOUND', message);
+    return new EspalierError('ESP_SET_NOT_FOUND', message);
   }
 
   #withEvaluation(catalog: string, set: SetRecord): EvaluatedSet {

@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EspalierError } from '../../errors.js';
 import { isSystemError, orWriteFailure, syncFolder } from '../../static-trie/index.js';
@@ -15,7 +16,8 @@ interface SetsOfCatalog {
 /**
  * Constraint sets in the data directory:
  *   catalogs/<catalog>/constraint-sets/<set>.json      all versions, and which is in force
- *   catalogs/<catalog>/constraint-sets/<set>.<n>.list  the ids or SIDs of a listed version
+ *   catalogs/<catalog>/constraint-sets/<set>.<n>.list  the ids or SIDs of a listed version; <set>.<n>.<uuid>.list while
+ *                                                      a job writes it
  * Every write is durable when it returns.
  */
 export class SetStore {
@@ -78,10 +80,31 @@ export class SetStore {
     this.#sets.delete(catalog);
   }
 
-  /** Where the list of a new version goes. Its folder is made. */
+  /**
+   * Where a job writes the list of a new version, which `takeList` puts in place. It is that job's alone: another, of a
+   * set that was deleted, may still write one of the same name and number. Its folder is made.
+   */
   newListPath(catalog: string, name: string, version: number): string {
     makeFolder(this.#folder(catalog));
-    return this.listPath(catalog, name, version);
+    return join(this.#folder(catalog), `${name}.${version}.${randomUUID()}.list`);
+  }
+
+  /**
+   * Puts a list in its version's place, unless it is there already.
+   * @throws EspalierError ESP_WRITE_FAILED
+   */
+  takeList(path: string, catalog: string, name: string, version: number): void {
+    const target = this.listPath(catalog, name, version);
+    orWriteFailure(target, () => {
+      // A kill may have come just after this.
+      if (existsSync(path) || !existsSync(target)) renameSync(path, target);
+      syncFolder(this.#folder(catalog));
+    });
+  }
+
+  /** Removes the list of a job that came to nothing, if it has written any. */
+  discardList(path: string): void {
+    removeIfPossible(path);
   }
 
   /** Where the list of a set's version lies. */
@@ -91,22 +114,18 @@ export class SetStore {
 
   /** A list that cannot be removed stays until the next start; nothing names it any more. */
   deleteList(catalog: string, name: string, version: number): void {
-    try {
-      rmSync(join(this.#folder(catalog), `${name}.${version}.list`), { force: true });
-    } catch (thrown) {
-      if (!isSystemError(thrown)) throw thrown;
-    }
+    removeIfPossible(this.listPath(catalog, name, version));
   }
 
   /**
    * Removes what interrupted writes and builds have left behind, and sets whose first list was never accepted.
    * @param unfinished builds that go on, and whose lists stay
    */
-  clean(catalog: string, unfinished: readonly { set: string; version: number }[]): void {
+  clean(catalog: string, unfinished: readonly { set: string; path: string }[]): void {
     const folder = this.#folder(catalog);
     if (!existsSync(folder)) return;
     removeTemporaryFiles(folder);
-    const lists = new Set(unfinished.map(({ set, version }) => `${set}.${version}.list`));
+    const lists = new Set(unfinished.map(({ path }) => basename(path)));
     for (const record of this.list(catalog)) {
       const { name, versions } = record;
       const isUnderWay = versions.length > 0 || unfinished.some(({ set }) => set === name);
@@ -154,8 +173,16 @@ export class SetStore {
   }
 }
 
-/** `<set>.<n>.list`, where a set's name may have dots. */
-const LIST_FILE = /^(.+)\.\d+\.list$/;
+/** `<set>.<n>.list`, where a set's name may have dots; or `<set>.<n>.<uuid>.list`, which a job writes. */
+const LIST_FILE = /^(.+)\.\d+(?:\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\.list$/;
+
+function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (thrown) {
+    if (!isSystemError(thrown)) throw thrown;
+  }
+}
 
 /** What earlier servers wrote: the one version that was in force. */
 interface OldSetRecord {

@@ -68,9 +68,9 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (
       const { catalog } = request.params;
       const activate = request.query.activate === 'true';
       const change = changeOf(request);
-      const started = await catalogs.receiveUpload(catalog, (changesAfter) =>
+      const started = await catalogs.receiveUpload(catalog, (upload) =>
         uploads.receive(request, (files, idempotency) =>
-          catalogs.startBuild(catalog, files, activate, change, changesAfter, idempotency),
+          catalogs.startBuild(upload, files, activate, change, idempotency),
         ),
       );
       return reply.code(202).send(started);

@@ -1,13 +1,26 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parser } from '@prometheus-io/lezer-promql';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { ensureIdentity } from '../src/server/data-dir-identity.js';
 import { configKeys, environmentName } from '../src/server/index.js';
+import { endAfterFile } from './helpers/leftovers.js';
 import { findPromtool } from './helpers/promtool.js';
+import { noRedis, TestRedis } from './helpers/redis.js';
 
 const root = new URL('..', import.meta.url).pathname;
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -117,6 +130,14 @@ describe('the dashboard and the alerts', () => {
 });
 
 describe('the units', () => {
+  it('give server and workers the same folders', () => {
+    const folders = readdirSync(join(root, 'deploy/systemd')).map((name) => {
+      const lines = read(`deploy/systemd/${name}`).matchAll(/^Environment=(\w+)=(.*)$/gm);
+      return foldersIn(Object.fromEntries(Array.from(lines, ([, variable, value]) => [variable, value])));
+    });
+    expect(folders).toEqual(Array(2).fill(['/var/lib/espalier', '/srv/espalier/models']));
+  });
+
   const hasSystemd = spawnSync('which', ['systemd-analyze']).status === 0;
   it.skipIf(!hasSystemd && 'missing: systemd-analyze (Debian package systemd)')(
     'are what systemd accepts',
@@ -145,12 +166,17 @@ describe('the units', () => {
   });
 });
 
+const isFolder = (variable: string) => /^ESPALIER_\w*_DIR$/.test(variable);
+/** The folders that an environment names. */
+const foldersIn = (environment: Record<string, string>) =>
+  Object.entries(environment).flatMap(([variable, path]) => (isFolder(variable) ? [path] : []));
 const variablesIn = (text: string) => [...text.matchAll(/\bESPALIER_[A-Z_]*[A-Z]/g)].map(([name]) => name);
 const isVariable = (name: string) =>
   name === 'ESPALIER_KERNELS' || configKeys.map(environmentName).includes(name);
 
+const dockerfile = read('deploy/Dockerfile').replaceAll(/\\\n\s*/g, ' ');
+
 describe('the image', () => {
-  const dockerfile = read('deploy/Dockerfile').replaceAll(/\\\n\s*/g, ' ');
   const instructions = dockerfile.split('\n').filter((line) => /^[A-Z]/.test(line));
 
   it('copies what there is, and what its ignore file lets through', () => {
@@ -218,4 +244,78 @@ describe('the compose file', () => {
       expect(Number.parseInt(stop_grace_period!, 10) * 1000).toBeGreaterThan(graceMs);
     }
   });
+
+  /** Of the image; a service's own comes over it. */
+  const imageEnvironment = Object.fromEntries(
+    Array.from(dockerfile.matchAll(/(ESPALIER_\w+)=(\S+)/g), ([, name, value]) => [name, value]),
+  );
+  const madeByImage = Array.from(dockerfile.matchAll(/mkdir (\/\w+)/g), ([, path]) => path);
+  const ours = services.filter(([, { image }]) => image === 'espalier');
+  const environmentOf = ({ environment }: Service) => ({ ...imageEnvironment, ...environment });
+  /** Where each folder of this machine, or volume, is within the container. */
+  const mountsOf = ({ volumes = [] }: Service) =>
+    volumes.map((one) => /^(?<source>\$\{.*?\}|[^:]*):(?<target>[^:]*)(?<mode>:ro)?$/.exec(one)!.groups!);
+
+  it('mounts every folder that a variable names, the models to be read only', () => {
+    expect(ours.map(([name]) => name)).toEqual(['espalier-1', 'espalier-2', 'worker-1', 'worker-2']);
+    for (const [name, service] of ours) {
+      const folders = foldersIn(environmentOf(service));
+      expect(folders, name).toEqual(['/data', '/models']);
+      const there = [...madeByImage, ...mountsOf(service).map(({ target }) => target)];
+      expect(
+        folders.filter((folder) => !there.includes(folder)),
+        name,
+      ).toEqual([]);
+      expect(mountsOf(service), name).toContainEqual({
+        source: expect.stringContaining('MODELS'),
+        target: '/models',
+        mode: ':ro',
+      });
+    }
+  });
+
+  it.skipIf(noRedis !== undefined && noRedis)(
+    'starts servers and workers that find all they need',
+    async () => {
+      const redis = await TestRedis.start();
+      try {
+        // The second of each has the same, but for its volume.
+        const firsts = ours.filter(([name]) => name.endsWith('-1'));
+        await Promise.all(firsts.map((one) => startsAndStops(redis.url, ...one)));
+      } finally {
+        await redis.remove();
+      }
+    },
+  );
+
+  /** Runs a service with the environment of its container, and with the folders that are there and no other. */
+  async function startsAndStops(redisUrl: string, name: string, service: Service): Promise<void> {
+    const container = mkdtempSync(join(tmpdir(), 'espalier-container-'));
+    for (const folder of [...madeByImage, ...mountsOf(service).map(({ target }) => target)]) {
+      mkdirSync(join(container, folder), { recursive: true });
+    }
+    ensureIdentity(join(container, 'data'));
+    const environment: Record<string, string> = {
+      ...environmentOf(service),
+      ESPALIER_REDIS_URL: redisUrl,
+    };
+    for (const [variable, value] of Object.entries(environment)) {
+      if (isFolder(variable)) environment[variable] = join(container, value);
+    }
+    const { command = ['serve'] } = service;
+    // A free port, and none that other machines reach: that would take keys.
+    const listen = command[0] === 'serve' ? ['--host', '127.0.0.1', '--port', '0'] : [];
+    const child = spawn(process.execPath, [join(root, 'dist/cli/main.js'), ...command, ...listen], {
+      env: { PATH: process.env.PATH, ...environment },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    endAfterFile(() => child.kill('SIGKILL'));
+    const ended = once(child, 'exit');
+    const lines: string[] = [];
+    for await (const line of createInterface({ input: child.stderr })) {
+      lines.push(line);
+      if (/^Espalier (worker is ready|listens)/.test(line)) child.kill('SIGTERM');
+    }
+    expect(await ended, `${name}: ${lines.join('\n')}`).toEqual([0, null]);
+  }
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { normalizations } from '../../src/kernels/index.js';
 import { grpcCodeOf } from '../../src/server/rpc/errors.js';
 import { call, grpcClient, metadataOf, plain, struct } from '../helpers/grpc.js';
 import { seeded } from '../helpers/seed.js';
@@ -115,7 +116,7 @@ const body = fc
         )
         .chain((parts) => rule.map((one) => ({ ...parts, ...one }))),
       excludeHistory: fc.boolean(),
-      normalize: often(fc.constantFrom('vocabulary', 'allowed'), fc.constantFrom('', 'ALLOWED')),
+      normalize: often(fc.constantFrom(...normalizations), fc.constantFrom('', 'LEVEL')),
       temperature: often(fc.constantFrom(0.5, 1, 2), fc.constantFrom(0, -1, 101)),
       timeoutMs: often(fc.constant(60_000), fc.constantFrom(0, -5, 600_001)),
       attributes: fc.array(
@@ -145,12 +146,13 @@ const body = fc
 
 describe('Recommend', () => {
   it('gives the answer of HTTP, or its error with the same details', async () => {
-    const seen = { answered: 0, refused: 0 };
+    const seen = { answered: 0, refused: 0, normalized: new Set<string>() };
     await fc.assert(
       fc.asyncProperty(body, async (one) => {
         const { http, rpc } = await both(one);
         if (http.status === 200) {
           seen.answered += 1;
+          if (one.normalize !== undefined) seen.normalized.add(one.normalize);
           expect(rpc.error, JSON.stringify(one)).toBeUndefined();
           expect(comparable(rpc.value)).toEqual(comparable(http.body));
         } else {
@@ -167,6 +169,7 @@ describe('Recommend', () => {
     // Both sides of the property must have been there.
     expect(seen.answered).toBeGreaterThan(30);
     expect(seen.refused).toBeGreaterThan(30);
+    expect([...seen.normalized].sort()).toEqual([...normalizations].sort());
   });
 
   it.each([

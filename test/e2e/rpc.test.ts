@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -239,4 +240,40 @@ describe('many', () => {
     await ended;
     expect(outcomes).toEqual([1, codes[1], 2, codes[3], ...Array.from({ length: 40 }, () => 1)]);
   });
+});
+
+describe('errors', () => {
+  const nobody = { catalog: 'nobody', history: [] };
+  const overHttp = (path: string, type: string, text: string) =>
+    fetch(server.url + path, { method: 'POST', headers: { 'content-type': type }, body: text });
+
+  it.each([
+    [
+      'of a batch',
+      () => overHttp('/v1/recommend/batch', 'application/json', JSON.stringify({ requests: [nobody] })),
+    ],
+    [
+      'of a stream of lines',
+      () => overHttp('/v1/bulk-recommendations', 'application/x-ndjson', JSON.stringify(nobody)),
+    ],
+    ['of a batch over gRPC', () => call(client, 'RecommendBatch', { requests: [nobody] })],
+    [
+      'of a stream over gRPC',
+      async () => {
+        const stream = client.RecommendStream(metadataOf({}));
+        stream.end(nobody);
+        await once(stream.resume(), 'end');
+      },
+    ],
+  ])('of an entry %s are counted, though the whole succeeds', async (_name, ask) => {
+    const before = await countOf('ESP_CATALOG_NOT_FOUND');
+    const answer = await ask();
+    if (answer instanceof Response) expect(await answer.text()).toContain('ESP_CATALOG_NOT_FOUND');
+    expect(await countOf('ESP_CATALOG_NOT_FOUND')).toBe(before + 1);
+  });
+
+  async function countOf(code: string): Promise<number> {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(new RegExp(`^espalier_errors_total\\{code="${code}"\\} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+  }
 });

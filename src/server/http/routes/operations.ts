@@ -18,7 +18,8 @@ const Readiness = Type.Object({
     description: 'Why the server should not get traffic; empty when it should.',
   }),
   degraded: Type.Array(Type.String(), {
-    description: 'What it cannot do although recommending goes on, such as uploads while Redis does not answer.',
+    description:
+      'What it cannot do although recommending goes on, such as uploads while Redis does not answer.',
   }),
 });
 

@@ -55,6 +55,7 @@ describe('the house', () => {
       decoding: () => ({ queueLength: 0, engineCount: 0 }),
       sets: () => [],
       catalogs: () => [],
+      isRedisThere: () => true,
     });
     const metrics = await registry.getMetricsAsJSON();
     const exported = metrics

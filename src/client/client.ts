@@ -78,8 +78,8 @@ export class EspalierClient {
     return this.#transport.attempt(call, options, async (response) => {
       const text = await response.text();
       try {
-        const { status, reasons } = JSON.parse(text) as Omit<Readiness, 'isReady'>;
-        if (Array.isArray(reasons)) return { isReady: response.ok, status, reasons };
+        const { status, reasons, degraded = [] } = JSON.parse(text) as Omit<Readiness, 'isReady'>;
+        if (Array.isArray(reasons)) return { isReady: response.ok, status, reasons, degraded };
       } catch {
         // A proxy's page.
       }

@@ -67,5 +67,8 @@ export interface Health {
 export interface Readiness {
   isReady: boolean;
   status: string;
+  /** Why the server should not get traffic; empty when it should. */
   reasons: string[];
+  /** What it cannot do although recommending goes on; empty from servers that do not tell. */
+  degraded: string[];
 }

@@ -33,16 +33,23 @@ export class Readiness {
 
   /** Why the server should not get traffic; empty when it should. */
   reasons(): string[] {
-    const { engine, queue, gatekeeper, catalogs, failures } = this.#deps;
+    const { engine, gatekeeper, catalogs, failures } = this.#deps;
     const draining = this.#isDraining ? ['the server is shutting down'] : [];
     const keys = gatekeeper.failure === undefined ? [] : [gatekeeper.failure.message];
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const redis = queue.unavailable();
-    const waiting = redis === undefined ? [] : [`${redis}; uploads are refused`];
     const notServed = catalogs.notServing().map(notServedReason);
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     const inactive = anyActive ? [] : ['no catalog has an active version'];
-    return [...draining, ...failures, ...keys, ...engines, ...waiting, ...notServed, ...inactive];
+    return [...draining, ...failures, ...keys, ...engines, ...notServed, ...inactive];
+  }
+
+  /**
+   * What it cannot do although it should get traffic. Replicas may share one Redis: were they not ready without it, its
+   * loss would take all of them out of rotation, and recommending needs no Redis.
+   */
+  degraded(): string[] {
+    const redis = this.#deps.queue.unavailable();
+    return redis === undefined ? [] : [`${redis}; uploads are refused`];
   }
 }
 

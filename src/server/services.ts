@@ -68,6 +68,7 @@ export async function startServices(
     decoding: () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
     sets: () => setService.freshness(),
     catalogs: () => facts.read(),
+    isRedisThere: config.redisUrl === undefined ? undefined : () => queue.unavailable() === undefined,
   });
   const onPressure = () => metrics.refusals.inc({ reason: 'pressure' });
   const pressure = new Pressure(config.maxEventLoopDelayMs, onPressure);

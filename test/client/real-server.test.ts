@@ -58,7 +58,12 @@ describe('the client, against a real server', () => {
     expect(states.filter(({ state }) => state === 'succeeded')).toHaveLength(6);
     const versions = await client.catalogs.versions('small');
     expect(versions.map((version) => version.items).sort()).toEqual([1, 6, 6, 6, 6, 6]);
-    expect(await client.readiness()).toMatchObject({ isReady: true });
+    expect(await client.readiness()).toEqual({
+      isReady: true,
+      status: 'ready',
+      reasons: [],
+      degraded: [],
+    });
   });
 
   it('says what is wrong with an upload', async () => {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { QUEUE, queuePrefix } from '../../src/server/jobs/bullmq/naming.js';
 import { manyItems, post, putSmall, until } from '../helpers/build-load.js';
+import { call, healthClient } from '../helpers/grpc.js';
 import { noRedis, TestRedis } from '../helpers/redis.js';
 import {
   endOf,
@@ -34,12 +35,18 @@ afterAll(() => redis?.remove());
 async function start(builds: number, dataDir = makeDataDir()) {
   const options = ['--redis-url', redis.url, '--build-concurrency', String(builds), ...unbatched];
   const server = await startTestServer(dataDir, options, models);
-  await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+  await until(async () => (await degraded(server)).length === 0);
   return { server, dataDir };
 }
 
-async function reasons(server: ServerProcess): Promise<string[]> {
-  return (await send(server, 'GET', '/readyz')).body.reasons;
+/** What `/readyz` says of Redis. */
+async function degraded(server: ServerProcess): Promise<string[]> {
+  return (await send(server, 'GET', '/readyz')).body.degraded;
+}
+
+async function redisUp(server: ServerProcess): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(/^espalier_redis_up (\d)$/m.exec(text)?.[1]);
 }
 
 /** The work that waits in Redis for whoever comes. */
@@ -153,7 +160,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
 
   it('uploads answer 503, recommending goes on, and what was accepted is built when it is back', async () => {
     const dataDir = makeDataDir();
-    const options = ['--redis-url', own.url, '--build-concurrency', '0', ...unbatched];
+    const options = ['--redis-url', own.url, '--build-concurrency', '0', '--grpc-port', '0', ...unbatched];
     const server = await startTestServer(dataDir, options, models);
     await putSmall(server);
     const worker = await startWorkerProcess(dataDir, own.url);
@@ -161,25 +168,34 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     await worker.stop();
     const accepted = (await post(server, many)).body.job.id;
     await own.stop();
-    await until(async () => (await reasons(server)).length > 0);
-    expect(await reasons(server)).toEqual([`Redis at ${own.url} does not answer; uploads are refused`]);
+    await until(async () => (await degraded(server)).length > 0);
+    // Load balancers leave the server where it is.
+    const { status, body } = await send(server, 'GET', '/readyz');
+    const reason = `Redis at ${own.url} does not answer; uploads are refused`;
+    expect([status, body]).toEqual([200, { status: 'ready', reasons: [], degraded: [reason] }]);
+    expect((await send(server, 'GET', '/v2/health/ready')).status).toBe(200);
+    const health = healthClient(server.grpcAddress!);
+    expect((await call(health, 'Check', {})).value).toEqual({ status: 'SERVING' });
+    health.close();
+    expect(await redisUp(server)).toBe(0);
     await expectRefused(server, dataDir);
     const answer = await send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
     expect([answer.status, answer.body.items.length]).toEqual([200, 1]);
     expect((await send(server, 'GET', `/v1/jobs/${accepted}`)).body.job.state).toBe('queued');
 
     await own.start();
-    await until(async () => (await reasons(server)).length === 0);
+    await until(async () => (await degraded(server)).length === 0);
     const second = await startWorkerProcess(dataDir, own.url);
+    expect(await redisUp(server)).toBe(1);
     // This Redis has lost what it had.
     expect(await endOf(server, accepted)).toMatchObject({ state: 'succeeded' });
     expect((await upload(server, 'small', [item])).state).toBe('succeeded');
 
     own.signal('SIGSTOP');
-    await until(async () => (await reasons(server)).length > 0);
+    await until(async () => (await degraded(server)).length > 0);
     await expectRefused(server, dataDir);
     own.signal('SIGCONT');
-    await until(async () => (await reasons(server)).length === 0);
+    await until(async () => (await degraded(server)).length === 0);
     expect((await upload(server, 'small', [item])).state).toBe('succeeded');
 
     const interrupted = (await post(server, many)).body.job.id;
@@ -196,7 +212,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     await own.stop();
     const dataDir = makeDataDir();
     const server = await startTestServer(dataDir, ['--redis-url', own.url, ...unbatched], models);
-    expect(await reasons(server)).toContain(`Redis at ${own.url} does not answer; uploads are refused`);
+    expect(await degraded(server)).toEqual([`Redis at ${own.url} does not answer; uploads are refused`]);
     await expect(startWorkerProcess(dataDir, own.url)).rejects.toThrow(
       /ended with code 1:\nespalier: ESP_REDIS_UNAVAILABLE: Redis at .* does not answer/,
     );
@@ -206,7 +222,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
     );
     await own.start();
     await putSmall(server);
-    await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+    await until(async () => (await degraded(server)).length === 0);
     expect((await upload(server, 'small', [item])).state).toBe('succeeded');
     await own.stop();
     await server.stop();
@@ -216,7 +232,7 @@ describe.skipIf(noRedis !== undefined)('while Redis is gone', () => {
   it.each(['is gone', 'hangs'] as const)('a stop does not wait for a Redis that %s', async (how) => {
     const { url } = own;
     const server = await startTestServer(makeDataDir(), ['--redis-url', url, ...unbatched], models);
-    await until(async () => !(await reasons(server)).some((reason) => reason.includes('Redis')));
+    await until(async () => (await degraded(server)).length === 0);
     if (how === 'is gone') await own.stop();
     else own.signal('SIGSTOP');
     const startMs = performance.now();

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { normalizations } from '../../src/kernels/index.js';
 import { grpcCodeOf } from '../../src/server/rpc/errors.js';
 import { call, grpcClient, metadataOf, plain, struct } from '../helpers/grpc.js';
 import { seeded } from '../helpers/seed.js';
@@ -115,7 +117,7 @@ const body = fc
         )
         .chain((parts) => rule.map((one) => ({ ...parts, ...one }))),
       excludeHistory: fc.boolean(),
-      normalize: often(fc.constantFrom('vocabulary', 'allowed'), fc.constantFrom('', 'ALLOWED')),
+      normalize: often(fc.constantFrom(...normalizations), fc.constantFrom('', 'LEVEL')),
       temperature: often(fc.constantFrom(0.5, 1, 2), fc.constantFrom(0, -1, 101)),
       timeoutMs: often(fc.constant(60_000), fc.constantFrom(0, -5, 600_001)),
       attributes: fc.array(
@@ -145,12 +147,13 @@ const body = fc
 
 describe('Recommend', () => {
   it('gives the answer of HTTP, or its error with the same details', async () => {
-    const seen = { answered: 0, refused: 0 };
+    const seen = { answered: 0, refused: 0, normalized: new Set<string>() };
     await fc.assert(
       fc.asyncProperty(body, async (one) => {
         const { http, rpc } = await both(one);
         if (http.status === 200) {
           seen.answered += 1;
+          if (one.normalize !== undefined) seen.normalized.add(one.normalize);
           expect(rpc.error, JSON.stringify(one)).toBeUndefined();
           expect(comparable(rpc.value)).toEqual(comparable(http.body));
         } else {
@@ -167,6 +170,7 @@ describe('Recommend', () => {
     // Both sides of the property must have been there.
     expect(seen.answered).toBeGreaterThan(30);
     expect(seen.refused).toBeGreaterThan(30);
+    expect([...seen.normalized].sort()).toEqual([...normalizations].sort());
   });
 
   it.each([
@@ -236,4 +240,40 @@ describe('many', () => {
     await ended;
     expect(outcomes).toEqual([1, codes[1], 2, codes[3], ...Array.from({ length: 40 }, () => 1)]);
   });
+});
+
+describe('errors', () => {
+  const nobody = { catalog: 'nobody', history: [] };
+  const overHttp = (path: string, type: string, text: string) =>
+    fetch(server.url + path, { method: 'POST', headers: { 'content-type': type }, body: text });
+
+  it.each([
+    [
+      'of a batch',
+      () => overHttp('/v1/recommend/batch', 'application/json', JSON.stringify({ requests: [nobody] })),
+    ],
+    [
+      'of a stream of lines',
+      () => overHttp('/v1/bulk-recommendations', 'application/x-ndjson', JSON.stringify(nobody)),
+    ],
+    ['of a batch over gRPC', () => call(client, 'RecommendBatch', { requests: [nobody] })],
+    [
+      'of a stream over gRPC',
+      async () => {
+        const stream = client.RecommendStream(metadataOf({}));
+        stream.end(nobody);
+        await once(stream.resume(), 'end');
+      },
+    ],
+  ])('of an entry %s are counted, though the whole succeeds', async (_name, ask) => {
+    const before = await countOf('ESP_CATALOG_NOT_FOUND');
+    const answer = await ask();
+    if (answer instanceof Response) expect(await answer.text()).toContain('ESP_CATALOG_NOT_FOUND');
+    expect(await countOf('ESP_CATALOG_NOT_FOUND')).toBe(before + 1);
+  });
+
+  async function countOf(code: string): Promise<number> {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(new RegExp(`^espalier_errors_total\\{code="${code}"\\} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+  }
 });

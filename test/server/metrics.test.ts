@@ -2,15 +2,21 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { DecodedBatch, Recheck, RecommendAnswer } from '../../src/decoder/index.js';
 import { cudaOff } from '../../src/kernels/index.js';
+import { workKinds } from '../../src/server/jobs/work-kinds.js';
 import { KernelFacts } from '../../src/server/kernel-facts.js';
 import { type CatalogFacts, Metrics, type SetFreshness } from '../../src/server/metrics/index.js';
 
-function newMetrics(sets: () => SetFreshness[] = () => [], catalogs: () => CatalogFacts[] = () => []) {
+function newMetrics(
+  sets: () => SetFreshness[] = () => [],
+  catalogs: () => CatalogFacts[] = () => [],
+  isRedisThere?: () => boolean,
+) {
   const metrics = new Metrics({
     kernel: new KernelFacts({ name: 'js', stepName: 'js' }, cudaOff('in a test'), () => []),
     decoding: () => ({ queueLength: 3, engineCount: 2 }),
     sets,
     catalogs,
+    isRedisThere,
   });
   /** Series of one metric, as they are exported. */
   const read = async (name: string) => {
@@ -104,6 +110,29 @@ describe('metrics', () => {
     await nextTurn();
     facts = [];
     expect(await read('espalier_catalog_items')).toEqual({});
+  });
+
+  it('have every kind and end of jobs from the start, so that the first failure is a rise', async () => {
+    const { metrics, read } = newMetrics();
+    const series = Object.keys(workKinds).flatMap((kind) =>
+      ['succeeded', 'failed', 'cancelled'].map((state) => `{kind="${kind}",state="${state}"}`),
+    );
+    expect(await read('espalier_job_duration_seconds_count')).toEqual(
+      Object.fromEntries(series.map((one) => [one, 0])),
+    );
+    metrics.jobDuration.observe({ kind: 'catalog-build', state: 'failed' }, 1);
+    const counts = await read('espalier_job_duration_seconds_count');
+    expect(counts['{kind="catalog-build",state="failed"}']).toBe(1);
+    expect(Object.keys(counts)).toHaveLength(series.length);
+  });
+
+  it('say whether Redis answers, where there is one', async () => {
+    let isThere = true;
+    const { read } = newMetrics(undefined, undefined, () => isThere);
+    expect(await read('espalier_redis_up')).toEqual({ '': 1 });
+    isThere = false;
+    expect(await read('espalier_redis_up')).toEqual({ '': 0 });
+    expect(await newMetrics().read('espalier_redis_up')).toEqual({});
   });
 
   it('show how late the event loop is, and nothing of its own timer', async () => {

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { normalizations } from '../../src/kernels/index.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 const generated = join(root, 'src/server/rpc/generated');
@@ -31,6 +32,12 @@ describe('proto/', () => {
     expect(stderr).toBe('');
     expect(status).toBe(0);
     expect(filesIn(join(folder, 'src/server/rpc/generated'))).toEqual(filesIn(generated));
+  });
+
+  it('names the values of normalize that the server takes', () => {
+    const file = readFileSync(join(root, 'proto/espalier/v1/recommendation.proto'), 'utf8');
+    const [, comment] = /\/\/ (.*)\n\s*optional string normalize /.exec(file)!;
+    expect(Array.from(comment.matchAll(/"(\w+)"/g), ([, value]) => value)).toEqual(normalizations);
   });
 
   it('keeps the rules of buf lint', () => {

@@ -5,7 +5,9 @@ import { syncFolder } from '../../static-trie/index.js';
 import { readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import type { Payload } from './work-queue.js';
 
-export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
+/** In which a job stays. */
+export const endStates = ['succeeded', 'failed', 'cancelled'] as const;
+export type JobState = 'queued' | 'running' | (typeof endStates)[number];
 
 /** What callers see of a job. */
 export interface Job {

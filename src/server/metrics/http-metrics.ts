@@ -29,7 +29,7 @@ export class HttpMetrics {
     });
     this.#errors = new Counter({
       name: 'espalier_errors_total',
-      help: 'Errors that were answered, over any protocol, by code.',
+      help: 'Errors that were answered, over any protocol and to entries of batches and streams, by code.',
       labelNames: ['code'],
       registers,
     });

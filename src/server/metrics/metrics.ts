@@ -1,16 +1,17 @@
-import { type Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { type Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { DecodedBatch, Recheck, RecommendAnswer } from '../../decoder/index.js';
 import type { ErrorCode } from '../../errors.js';
 import type { KernelFacts } from '../kernel-facts.js';
 import { SecurityMetrics } from '../security/security-metrics.js';
-import { JOB_SECONDS } from './buckets.js';
 import { type CatalogFacts, registerCatalogMetrics, type SetFreshness } from './catalog-metrics.js';
 import { counterOf } from './counter-of.js';
 import { DecodeMetrics, type DecodingNow } from './decode-metrics.js';
 import { registerEventLoopMetrics } from './event-loop-metrics.js';
 import { type EndedRequest, HttpMetrics } from './http-metrics.js';
+import { jobDurationOf } from './job-metrics.js';
 import { registerKernelMetrics } from './kernel-metrics.js';
 import { RecommendMetrics } from './recommend-metrics.js';
+import { registerRedisMetrics } from './redis-metrics.js';
 
 /** Of what there can be too much. */
 const refusalReasons = [
@@ -29,6 +30,8 @@ export interface MetricsSources {
   decoding: () => DecodingNow;
   sets: () => SetFreshness[];
   catalogs: () => CatalogFacts[];
+  /** undefined for a server without Redis. */
+  isRedisThere: (() => boolean) | undefined;
 }
 
 /**
@@ -42,13 +45,7 @@ export class Metrics {
   readonly #recommend = new RecommendMetrics(this.registry);
   readonly #decode: DecodeMetrics;
 
-  readonly jobDuration = new Histogram({
-    name: 'espalier_job_duration_seconds',
-    help: 'Time that jobs ran, by kind and final state.',
-    labelNames: ['kind', 'state'],
-    buckets: JOB_SECONDS,
-    registers: [this.registry],
-  });
+  readonly jobDuration = jobDurationOf(this.registry);
 
   readonly bulkRequests = counterOf(this.registry, 'outcome', ['answered', 'failed'], {
     name: 'espalier_bulk_requests_total',
@@ -65,12 +62,13 @@ export class Metrics {
     help: 'Evaluations of constraint sets by themselves (refreshSeconds), by outcome.',
   });
 
-  constructor({ kernel, decoding, sets, catalogs }: MetricsSources) {
+  constructor({ kernel, decoding, sets, catalogs, isRedisThere }: MetricsSources) {
     collectDefaultMetrics({ register: this.registry });
     registerEventLoopMetrics(this.registry);
     registerCatalogMetrics(this.registry, sets, catalogs);
     this.#decode = new DecodeMetrics(this.registry, decoding);
     registerKernelMetrics(this.registry, kernel);
+    if (isRedisThere !== undefined) registerRedisMetrics(this.registry, isRedisThere);
   }
 
   get requestDuration(): HttpMetrics['requestDuration'] {

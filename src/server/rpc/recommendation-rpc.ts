@@ -26,7 +26,8 @@ type Result = MessageInitShape<typeof RecommendResultSchema>;
 /** The main job, straight to the service that HTTP uses, after the same checks. */
 export function recommendationRpc({
   recommend,
-}: Pick<RpcDeps, 'recommend'>): ServiceImpl<typeof RecommendationService> {
+  metrics,
+}: Pick<RpcDeps, 'recommend' | 'metrics'>): ServiceImpl<typeof RecommendationService> {
   async function answer(message: RecommendRequest, context: HandlerContext): Promise<RecommendAnswer> {
     const { signal } = context;
     const request = checkRequest(requestOf(message, context.timeoutMs()));
@@ -43,6 +44,7 @@ export function recommendationRpc({
       return { result: { case: 'answer', value: responseOf(await answer(message, context)) } };
     } catch (thrown) {
       if (context.signal.aborted) throw thrown;
+      metrics.recordError(EspalierError.from(thrown).code);
       return { result: { case: 'error', value: publicInfoOf(thrown) } };
     }
   }

@@ -32,6 +32,7 @@ beforeAll(async () => {
     decoding: () => ({ queueLength: 0, engineCount: 0 }),
     sets: () => [],
     catalogs: () => [],
+    isRedisThere: undefined,
   });
   const security = startSecurity(config, metrics.security, logger, stops);
   const listener = new HttpListener(config, () => {});

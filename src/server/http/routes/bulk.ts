@@ -28,6 +28,7 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
     idleTimeoutMs: config.uploadIdleTimeoutMs,
     onLine: (outcome) => metrics.bulkRequests.inc({ outcome }),
     publicError(error, requestId) {
+      metrics.recordError(error.code);
       if (error.code === 'ESP_INTERNAL')
         app.log.error({ err: error, requestId }, 'a line of a bulk request failed');
       return publicError(error, `something went wrong; the log has request ${requestId}`);

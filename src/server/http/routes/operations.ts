@@ -12,7 +12,16 @@ const Health = Type.Object({
     message: Type.String({ description: 'The device, what was decided, or why steps do not run there.' }),
   }),
 });
-const Readiness = Type.Object({ status: Type.String(), reasons: Type.Array(Type.String()) });
+const Readiness = Type.Object({
+  status: Type.String({ description: '`ready` or `not ready`.' }),
+  reasons: Type.Array(Type.String(), {
+    description: 'Why the server should not get traffic; empty when it should.',
+  }),
+  degraded: Type.Array(Type.String(), {
+    description:
+      'What it cannot do although recommending goes on, such as uploads while Redis does not answer.',
+  }),
+});
 
 /** Liveness, readiness and metrics. */
 export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
@@ -31,14 +40,15 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, 
     {
       schema: {
         tags: ['operations'],
-        summary: 'Whether catalogs are active and served',
+        summary: 'Whether catalogs are active and served, and what is degraded',
         response: { 200: Readiness, 503: Readiness },
       },
     },
     async (_request, reply) => {
       const reasons = deps.notReadyReasons();
       const isReady = reasons.length === 0;
-      return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ready' : 'not ready', reasons });
+      const status = isReady ? 'ready' : 'not ready';
+      return reply.code(isReady ? 200 : 503).send({ status, reasons, degraded: deps.readiness.degraded() });
     },
   );
 

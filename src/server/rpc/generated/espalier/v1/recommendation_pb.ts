@@ -63,7 +63,7 @@ export type RecommendRequest = Message<"espalier.v1.RecommendRequest"> & {
   excludeHistory?: boolean | undefined;
 
   /**
-   * "vocabulary" or "allowed".
+   * "vocabulary" (the default), "level" or "live".
    *
    * @generated from field: optional string normalize = 8;
    */

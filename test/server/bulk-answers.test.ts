@@ -10,24 +10,26 @@ const full = () => new EspalierError('ESP_OVERLOADED', 'the request is refused: 
 
 function answersOf(recommend: () => Promise<RecommendAnswer>) {
   const outcomes: string[] = [];
+  const errors: string[] = [];
   const bulk = new BulkAnswers({
     recommend: { recommend },
     concurrency: 2,
     maxLineBytes: 1_000,
     idleTimeoutMs: 60_000,
     onLine: (outcome) => outcomes.push(outcome),
+    onError: (code) => errors.push(code),
     publicError: (error) => error.toPlain(),
   });
-  const read = async () => {
+  const read = async (recheck = () => {}) => {
     const chunks = (async function* () {
       yield Buffer.from(`${line}\n${line}\n`);
     })();
-    const context = { requestId: 'a', signal: new AbortController().signal };
+    const context = { requestId: 'a', signal: new AbortController().signal, recheck };
     const lines: { line: number; error?: { code: string } }[] = [];
     for await (const text of bulk.answers(chunks, context)) lines.push(JSON.parse(text));
     return lines;
   };
-  return { bulk, outcomes, read };
+  return { bulk, outcomes, errors, read };
 }
 
 it('waits where the queue is full, and answers every line when there is room', async () => {
@@ -46,7 +48,7 @@ it('waits where the queue is full, and answers every line when there is room', a
 
 it('does not ask again for what was refused for another reason', async () => {
   let asked = 0;
-  const { outcomes, read } = answersOf(async () => {
+  const { outcomes, errors, read } = answersOf(async () => {
     asked++;
     throw new EspalierError('ESP_CATALOG_NOT_FOUND', 'there is no catalog small');
   });
@@ -55,6 +57,7 @@ it('does not ask again for what was refused for another reason', async () => {
     'ESP_CATALOG_NOT_FOUND',
   ]);
   expect([asked, outcomes]).toEqual([2, ['failed', 'failed']]);
+  expect(errors).toEqual(['ESP_CATALOG_NOT_FOUND', 'ESP_CATALOG_NOT_FOUND']);
 });
 
 it('does not wait for room beyond the end of the server', async () => {

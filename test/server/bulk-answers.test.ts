@@ -72,3 +72,29 @@ it('does not wait for room beyond the end of the server', async () => {
   const lines = await read();
   expect(new Set(lines.map(({ error }) => error?.code))).toEqual(new Set(['ESP_SHUTTING_DOWN']));
 });
+
+it('does not take a client who waits for an answer for one who is idle', async () => {
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const bulk = new BulkAnswers({
+    recommend: { recommend: () => wait(700).then(() => ({ complete: true }) as RecommendAnswer) },
+    concurrency: 2,
+    maxLineBytes: 1_000,
+    idleTimeoutMs: 400,
+    onLine: () => {},
+    onError: () => {},
+    publicError: (error) => error.toPlain(),
+  });
+  const chunks = (async function* () {
+    yield Buffer.from(`${line}\n`);
+    // The first answer comes meanwhile.
+    await wait(900);
+    yield Buffer.from(`${line}\n`);
+  })();
+  const context = { requestId: 'a', signal: new AbortController().signal, recheck: () => {} };
+  const lines: object[] = [];
+  for await (const text of bulk.answers(chunks, context)) lines.push(JSON.parse(text));
+  expect(lines).toEqual([
+    { line: 1, complete: true },
+    { line: 2, complete: true },
+  ]);
+});

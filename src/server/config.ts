@@ -170,7 +170,7 @@ export const ConfigSchema = Type.Object(
       minimum: 100,
       maximum: 600_000,
       default: 30_000,
-      description: 'Time that a JSON body may take to come.',
+      description: 'Time that a body may take to come, unless it is an upload or a bulk stream.',
     }),
     keepAliveTimeoutMs: Type.Integer({
       minimum: 1,

@@ -225,7 +225,15 @@ describe('many', () => {
     expect(error?.info).toMatchObject({ code: 'ESP_REQUEST_INVALID', details: [{ field: 'requests' }] });
   });
 
+  /** Errors that were answered so far, of any code. */
+  const errorCount = async () => {
+    const page = await (await fetch(`${server.url}/metrics`)).text();
+    const counts = page.matchAll(/^espalier_errors_total\{.*\} (\d+)$/gm);
+    return Array.from(counts, ([, count]) => Number(count)).reduce((sum, count) => sum + count, 0);
+  };
+
   it('answers a stream as its requests come, in their order', async () => {
+    const before = await errorCount();
     const stream = client.RecommendStream(metadataOf({}));
     const outcomes: unknown[] = [];
     const ended = new Promise((resolve, reject) => stream.on('end', resolve).on('error', reject));
@@ -239,6 +247,7 @@ describe('many', () => {
     stream.end();
     await ended;
     expect(outcomes).toEqual([1, codes[1], 2, codes[3], ...Array.from({ length: 40 }, () => 1)]);
+    expect(await errorCount()).toBe(before + 2);
   });
 });
 

@@ -15,6 +15,7 @@ const TIMEOUT_MS = 400;
 const PACE_MS = 20;
 const BOUND_MS = 15_000;
 const MAX_CONNECTIONS = 12;
+const STALLED = /ESP_REQUEST_STALLED/;
 
 const dataDir = makeDataDir();
 let server: ServerProcess;
@@ -111,6 +112,73 @@ it('ends calls of RPC whose only message is half sent, whatever the protocol', a
   ]);
   expect(connect).toContain('ESP_REQUEST_STALLED');
   expect(grpcWeb).toContain('grpc-status: 10');
+});
+
+it('ends bodies that do not come, whatever they call themselves and wherever they go', async () => {
+  // The head of a message of 4,096 bytes, where there are heads.
+  const half = '\0\0\0\x10\0';
+  const drips: [method: string, path: string, type: string][] = [
+    ['POST', '/v1/recommend', 'Application/json'],
+    ['DELETE', '/v1/catalogs/nobody', 'APPLICATION/json'],
+    ['POST', '/nowhere', 'application/JSON'],
+    ['POST', '/espalier.v1.RecommendationService/Recommend', 'application/JSON'],
+    ['POST', '/espalier.v1.RecommendationService/Recommend', 'Application/Proto'],
+    ['POST', '/grpc.health.v1.Health/Watch', 'application/connect+json'],
+    ['POST', '/espalier.v1.CatalogService/UploadItems', 'application/connect+proto'],
+  ];
+  const answers = await Promise.all(
+    drips.map(async ([method, path, type]) => {
+      const start = `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: ${type}\r\n`;
+      return [path, await drip(`${start}content-length: 100000\r\n\r\n${half}`)];
+    }),
+  );
+  for (const [path, answer] of answers)
+    expect([path, answer]).toEqual([path, expect.stringMatching(STALLED)]);
+});
+
+it('ends uploads over gRPC whose first message does not come', async () => {
+  const session = connectHttp2(`http://${server.grpcAddress}`);
+  const calls = ['CatalogService/UploadItems', 'ConstraintSetService/UploadList'];
+  const half = Buffer.from([0, 0, 0, 0, 9, 0x0a]);
+  const paths = [...calls.map((call) => `/espalier.v1.${call}`), '/grpc.health.v1.Health/Check?a=b'];
+  const ends = await Promise.all(paths.map((path) => rawCallOver(session, path, half, { isHalfSent: true })));
+  expect(ends).toEqual(paths.map(() => ({ status: 10, code: 'ESP_REQUEST_STALLED' })));
+  session.destroy();
+});
+
+it('lives on beside a body that comes for a route which does not read it', async () => {
+  const socket = await open();
+  const { body } = await post(server, '{"id": "a", "sid": [0, 0]}', { query: '?activate=false' });
+  const type = 'content-type: application/json\r\ncontent-length: 100000';
+  socket.write(`GET /v1/jobs/${body.job.id}/events HTTP/1.1\r\nhost: 127.0.0.1\r\n${type}\r\n\r\n{`);
+  await new Promise((resolve) => setTimeout(resolve, 2 * TIMEOUT_MS));
+  expect((await send(server, 'GET', '/healthz')).status).toBe(200);
+  socket.destroy();
+});
+
+it('cuts off a reader of a bulk stream who takes nothing, and none who takes a little', async () => {
+  const start = 'POST /v1/bulk-recommendations HTTP/1.1\r\nhost: 127.0.0.1\r\n';
+  const type = 'content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n';
+  // Its answer names it several times; nothing is decoded.
+  const line = `{"catalog": "small", "history": [], "${'x'.repeat(60_000)}": 1}\n`;
+  const chunk = `${line.length.toString(16)}\r\n${line}\r\n`;
+  const begin = Buffer.from(`${start}${type}${chunk.repeat(150)}`);
+  const [stuck, slow] = await Promise.all([open(), open()]);
+  const cut = new Promise((resolve) => stuck.once('close', () => resolve('cut')));
+  for (const socket of [stuck, slow]) {
+    socket.pause();
+    socket.write(begin);
+  }
+  // A reader who does not read hears of the end only when it sends.
+  const sending = setInterval(() => stuck.write(chunk), PACE_MS);
+  const reading = setInterval(() => slow.read(1 << 17), TIMEOUT_MS / 8);
+  const late = new Promise((resolve) => setTimeout(() => resolve('late'), BOUND_MS));
+  expect(await Promise.race([cut, late])).toBe('cut');
+  clearInterval(sending);
+  expect(slow.bytesRead).toBeGreaterThan(1 << 20);
+  expect(slow.destroyed).toBe(false);
+  clearInterval(reading);
+  for (const socket of [stuck, slow]) socket.destroy();
 });
 
 it('cuts off a body that still comes when it has been answered', async () => {

@@ -10,24 +10,26 @@ const full = () => new EspalierError('ESP_OVERLOADED', 'the request is refused: 
 
 function answersOf(recommend: () => Promise<RecommendAnswer>) {
   const outcomes: string[] = [];
+  const errors: string[] = [];
   const bulk = new BulkAnswers({
     recommend: { recommend },
     concurrency: 2,
     maxLineBytes: 1_000,
     idleTimeoutMs: 60_000,
     onLine: (outcome) => outcomes.push(outcome),
+    onError: (code) => errors.push(code),
     publicError: (error) => error.toPlain(),
   });
-  const read = async () => {
+  const read = async (recheck = () => {}) => {
     const chunks = (async function* () {
       yield Buffer.from(`${line}\n${line}\n`);
     })();
-    const context = { requestId: 'a', signal: new AbortController().signal };
+    const context = { requestId: 'a', signal: new AbortController().signal, recheck };
     const lines: { line: number; error?: { code: string } }[] = [];
     for await (const text of bulk.answers(chunks, context)) lines.push(JSON.parse(text));
     return lines;
   };
-  return { bulk, outcomes, read };
+  return { bulk, outcomes, errors, read };
 }
 
 it('waits where the queue is full, and answers every line when there is room', async () => {
@@ -46,7 +48,7 @@ it('waits where the queue is full, and answers every line when there is room', a
 
 it('does not ask again for what was refused for another reason', async () => {
   let asked = 0;
-  const { outcomes, read } = answersOf(async () => {
+  const { outcomes, errors, read } = answersOf(async () => {
     asked++;
     throw new EspalierError('ESP_CATALOG_NOT_FOUND', 'there is no catalog small');
   });
@@ -55,6 +57,7 @@ it('does not ask again for what was refused for another reason', async () => {
     'ESP_CATALOG_NOT_FOUND',
   ]);
   expect([asked, outcomes]).toEqual([2, ['failed', 'failed']]);
+  expect(errors).toEqual(['ESP_CATALOG_NOT_FOUND', 'ESP_CATALOG_NOT_FOUND']);
 });
 
 it('does not wait for room beyond the end of the server', async () => {
@@ -68,4 +71,30 @@ it('does not wait for room beyond the end of the server', async () => {
   });
   const lines = await read();
   expect(new Set(lines.map(({ error }) => error?.code))).toEqual(new Set(['ESP_SHUTTING_DOWN']));
+});
+
+it('does not take a client who waits for an answer for one who is idle', async () => {
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const bulk = new BulkAnswers({
+    recommend: { recommend: () => wait(700).then(() => ({ complete: true }) as RecommendAnswer) },
+    concurrency: 2,
+    maxLineBytes: 1_000,
+    idleTimeoutMs: 400,
+    onLine: () => {},
+    onError: () => {},
+    publicError: (error) => error.toPlain(),
+  });
+  const chunks = (async function* () {
+    yield Buffer.from(`${line}\n`);
+    // The first answer comes meanwhile.
+    await wait(900);
+    yield Buffer.from(`${line}\n`);
+  })();
+  const context = { requestId: 'a', signal: new AbortController().signal, recheck: () => {} };
+  const lines: object[] = [];
+  for await (const text of bulk.answers(chunks, context)) lines.push(JSON.parse(text));
+  expect(lines).toEqual([
+    { line: 1, complete: true },
+    { line: 2, complete: true },
+  ]);
 });

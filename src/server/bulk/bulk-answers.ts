@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { EspalierError } from '../../errors.js';
+import { type ErrorCode, EspalierError } from '../../errors.js';
+import { GuardedInput } from '../guarded-input.js';
 import { inOrder } from '../in-order.js';
 import { shuttingDown } from '../jobs/embedded-queue.js';
 import type { RecommendContext, RecommendService } from '../recommend/recommend-service.js';
-import { GuardedInput } from './guarded-input.js';
 import { isBlank, parseRequest } from './parse-request.js';
 import { type RequestLine, requestLines } from './request-lines.js';
 import { Slots } from './slots.js';
@@ -17,11 +17,18 @@ export interface BulkAnswersDeps {
   idleTimeoutMs: number;
   /** Told of every line. */
   onLine: (outcome: LineOutcome) => void;
+  /** Told of every error that is answered. */
+  onError: (code: ErrorCode) => void;
   /** Makes of an error what callers may see of it. */
   publicError: (error: EspalierError, requestId: string) => object;
 }
 
 export type LineOutcome = 'answered' | 'failed';
+
+export interface BulkContext extends RecommendContext {
+  /** Whether the stream may still go on. @throws EspalierError where its key has ended since it began */
+  recheck: () => void;
+}
 
 /** How long a line waits at most before it asks again, where the decode queue was full. */
 const MAX_RETRY_MS = 500;
@@ -50,13 +57,17 @@ export class BulkAnswers {
    * Lines of answers to lines of requests, each with its line's number. No more lines are taken than the answers that
    * wait for their reader allow. Where the input ends before its end, the last line says why, without an answer.
    */
-  async *answers(chunks: AsyncIterable<Buffer>, context: RecommendContext): AsyncGenerator<string> {
+  async *answers(chunks: AsyncIterable<Buffer>, context: BulkContext): AsyncGenerator<string> {
     const { maxLineBytes, idleTimeoutMs, concurrency } = this.#deps;
     let pending = 0;
     const input = new GuardedInput(requestLines(chunks, maxLineBytes), {
-      draining: this.#draining.signal,
-      idleTimeoutMs,
       isBusy: () => pending > 0,
+      look: (idleMs) => {
+        if (this.#draining.signal.aborted) throw shuttingDown();
+        context.recheck();
+        if (idleMs < idleTimeoutMs) return;
+        throw new EspalierError('ESP_UPLOAD_STALLED', `nothing came for ${idleTimeoutMs} ms`);
+      },
     });
     let last = 0;
     const answered = inOrder(input, concurrency, async (line) => {
@@ -74,12 +85,13 @@ export class BulkAnswers {
       if (text !== '') yield text;
     }
     if (input.ended === undefined || context.signal.aborted) return;
-    yield this.#failure(last + 1, input.ended, context.requestId);
+    yield this.#failure(last + 1, input.ended, context);
   }
 
-  async #answer(line: RequestLine, { requestId, signal }: RecommendContext): Promise<string> {
+  async #answer(line: RequestLine, stream: BulkContext): Promise<string> {
     const { recommend, maxLineBytes, onLine } = this.#deps;
-    const context = { requestId: `${requestId}.${line.number}`, signal };
+    const { signal } = stream;
+    const context = { requestId: `${stream.requestId}.${line.number}`, signal };
     try {
       const request = parseRequest(line, maxLineBytes);
       const answer = await this.#patiently(signal, () => recommend.recommend(request, context));
@@ -87,7 +99,7 @@ export class BulkAnswers {
       return `${JSON.stringify({ line: line.number, ...answer })}\n`;
     } catch (thrown) {
       onLine('failed');
-      return this.#failure(line.number, EspalierError.from(thrown), requestId);
+      return this.#failure(line.number, thrown, stream);
     }
   }
 
@@ -110,7 +122,10 @@ export class BulkAnswers {
     }
   }
 
-  #failure(line: number, error: EspalierError, requestId: string): string {
+  #failure(line: number, thrown: unknown, { requestId, signal }: BulkContext): string {
+    const error = EspalierError.from(thrown);
+    // Nobody gets the answer of what was left.
+    if (!signal.aborted) this.#deps.onError(error.code);
     return `${JSON.stringify({ line, error: this.#deps.publicError(error, requestId) })}\n`;
   }
 }

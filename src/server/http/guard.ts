@@ -1,6 +1,6 @@
 import helmet from '@fastify/helmet';
-import type { FastifyInstance } from 'fastify';
-import { credentialsOf, type Principal } from '../security/gatekeeper.js';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { credentialsOf, type Gatekeeper, type Principal } from '../security/gatekeeper.js';
 import { checkLocal, isLoopback } from '../security/local-only.js';
 import type { LimitKind, Quota } from '../security/rate-limits.js';
 import { listedNeed, type Need } from '../security/route-scopes.js';
@@ -28,12 +28,22 @@ export async function guard(app: FastifyInstance, { gatekeeper, limits, config }
     const { method, headers, ip, routeOptions } = request;
     const need = gatekeeper.needOf(method, routeOptions.url);
     if (need !== 'open' && isLocalOnly && gatekeeper.isOpen) checkLocal(headers, host);
-    const credentials = need === 'open' ? undefined : credentialsOf(headers);
-    request.principal = gatekeeper.authorize(credentials, need, ip);
+    request.principal = authorize(gatekeeper, request, ip);
     const kind = limitKindOf(method, need);
     if (kind === undefined) return;
     await gatekeeper.count(kind, request.principal, ip, (quota) => reply.headers(quotaHeaders(quota)));
   });
+}
+
+/**
+ * Whether a request's key allows it. Asked again, too, for what goes on after it was let in.
+ * @param address whose wrong keys are counted; left out, they are not
+ * @throws EspalierError as `Gatekeeper.authorize`
+ */
+export function authorize(gatekeeper: Gatekeeper, request: FastifyRequest, address?: string): Principal {
+  const { method, headers, routeOptions } = request;
+  const need = gatekeeper.needOf(method, routeOptions.url);
+  return gatekeeper.authorize(need === 'open' ? undefined : credentialsOf(headers), need, address);
 }
 
 /**

@@ -1,21 +1,26 @@
 import type { FastifyInstance } from 'fastify';
 import { EspalierError } from '../../errors.js';
 
-/** Of one message, whatever the protocol. */
-const SHORT_BODIES = /^application\/(json|proto|grpc-web)/;
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The body is read as it comes, for as long as it does, with a clock of its own. */
+    isStreamed?: boolean;
+  }
+}
 
 /**
- * Ends requests whose JSON takes too long to come: sent byte by byte it would hold its connection for ever. What
- * routes read as streams, such as uploads, has a clock of its own there.
+ * Ends requests whose body takes too long to come, whatever it is: sent byte by byte it would hold its connection for
+ * ever. Routes with `config.isStreamed`, such as uploads, have clocks of their own.
  */
 export function refuseSlowBodies(app: FastifyInstance, bodyTimeoutMs: number): void {
   app.addHook('preParsing', (request, reply, payload, done) => {
-    const { raw, headers } = request;
-    const isShort = SHORT_BODIES.test(headers['content-type'] ?? '');
-    if (!isShort || raw.complete) return done(null, payload);
+    const { raw, headers, routeOptions } = request;
+    const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+    const isClocked = hasBody && routeOptions.config.isStreamed !== true && !raw.complete;
+    if (!isClocked) return done(null, payload);
     const timer = setTimeout(() => {
-      // Refused for something else meanwhile: nobody listens, and the listener closes what still comes.
-      if (reply.sent) return;
+      // Refused for something else meanwhile, or not read at all: the listener closes what still comes after the answer.
+      if (reply.sent || payload.listenerCount('error') === 0) return;
       reply.header('connection', 'close');
       const message = `the body has not come within ${bodyTimeoutMs} ms`;
       payload.emit('error', new EspalierError('ESP_REQUEST_STALLED', message));

@@ -3,10 +3,10 @@ import type { ServiceImpl } from '@connectrpc/connect';
 import { type Bridge, segment } from './bridge.js';
 import { CatalogService } from './generated/espalier/v1/catalogs_pb.js';
 import { BuildResponseSchema } from './generated/espalier/v1/jobs_pb.js';
-import { readUpload, uploadHeaders } from './upload-stream.js';
+import { readUpload, type UploadWait, uploadHeaders } from './upload-stream.js';
 
 /** Catalogs, as the HTTP routes have them. */
-export function catalogsRpc(bridge: Bridge): ServiceImpl<typeof CatalogService> {
+export function catalogsRpc(bridge: Bridge, wait: UploadWait): ServiceImpl<typeof CatalogService> {
   const { method } = CatalogService;
   const at = ({ catalog }: { catalog: string }, rest = '') =>
     `/v1/catalogs/${segment('catalog', catalog)}${rest}`;
@@ -33,7 +33,7 @@ export function catalogsRpc(bridge: Bridge): ServiceImpl<typeof CatalogService> 
       body,
     })),
     async uploadItems(messages, context) {
-      const { header, chunks } = await readUpload(messages);
+      const { header, chunks } = await readUpload(messages, wait);
       const path = at(header, `/versions?activate=${header.activate}`);
       const call = { path, headers: uploadHeaders(header) };
       return bridge.upload(BuildResponseSchema, call, chunks, context);

@@ -2,10 +2,13 @@ import type { ServiceImpl } from '@connectrpc/connect';
 import { type Bridge, segment } from './bridge.js';
 import { ConstraintSetService } from './generated/espalier/v1/constraint_sets_pb.js';
 import { BuildResponseSchema } from './generated/espalier/v1/jobs_pb.js';
-import { readUpload, uploadHeaders } from './upload-stream.js';
+import { readUpload, type UploadWait, uploadHeaders } from './upload-stream.js';
 
 /** Constraint sets and aliases, as the HTTP routes have them. */
-export function constraintSetsRpc(bridge: Bridge): ServiceImpl<typeof ConstraintSetService> {
+export function constraintSetsRpc(
+  bridge: Bridge,
+  wait: UploadWait,
+): ServiceImpl<typeof ConstraintSetService> {
   const { method } = ConstraintSetService;
   const sets = ({ catalog }: { catalog: string }) =>
     `/v1/catalogs/${segment('catalog', catalog)}/constraint-sets`;
@@ -43,7 +46,7 @@ export function constraintSetsRpc(bridge: Bridge): ServiceImpl<typeof Constraint
       }),
     ),
     async uploadList(messages, context) {
-      const { header, chunks } = await readUpload(messages);
+      const { header, chunks } = await readUpload(messages, wait);
       const path = at(header, `/versions?activate=${header.activate}`);
       const call = { path, headers: uploadHeaders(header) };
       return bridge.upload(BuildResponseSchema, call, chunks, context);

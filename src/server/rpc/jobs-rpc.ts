@@ -3,9 +3,14 @@ import { fromJsonString } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
 import { type Bridge, segment } from './bridge.js';
 import { JobResponseSchema, JobService } from './generated/espalier/v1/jobs_pb.js';
+import { recheckOf } from './guard.js';
+import type { RpcDeps } from './rpc-deps.js';
 
 /** Jobs, as the HTTP routes have them. */
-export function jobsRpc(bridge: Bridge, closing: AbortSignal): ServiceImpl<typeof JobService> {
+export function jobsRpc(
+  bridge: Bridge,
+  { closing, guard }: Pick<RpcDeps, 'closing' | 'guard'>,
+): ServiceImpl<typeof JobService> {
   const { method } = JobService;
   const at = ({ id }: { id: string }) => `/v1/jobs/${segment('id', id)}`;
   return {
@@ -34,6 +39,8 @@ export function jobsRpc(bridge: Bridge, closing: AbortSignal): ServiceImpl<typeo
         stop.removeEventListener('abort', end);
         end();
       }
+      // Where it was not the job that ended the events, but the key.
+      recheckOf(guard, context)();
     },
   };
 }

@@ -3,7 +3,9 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
 import type { RecommendAnswer } from '../../decoder/index.js';
 import { EspalierError, fieldError } from '../../errors.js';
+import { GuardedInput } from '../guarded-input.js';
 import { inOrder } from '../in-order.js';
+import { shuttingDown } from '../jobs/embedded-queue.js';
 import { checkRequest } from '../recommend/check-request.js';
 import type { RecommendContext, RecommendOutcome } from '../recommend/recommend-service.js';
 import { publicInfoOf } from './errors.js';
@@ -12,6 +14,8 @@ import type {
   RecommendRequest,
   RecommendResultSchema,
 } from './generated/espalier/v1/recommendation_pb.js';
+import { recheckOf } from './guard.js';
+import { ourErrorOf } from './protocol-errors.js';
 import { requestOf, responseOf } from './recommend-messages.js';
 import type { RpcDeps } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
@@ -27,7 +31,9 @@ type Result = MessageInitShape<typeof RecommendResultSchema>;
 export function recommendationRpc({
   recommend,
   metrics,
-}: Pick<RpcDeps, 'recommend' | 'metrics'>): ServiceImpl<typeof RecommendationService> {
+  guard,
+  closing,
+}: Pick<RpcDeps, 'recommend' | 'metrics' | 'guard' | 'closing'>): ServiceImpl<typeof RecommendationService> {
   async function answer(message: RecommendRequest, context: HandlerContext): Promise<RecommendAnswer> {
     const { signal } = context;
     const request = checkRequest(requestOf(message, context.timeoutMs()));
@@ -44,7 +50,7 @@ export function recommendationRpc({
       return { result: { case: 'answer', value: responseOf(await answer(message, context)) } };
     } catch (thrown) {
       if (context.signal.aborted) throw thrown;
-      metrics.recordError(EspalierError.from(thrown).code);
+      metrics.recordError(ourErrorOf(thrown).code);
       return { result: { case: 'error', value: publicInfoOf(thrown) } };
     }
   }
@@ -62,9 +68,19 @@ export function recommendationRpc({
       return { responses: (await recommend.recommendBatch(bodies, contextOf(context))).map(resultOf) };
     },
 
-    recommendStream(requests, context) {
+    async *recommendStream(requests, context) {
       expectListeners(context);
-      return inOrder(requests[Symbol.asyncIterator](), MAX_IN_FLIGHT, (request) => settled(request, context));
+      const recheck = recheckOf(guard, context);
+      const input = new GuardedInput(requests[Symbol.asyncIterator](), {
+        look() {
+          if (closing.aborted) throw shuttingDown();
+          recheck();
+        },
+      });
+      yield* inOrder(input, MAX_IN_FLIGHT, (request) => settled(request, context));
+      if (input.ended === undefined) return;
+      if (!context.signal.aborted) metrics.recordError(ourErrorOf(input.ended).code);
+      throw input.ended;
     },
   };
 }

@@ -23,21 +23,21 @@ export const services: readonly DescService[] = [...ours, Health];
 
 /** All services, for any transport. @param deps with an app that is ready when the first call comes. */
 export function rpcRoutes(deps: RpcDeps): (router: ConnectRouter) => void {
-  const { app, guard, closing, metrics, watch } = deps;
+  const { app, config, guard, closing, metrics, watch } = deps;
   const bridge = new Bridge(app);
-  const common = [typedErrors(app.log), closedRequests];
-  // What goes through the application is checked, named and counted there.
+  const common = [named(metrics), closedRequests, guardedBy(guard)];
   const around = watch === undefined ? [] : [watchedBy(watch)];
-  const direct = {
-    interceptors: [typedErrors(app.log), ...around, named(metrics), closedRequests, guardedBy(guard)],
-  };
-  const bridged = { interceptors: common };
+  const direct = { interceptors: [typedErrors(app.log), ...around, ...common] };
+  // The application watches these, and checks each call again, for what it does. But before it has a call's first
+  // message, which may be long in coming, nobody without a key is waited for.
+  const bridged = { interceptors: [typedErrors(app.log), ...common] };
+  const wait = { closing, bodyTimeoutMs: config.bodyTimeoutMs };
   return (router) => {
     router
       .service(RecommendationService, recommendationRpc(deps), direct)
-      .service(CatalogService, catalogsRpc(bridge), bridged)
-      .service(ConstraintSetService, constraintSetsRpc(bridge), bridged)
-      .service(JobService, jobsRpc(bridge, closing), bridged)
+      .service(CatalogService, catalogsRpc(bridge, wait), bridged)
+      .service(ConstraintSetService, constraintSetsRpc(bridge, wait), bridged)
+      .service(JobService, jobsRpc(bridge, deps), bridged)
       .service(Health, healthRpc(deps, ours), bridged);
     router.handlers.splice(0, Infinity, ...router.handlers.map(withTypedErrors));
   };

@@ -17,7 +17,7 @@ export function refuseSlowCalls(
   server.on('request', (request: Http2ServerRequest, response: Http2ServerResponse) => {
     // The trailers are the end of the answer, and sent by who listens after this.
     request.stream.once('wantTrailers', () => setImmediate(() => closeRest(request)));
-    if (request.complete || !paths.has(request.url)) return;
+    if (request.complete || !paths.has(request.url.split('?')[0])) return;
     const timer = setTimeout(() => {
       const message = `the message has not come within ${bodyTimeoutMs} ms`;
       // Who reads it fails with this; nobody does where the call was refused meanwhile.
@@ -31,7 +31,8 @@ export function refuseSlowCalls(
   });
 }
 
-function pathsOfOneMessage(services: readonly DescService[]): Set<string> {
+/** Of methods whose callers send one message, such as `/espalier.v1.RecommendationService/Recommend`. */
+export function pathsOfOneMessage(services: readonly DescService[]): Set<string> {
   const methods = services.flatMap((service) => service.methods);
   const single = methods.filter(
     ({ methodKind }) => methodKind === 'unary' || methodKind === 'server_streaming',

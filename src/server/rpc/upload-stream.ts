@@ -1,5 +1,8 @@
 import type { Message } from '@bufbuild/protobuf';
-import { fieldError } from '../../errors.js';
+import { EspalierError, fieldError } from '../../errors.js';
+import { GuardedInput } from '../guarded-input.js';
+import { shuttingDown } from '../jobs/embedded-queue.js';
+import type { RpcDeps } from './rpc-deps.js';
 import { refuseUnknownFields } from './unknown-fields.js';
 
 type Part<Header> = Message & {
@@ -9,24 +12,43 @@ type Part<Header> = Message & {
     | { case: undefined; value?: undefined };
 };
 
+/** An upload that has begun may end while the server stops, unless nothing comes for so long. */
+const IDLE_AT_STOP_MS = 1_000;
+
+/** What an upload waits for, and for how long. */
+export type UploadWait = Pick<RpcDeps, 'closing'> & { bodyTimeoutMs: number };
+
 /**
  * Takes an upload's messages apart: the header that comes first, and the bytes, which are still to come.
- * @throws EspalierError ESP_REQUEST_INVALID where the first message is no header; the bytes throw it on a second one
+ * @throws EspalierError ESP_REQUEST_INVALID where the first message is no header; the bytes throw it on a second one.
+ *   ESP_REQUEST_STALLED where none comes within `bodyTimeoutMs`; later on the clocks of uploads apply. ESP_SHUTTING_DOWN
  */
 export async function readUpload<Header>(
   messages: AsyncIterable<Part<Header>>,
+  { closing, bodyTimeoutMs }: UploadWait,
 ): Promise<{ header: Header; chunks: AsyncGenerator<Uint8Array> }> {
-  const iterator = messages[Symbol.asyncIterator]();
-  const first = await iterator.next();
+  let hasBegun = false;
+  const input = new GuardedInput(messages[Symbol.asyncIterator](), {
+    look(idleMs) {
+      if (closing.aborted && (!hasBegun || idleMs >= IDLE_AT_STOP_MS)) throw shuttingDown();
+      if (hasBegun || idleMs < bodyTimeoutMs) return;
+      const message = `the first message has not come within ${bodyTimeoutMs} ms`;
+      throw new EspalierError('ESP_REQUEST_STALLED', message);
+    },
+  });
+  const first = await input.next();
+  if (input.ended !== undefined) throw input.ended;
   if (!first.done) refuseUnknownFields(first.value);
   const part = first.done ? undefined : first.value.part;
   if (part?.case !== 'header') throw misplaced('header', part?.case);
-  return { header: part.value, chunks: bytesOf(iterator) };
+  hasBegun = true;
+  return { header: part.value, chunks: bytesOf(input) };
 }
 
-async function* bytesOf<Header>(iterator: AsyncIterator<Part<Header>>): AsyncGenerator<Uint8Array> {
+async function* bytesOf<Header>(input: GuardedInput<Part<Header>>): AsyncGenerator<Uint8Array> {
   for (;;) {
-    const { done, value } = await iterator.next();
+    const { done, value } = await input.next();
+    if (input.ended !== undefined) throw input.ended;
     if (done) return;
     if (value.part.case !== 'chunk') throw misplaced('chunk', value.part.case);
     // A stream of bytes ends with an empty chunk.

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { createContextKey, type Interceptor } from '@connectrpc/connect';
+import { ConnectError, createContextKey, type Interceptor } from '@connectrpc/connect';
 import { REQUEST_ID_HEADER, requestIdOf } from '../logs/request-id.js';
 import type { Metrics } from '../metrics/index.js';
 import type { RequestTrace, Tracing } from '../tracing/tracing.js';
@@ -61,14 +61,15 @@ export function watchedBy(watch: CallWatch): Interceptor {
   };
 }
 
-/** Names a call as its caller does, and counts its error. */
+/** Names a call as its caller does, and counts its error, unless the HTTP application has answered with it. */
 export function named(metrics: Metrics): Interceptor {
   return (next) => async (request) => {
     request.contextValues.set(callId, requestIdOf(Object.fromEntries(request.header)));
     try {
       return await next(request);
     } catch (thrown) {
-      metrics.recordError(ourErrorOf(thrown).code);
+      const isCounted = thrown instanceof ConnectError && thrown.details.length > 0;
+      if (!isCounted) metrics.recordError(ourErrorOf(thrown).code);
       throw thrown;
     }
   };

@@ -19,6 +19,7 @@ function open(overloads: number) {
     maxLineBytes: 100,
     idleTimeoutMs: 10_000,
     onLine: () => {},
+    onError: () => {},
     publicError: (error) => error.toPlain(),
   });
   async function* chunks() {
@@ -27,7 +28,8 @@ function open(overloads: number) {
   const signal = new AbortController().signal;
   const read = async () => {
     const texts: string[] = [];
-    for await (const text of answers.answers(chunks(), { requestId: 'r', signal })) texts.push(text);
+    for await (const text of answers.answers(chunks(), { requestId: 'r', signal, recheck: () => {} }))
+      texts.push(text);
     return texts.map((text) => JSON.parse(text));
   };
   return { answers, read, asked: () => asked };

@@ -29,7 +29,7 @@ export const bulkJobRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (app, 
   app.post(
     '/v1/bulk-recommendations/jobs',
     {
-      config: { isShed: true, errors: [...ofUploads] },
+      config: { isShed: true, isStreamed: true, errors: [...ofUploads] },
       schema: {
         tags: ['jobs'],
         summary: 'Upload requests as NDJSON, packed with gzip or not; answers them in the background',

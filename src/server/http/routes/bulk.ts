@@ -8,6 +8,8 @@ import { BulkAnswers } from '../../bulk/bulk-answers.js';
 import { abortedWhenGone } from '../aborted-when-gone.js';
 import type { AppDeps } from '../app-deps.js';
 import { publicError } from '../errors.js';
+import { authorize } from '../guard.js';
+import { cutStuckReader } from '../stuck-reader.js';
 import { kindOfBody } from '../upload-kinds.js';
 
 export const NDJSON = 'application/x-ndjson';
@@ -16,7 +18,7 @@ const BUFFERED_BYTES = 1 << 14;
 
 /** Many requests in one stream. A plugin of its own, so that only these routes take their content type. */
 export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) => {
-  const { config, metrics, recommend } = deps;
+  const { config, metrics, recommend, gatekeeper } = deps;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(NDJSON, (_request, payload, done) => done(null, payload));
 
@@ -27,8 +29,8 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
     maxLineBytes: config.bodyLimitBytes,
     idleTimeoutMs: config.uploadIdleTimeoutMs,
     onLine: (outcome) => metrics.bulkRequests.inc({ outcome }),
+    onError: (code) => metrics.recordError(code),
     publicError(error, requestId) {
-      metrics.recordError(error.code);
       if (error.code === 'ESP_INTERNAL')
         app.log.error({ err: error, requestId }, 'a line of a bulk request failed');
       return publicError(error, `something went wrong; the log has request ${requestId}`);
@@ -39,7 +41,7 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
   app.post(
     '/v1/bulk-recommendations',
     {
-      config: { isShed: true },
+      config: { isShed: true, isStreamed: true },
       schema: {
         tags: ['recommend'],
         summary: 'Requests as NDJSON, packed with gzip or not; their answers as NDJSON, in the same order',
@@ -51,8 +53,13 @@ export const bulkRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, deps) 
       preHandler: requireNdjson,
     },
     async (request, reply) => {
-      const context = { requestId: request.id, signal: abortedWhenGone(reply.raw) };
+      const context = {
+        requestId: request.id,
+        signal: abortedWhenGone(reply.raw),
+        recheck: () => authorize(gatekeeper, request),
+      };
       const answers = bulk.answers(bytesOf(request), context);
+      cutStuckReader(reply.raw, config.uploadIdleTimeoutMs);
       const body = Readable.from(answers, { objectMode: false, highWaterMark: BUFFERED_BYTES });
       // What is left of a body that is not read to its end must not hold up the connection.
       body.once('close', () => request.raw.unpipe().resume());

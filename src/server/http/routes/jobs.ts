@@ -1,13 +1,22 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
+import type { Gatekeeper } from '../../security/gatekeeper.js';
 import type { AppDeps } from '../app-deps.js';
 import { Gate } from '../gate.js';
+import { authorize } from '../guard.js';
 import { JobEvents } from '../job-events.js';
 import { JobPath } from '../schemas/common.js';
 import { JobAnswer, JobsAnswer, JobsQuery } from '../schemas/jobs.js';
 
+/** How soon a stream of events notices that its key was revoked. */
+const LOOK_INTERVAL_MS = 250;
+
 /** What became of uploads, and what is becoming of them. */
-export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs, config, metrics }) => {
+export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (
+  app,
+  { jobs, config, metrics, gatekeeper },
+) => {
   app.get(
     '/v1/jobs',
     {
@@ -71,12 +80,20 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs,
         response: { 200: { content: { 'text/event-stream': { schema: Type.String() } } } },
       },
     },
-    async ({ params }, reply) => {
+    async (request, reply) => {
+      const { params } = request;
       jobs.get(params.id);
       const leave = gate.enter();
       const events = new JobEvents(jobs, params.id);
       open.add(events);
+      // Asking again gets the error.
+      const looking = setInterval(() => {
+        if (isAllowed(gatekeeper, request)) return;
+        clearInterval(looking);
+        events.end();
+      }, LOOK_INTERVAL_MS);
       events.once('close', () => {
+        clearInterval(looking);
         open.delete(events);
         leave();
       });
@@ -91,3 +108,12 @@ export const jobRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { jobs,
     },
   );
 };
+
+function isAllowed(gatekeeper: Gatekeeper, request: FastifyRequest): boolean {
+  try {
+    authorize(gatekeeper, request);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -52,7 +52,11 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (
   app.post(
     '/v1/catalogs/:catalog/versions',
     {
-      config: { isShed: true, errors: [...ofCatalogs, ...ofUploads, 'ESP_PRECONDITION_FAILED'] },
+      config: {
+        isShed: true,
+        isStreamed: true,
+        errors: [...ofCatalogs, ...ofUploads, 'ESP_PRECONDITION_FAILED'],
+      },
       schema: {
         tags: ['catalogs'],
         summary:
@@ -82,6 +86,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadDeps> = async (
     {
       config: {
         isShed: true,
+        isStreamed: true,
         errors: [...ofCatalogs, ...ofUploads, 'ESP_PRECONDITION_FAILED', 'ESP_ALIAS_CONFLICT'],
       },
       schema: {

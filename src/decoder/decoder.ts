@@ -25,7 +25,7 @@ export interface DecodeInput {
 export interface Decoded {
   /** [beams] leaf ranks: row numbers of `trie.rows`. */
   leaves: Uint32Array;
-  /** [beams] sums of natural-log probabilities along the SIDs. */
+  /** [beams] sums of natural-log probabilities along the SIDs; -Infinity where one is too low for a float32. */
   scores: Float32Array;
   /** [beams] of levelCount codes each. */
   sids: number[][];

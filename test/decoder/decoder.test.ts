@@ -90,7 +90,6 @@ describe('the decoder as a library', () => {
         one.decode([inputs[2]]),
         // What asked before it is still answered.
         shared.close(),
-
       ]);
       const values = together.map((result) => (result.status === 'fulfilled' ? result.value : 'failed'));
       expect(values).toEqual([alone[0], alone[1], 'failed', alone[2], undefined]);

@@ -111,7 +111,7 @@ export class Explainer {
     const score = batch.scores[index] + Math.fround(logit - batch.normalizers[index]);
     watched.dropped = {
       level: depth,
-      score: Number.isFinite(score) ? shortScore(Math.fround(score)) : null,
+      score: logit === Number.NEGATIVE_INFINITY ? null : shortScore(Math.fround(score)),
       cut: count === 0 ? null : shortScore(batch.childScores[firstChild + count - 1]),
     };
   }
@@ -145,7 +145,12 @@ export class Explainer {
   }
 }
 
-/** Nine digits tell any two float32 values apart. */
+/**
+ * A score as answers show it: nine digits tell any two float32 values apart. One that is too low for a float32, where the
+ * kernels hold −infinity, becomes the lowest finite float32, since JSON has no infinity.
+ */
 export function shortScore(score: number): number {
-  return Number(score.toPrecision(9));
+  return Math.max(Number(score.toPrecision(9)), LOWEST_FLOAT32);
 }
+
+const LOWEST_FLOAT32 = -(2 - 2 ** -23) * 2 ** 127;

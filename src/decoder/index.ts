@@ -8,7 +8,8 @@ export type {
 export type { DecodedBatch } from './batcher.js';
 export { canonicalJson } from './canonical-json.js';
 export type { Prefill } from './contracts/contract.js';
-export { type Decoded, type DecodeInput, Decoder } from './decoder.js';
+export type { DecodeInput } from './decode-input.js';
+export { type Decoded, Decoder } from './decoder.js';
 export { EngineClient } from './engine-client.js';
 export { engineIsolations } from './engine-port.js';
 export { type Explanation, itemOutcomes } from './explanation.js';

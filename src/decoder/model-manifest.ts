@@ -153,17 +153,27 @@ function checkTokens({ contract, tokens, sid }: ModelManifest): ErrorDetail[] {
   const count = (levelOffsets ?? levelTokens)!.length;
   const field = levelOffsets === undefined ? 'tokens.levelTokens' : 'tokens.levelOffsets';
   if (count !== levels) return [{ field, expected: `${levels} levels`, found: String(count) }];
-  return (levelTokens ?? []).flatMap((table, level) =>
-    table.length === sid.codebookSizes[level]
-      ? []
-      : [
-          {
-            field: `tokens.levelTokens[${level}]`,
-            expected: `${sid.codebookSizes[level]} tokens, one for each code`,
-            found: String(table.length),
-          },
-        ],
-  );
+  return (levelTokens ?? []).flatMap((table, level) => {
+    const field = `tokens.levelTokens[${level}]`;
+    const size = sid.codebookSizes[level];
+    if (table.length === size) return repeatedToken(field, table);
+    return [{ field, expected: `${size} tokens, one for each code`, found: String(table.length) }];
+  });
+}
+
+/** Codes of one level that the model cannot tell apart, as where a tokenizer has one token for all that it lacks. */
+function repeatedToken(field: string, table: readonly number[]): ErrorDetail[] {
+  const codeOf = new Map<number, number>();
+  for (const [code, token] of table.entries()) {
+    const other = codeOf.get(token);
+    if (other !== undefined) {
+      return [
+        { field, expected: 'another token for each code', found: `${token} for codes ${other} and ${code}` },
+      ];
+    }
+    codeOf.set(token, code);
+  }
+  return [];
 }
 
 function valueAtPointer(json: unknown, pointer: string): unknown {

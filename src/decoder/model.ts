@@ -7,8 +7,13 @@ import { firstLine, refuseMisfit } from './model-faults.js';
 import { levelTokensOf, type ModelManifest, readModelManifest } from './model-manifest.js';
 import { probe } from './model-probe.js';
 import { type OnnxGraph, openOnnxGraph } from './onnx-graph.js';
+import { Turns } from './turns.js';
 
-/** A model that was opened, checked against its contract, and tried once. */
+/**
+ * A model that was opened, checked against its contract, and tried once. It uses its memory again from run to run, so
+ * that one decode at a time may use it, from `prefill` to the last step: `inTurn` sees to that. A `Decoder` takes its
+ * turns by itself; who calls `prefill` and `begin` does so in a turn, or is the only one.
+ */
 export interface Model extends ModelRunner {
   manifest: ModelManifest;
   levelTokens: readonly LevelTokens[];
@@ -22,6 +27,12 @@ export interface Model extends ModelRunner {
   prefill(histories: readonly (readonly number[])[]): Promise<Prefill[]>;
   /** @param prefills of this model; of equal `length` unless `batchesRagged`. A prefill may come twice. */
   begin(prefills: readonly Prefill[]): ModelDecoding;
+  /**
+   * Runs a whole decode when those that came before have ended, whether they failed or not. Turns don't nest: one inside
+   * another would wait for itself.
+   */
+  inTurn<Result>(decode: () => Promise<Result>): Promise<Result>;
+  /** Frees its memory, behind the turns that were taken before; a model that is closed reads and decodes no more. */
   close(): Promise<void>;
 }
 
@@ -46,20 +57,37 @@ export async function openModel(folder: string, threads: number): Promise<Model>
     const runner = contract.open(graphs, manifest.tokens);
     const levelTokens = levelTokensOf(manifest);
     const { vocabSize, batchesRagged } = await probe(manifest, levelTokens, runner);
+    const turns = new Turns();
+    let isClosed = false;
+    let closing: Promise<void> | undefined;
+    const checkOpen = () => {
+      if (isClosed) throw new EspalierError('ESP_MODEL_NOT_FOUND', `model ${manifest.name} has been closed`);
+    };
     return {
       manifest,
       levelTokens,
       vocabSize,
       batchesRagged,
-      prefill: (histories) => runner.prefill(histories),
+      async prefill(histories) {
+        checkOpen();
+        return runner.prefill(histories);
+      },
       begin(prefills) {
+        checkOpen();
         if (!batchesRagged && prefills.some(({ length }) => length !== prefills[0].length)) {
           const message = `model ${manifest.name} decodes histories of different lengths one by one`;
           throw new EspalierError('ESP_INTERNAL', message);
         }
         return runner.begin(prefills);
       },
-      close,
+      inTurn: (decode) => turns.take(decode),
+      close() {
+        closing ??= turns.take(() => {
+          isClosed = true;
+          return close();
+        });
+        return closing;
+      },
     };
   } catch (thrown) {
     await close();

@@ -2,13 +2,26 @@ import type { Prefill } from './contracts/contract.js';
 import type { Model } from './model.js';
 
 /**
+ * What an entry takes beside its numbers and its key: the objects of the prefill and its typed arrays, and its place in
+ * the map. Measured on V8 11.3: 600 bytes for a prefill of two arrays, 1,300 for one of five, 2,200 for one of nine; more
+ * arrays come with larger models, whose numbers outweigh this many times over.
+ */
+const ENTRY_BYTES = 2048;
+
+interface Entry {
+  model: Model;
+  prefill: Prefill;
+  bytes: number;
+}
+
+/**
  * What models have made of histories, so that a history that comes again is not read again. The least recently used
  * ones go when the budget is spent.
  */
 export class PrefillCache {
   readonly #budgetBytes: number;
   /** Least recently used first; a map keeps the order in which its keys were put. */
-  readonly #entries = new Map<string, { model: Model; prefill: Prefill }>();
+  readonly #entries = new Map<string, Entry>();
   readonly #numbers = new WeakMap<Model, number>();
   #nextNumber = 0;
   #bytes = 0;
@@ -18,6 +31,7 @@ export class PrefillCache {
     this.#budgetBytes = budgetBytes;
   }
 
+  /** What its entries take, their keys and objects included. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -61,14 +75,16 @@ export class PrefillCache {
   }
 
   #put(key: string, model: Model, prefill: Prefill): void {
-    if (prefill.bytes > this.#budgetBytes) return;
-    this.#entries.set(key, { model, prefill });
-    this.#bytes += prefill.bytes;
+    // At most two bytes a character.
+    const bytes = prefill.bytes + 2 * key.length + ENTRY_BYTES;
+    if (bytes > this.#budgetBytes) return;
+    this.#entries.set(key, { model, prefill, bytes });
+    this.#bytes += bytes;
     while (this.#bytes > this.#budgetBytes) this.#remove(this.#entries.keys().next().value!);
   }
 
   #remove(key: string): void {
-    this.#bytes -= this.#entries.get(key)!.prefill.bytes;
+    this.#bytes -= this.#entries.get(key)!.bytes;
     this.#entries.delete(key);
   }
 

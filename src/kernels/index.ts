@@ -48,6 +48,7 @@ export {
   scan,
 } from './scan.js';
 export { StepBatch, type StepRequest } from './step-batch.js';
+export { constraintFault, MAX_BEAM_WIDTH } from './step-checks.js';
 export type { DeviceReport, StepDevice, StepShape } from './step-device.js';
 export type {
   BitOperation,

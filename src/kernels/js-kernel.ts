@@ -1,4 +1,3 @@
-import { EspalierError } from '../errors.js';
 import { BestChildren } from './best-children.js';
 import { ChildList, listLiveChildren } from './children.js';
 import { fromFloat16 } from './float16.js';
@@ -7,7 +6,7 @@ import type { Kernel, StepInput } from './kernel.js';
 import { BadLogit, logSumExp, normalizations, scaledLogit, tokenOf } from './log-probs.js';
 import { scan } from './scan.js';
 import type { StepBatch } from './step-batch.js';
-import type { TrieArrays } from './types.js';
+import { checkStep } from './step-checks.js';
 
 /** The step in plain JavaScript over typed arrays: always there, and the reference for every other kernel. */
 export function createJsKernel(): Kernel {
@@ -19,7 +18,7 @@ export function createJsKernel(): Kernel {
  *   winners and order can be compared exactly.
  */
 export function jsStep(batch: StepBatch, input: StepInput, normalizers?: Float32Array): void {
-  checkBatch(batch, input);
+  checkStep(batch, input);
   const children = new ChildList();
   let firstBeam = 0;
   let firstChild = 0;
@@ -119,34 +118,4 @@ function normalizerOf(
   } catch (thrown) {
     throw thrown instanceof BadLogit ? new BadLogit(tokenAt(thrown.index), thrown.value) : thrown;
   }
-}
-
-/** What the native kernels check as well. @throws EspalierError ESP_SHAPE */
-function checkBatch(batch: StepBatch, input: StepInput): void {
-  const { logits, vocabSize, tokens, depth } = input;
-  const rowCount = Math.floor(logits.length / vocabSize);
-  let beams = 0;
-  let widths = 0;
-  for (let request = 0; request < batch.requestCount; request++) {
-    const count = batch.beamCounts[request];
-    check('rows of logits', rowCount, count === 0 ? 0 : batch.firstRows[request] + count);
-    checkTrie(batch.constraints[request].trie, tokens, depth, vocabSize);
-    beams += count;
-    widths += batch.beamWidths[request];
-  }
-  check('room for beams', batch.beamCapacity, Math.max(beams, widths));
-}
-
-function checkTrie(trie: TrieArrays, tokens: StepInput['tokens'], depth: number, vocabSize: number): void {
-  check('levels', trie.levelCount, depth + 1);
-  const codeCount = trie.codebookSizes[depth];
-  if ('offset' in tokens) check('tokens of the vocabulary', vocabSize, tokens.offset + codeCount);
-  else check('entries of the token table', tokens.table.length, codeCount);
-}
-
-function check(what: string, found: number, needed: number): void {
-  if (found >= needed) return;
-  throw new EspalierError('ESP_SHAPE', `${what}: expected at least ${needed}, found ${found}`, {
-    details: [{ field: what, expected: `≥ ${needed}`, found: String(found) }],
-  });
 }

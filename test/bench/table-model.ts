@@ -43,6 +43,7 @@ export function tableModel(levels: number, codes: number): Model {
         },
       };
     },
+    inTurn: (decode) => decode(),
     close: async () => {},
   };
 }

@@ -16,6 +16,8 @@ import {
   writeItems,
 } from '../helpers/small-catalog.js';
 
+const LOWEST_FLOAT32 = -3.4028234663852886e38;
+
 const { seed, numRuns } = seeded('explanations against brute force', 30);
 const random = new Random(seed!);
 const items = randomItems(random, 120);
@@ -158,6 +160,27 @@ describe('an explanation', () => {
       steps: [{ level: 0, liveChildren: 0, kept: [] }],
       items: [{ id: '0-1', outcome: 'dropped', level: 0, score: null, cut: null }],
     });
+  });
+
+  it('says the lowest finite score where two masked codes add up to less', async () => {
+    const table = [0, 1].flatMap((a) => [0, 1, 2].map((b) => ({ id: `${a}-${b}`, sid: [a, b] })));
+    const { path } = await writeItems(table, [2, 3]);
+    await activate(engine, 'masked', path, fixtureFolder('masked'));
+    const all = await engine.recommend(
+      query({ catalog: 'masked', k: 6, beamWidth: 6, explain: { items: ['1-2'] } }),
+    );
+    const masked = ['0-2', '1-0', '1-1', '1-2'];
+    expect(all.items.slice(2).map(({ id }) => id)).toEqual(masked);
+    for (const { score } of all.items.slice(2)) expect(score).toBe(LOWEST_FLOAT32);
+    for (const { score } of all.items.slice(0, 2)) expect(score).toBeGreaterThan(-20);
+    expect(all.explain!.steps[1].kept.at(-1)).toEqual({ sid: [1, 2], score: LOWEST_FLOAT32 });
+    expect(all.explain!.items).toEqual([{ id: '1-2', outcome: 'answered', rank: 6, score: LOWEST_FLOAT32 }]);
+    const few = await engine.recommend(
+      query({ catalog: 'masked', k: 1, beamWidth: [2, 4], explain: { items: ['1-2'] } }),
+    );
+    // The model gives the code some probability, so that its score is no null.
+    const dropped = { level: 1, score: LOWEST_FLOAT32, cut: LOWEST_FLOAT32 };
+    expect(few.explain!.items).toEqual([{ id: '1-2', outcome: 'dropped', ...dropped }]);
   });
 
   it('changes nothing in the answer, and does not come unasked', async () => {

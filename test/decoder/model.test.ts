@@ -118,6 +118,31 @@ describe('the manifest', () => {
     );
   });
 
+  it('refuses a token twice in one level, and takes one in two', () => {
+    const parse = (levelTokens: number[][]) =>
+      parseModelManifest(JSON.stringify({ ...manifest, tokens: { levelTokens } }));
+    const found = '4 for codes 0 and 2';
+    const field = 'tokens.levelTokens[1]';
+    expect(() =>
+      parse([
+        [4, 3],
+        [4, 5, 4],
+      ]),
+    ).toThrow(
+      expect.objectContaining({
+        code: 'ESP_MODEL_MANIFEST',
+        message: `model.json: ${field}: expected another token for each code, found ${found}`,
+        details: [{ field, expected: 'another token for each code', found }],
+      }),
+    );
+    expect(
+      parse([
+        [4, 3],
+        [4, 5, 6],
+      ]).tokens.levelTokens,
+    ).toHaveLength(2);
+  });
+
   it('refuses text that is not JSON', () => {
     expect(() => parseModelManifest('{')).toThrow(expect.objectContaining({ code: 'ESP_MODEL_MANIFEST' }));
   });

@@ -7,6 +7,7 @@ let server: ServerProcess;
 beforeAll(async () => {
   server = await startTestServer(makeDataDir(), ['--decode-queue-limit', '10', '--decode-engines', '1']);
   await makeSmallCatalog(server);
+  await makeSmallCatalog(server, 'masked', 'masked');
   await putRule(server, 'red', 'colour == "red"');
 });
 afterAll(() => server.stop());
@@ -65,6 +66,16 @@ describe('a batch', () => {
         details: [{ field: 'body', expected: 'object', found }],
       })),
     );
+  });
+
+  it('answers scores too low for a float32 with the lowest there is, beside the others', async () => {
+    const masked = { catalog: 'masked', history: [], k: 6 };
+    const alone = await send(server, 'POST', '/v1/recommend', masked);
+    expect(alone.body.items.at(-1)).toEqual({ id: '1-2', score: -3.4028234663852886e38, sid: [1, 2] });
+    const { status, body } = await batch([good, masked, good]);
+    expect(status).toBe(200);
+    expect(body.responses.map(({ items }: { items: unknown[] }) => items.length)).toEqual([3, 6, 3]);
+    expect(body.responses[1].items).toEqual(alone.body.items);
   });
 
   it('that is not an envelope is refused as a whole', async () => {

@@ -2,15 +2,19 @@ import { expect } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { type Reply, send, upload } from './server.js';
 
-/** A catalog of six items over the small `table` model, for tests of what the server keeps. */
+/** A catalog of six items over the small `table` model, or another of its kind, for tests of what the server keeps. */
 export const sid = { codebookSizes: [2, 3] };
 export const attributes = { price: { type: 'double' }, colour: { type: 'string' } };
 export const items = [0, 1].flatMap((a) =>
   [0, 1, 2].map((b) => ({ id: `${a}-${b}`, sid: [a, b], price: a + b, colour: b === 0 ? 'red' : 'blue' })),
 );
 
-export async function makeSmallCatalog(server: ServerProcess, name = 'small'): Promise<void> {
-  const catalog = { model: 'table', sid, attributes };
+export async function makeSmallCatalog(
+  server: ServerProcess,
+  name = 'small',
+  model = 'table',
+): Promise<void> {
+  const catalog = { model, sid, attributes };
   expect((await send(server, 'PUT', `/v1/catalogs/${name}`, catalog)).status).toBe(201);
   expect((await upload(server, name, items)).state).toBe('succeeded');
 }

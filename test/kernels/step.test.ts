@@ -180,13 +180,58 @@ describe.each([createJsKernel(), ...nativeKernels])('the step of $stepName', (on
     expect(half).toEqual(step({ logits: Float32Array.of(0.5, 1, 2) }));
   });
 
-  it.each([
+  const { live } = constraintSetFromItems(trie, leafItems, Uint32Array.of(0b111111, 0));
+  const bits = (words: number) => new Uint32Array(words);
+  const dead = (...leaves: number[]) => ({ dead: { leaves: Uint32Array.from(leaves) } });
+  const below = (...nodes: [number, number][]) => ({
+    depth: 1,
+    scores: nodes.map(() => 0),
+    nodes,
+    logits: new Float32Array(3 * nodes.length),
+  });
+
+  it.each<[string, Partial<OneStep>]>([
     ['rows of logits', { logits: Float32Array.of(0, 0) }],
+    ['logits of another type', { logits: new Float64Array(3) as unknown as Float32Array }],
+    ['an empty vocabulary', { vocabSize: 0 }],
     ['levels', { depth: 2 }],
     ['tokens', { tokens: { offset: 1 } }],
-    ['table', { tokens: { table: Uint32Array.of(0, 1) } }],
-  ])('refuses %s that do not fit', (_, input) => {
+    ['a short table', { tokens: { table: Uint32Array.of(0, 1) } }],
+    ['a long table', { tokens: { table: Uint32Array.of(0, 1, 2, 2) } }],
+    ['a table beyond the vocabulary', { tokens: { table: Uint32Array.of(0, 1, 3) } }],
+    ['a temperature of 0', { temperature: 0 }],
+    ['a temperature that is 0 as a float32', { temperature: 1e-46 }],
+    ['a temperature below 0', { temperature: -1 }],
+    ['a temperature of NaN', { temperature: Number.NaN }],
+    ['a normalization', { normalize: 'foo' as Normalization }],
+    ['leaves of a larger set', { live: { ...live, leafBits: bits(4) } }],
+    ['leaves of a smaller set', { live: { ...live, leafBits: bits(0) } }],
+    ['root children of another set', { live: { ...live, rootMask: bits(4) } }],
+    ['nodes of another set', { live: { ...live, nodeBits: bits(0) } }],
+    ['live leaves that are no words', { live: { ...live, leafBits: [0, 0] as unknown as Uint32Array } }],
+    ['dead leaves beyond the trie', dead(2, 6)],
+    ['dead leaves that do not ascend', dead(3, 2)],
+    ['dead leaves that come twice', dead(3, 3)],
+    ['an empty node', below([2, 2])],
+    ['a node beyond the leaves', below([3, 7])],
+    ['a range that is no node', below([1, 3])],
+    ['two beams at the root', { ...below([0, 6], [0, 6]), depth: 0 }],
+  ])('refuses %s that does not fit', (_, input) => {
     expect(() => step(input)).toThrow(expect.objectContaining({ code: 'ESP_SHAPE' }));
+    // Nothing of it stays.
+    expect(step({}).codes).toEqual([0, 1, 2]);
+  });
+
+  it.each([0, 1025])('refuses a beam width of %s', (width) => {
+    expect(() => step({}, width)).toThrow(expect.objectContaining({ code: 'ESP_SHAPE' }));
+  });
+
+  it('refuses beams that the batch has no room for', () => {
+    const batch = new StepBatch(1, 2);
+    const constraint = { trie, live: null, dead: null };
+    batch.begin([{ constraint, beamWidth: 3, normalize: 'vocabulary', temperature: 1 }]);
+    const input = { depth: 0, logits: new Float32Array(3), vocabSize: 3, tokens: { offset: 0 } };
+    expect(() => kernel.step(batch, input)).toThrow(expect.objectContaining({ code: 'ESP_SHAPE' }));
   });
 });
 

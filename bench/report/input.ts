@@ -13,11 +13,15 @@ export interface Results {
   others: ReadonlyMap<string, unknown>;
 }
 
-/** @throws Error that names the file that is no JSON, or says that it is a suite's report and is not */
+/**
+ * @throws Error that names the file that is no JSON, or says that it is a suite's report and is not; and where the
+ * folder is missing or has no suite's report, since a report of nothing would take the place of the one before
+ */
 export function readResults(folder: string): Results {
+  if (!existsSync(folder)) throw new Error(`${folder}: there is no such folder of results`);
   const suites = new Map<string, SuiteReport>();
   const others = new Map<string, unknown>();
-  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
+  const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
   for (const file of names.sort()) {
     const path = join(folder, file);
     const name = file.slice(0, -'.json'.length);
@@ -34,6 +38,7 @@ export function readResults(folder: string): Results {
       throw new Error(`${path}: ${(thrown as Error).message}`, { cause: thrown });
     }
   }
+  if (suites.size === 0) throw new Error(`${folder}: expected reports of suites, found none`);
   const place = (suite: string) => suiteOrder.indexOf(suite) + 1 || suiteOrder.length + 1;
   const sorted = [...suites].sort(([a], [b]) => place(a) - place(b));
   return { suites: new Map(sorted), others };

@@ -14,7 +14,7 @@ const PLACE = /<!-- benchmark table -->[\s\S]*?<!-- end -->/;
 /**
  * All that follows from the results: by path below `root`, what the file must hold; undefined for charts that are
  * there and follow from nothing any more.
- * @throws Error where a result cannot be read or the README has no place for its table
+ * @throws Error where there is no result, one cannot be read, or the README has no place for its table
  */
 export function reportFiles(resultsDir: string, root: string): Map<string, string | undefined> {
   const results = readResults(resultsDir);

@@ -363,7 +363,6 @@ describe('the files', () => {
 
   it('are written from the results, and known to be stale once those change', () => {
     writeFileSync(join(root, 'README.md'), readme);
-    expect(writeReport(dir, root)).toEqual(['docs/benchmarks.md', 'docs/benchmarks.html', 'README.md']);
     for (const report of new MadeUp().all()) save(report);
     expect(staleFiles(dir, root)).toEqual(
       expect.arrayContaining(['README.md', 'docs/benchmarks.md', 'docs/benchmarks/step-point.svg']),
@@ -383,6 +382,24 @@ describe('the files', () => {
     writeReport(dir, root);
     expect(readdirSync(join(root, 'docs/benchmarks')).filter((name) => name.startsWith('soak'))).toEqual([]);
     expect(staleFiles(dir, root)).toEqual([]);
+  });
+
+  it('stay as they are where there is no result to make them from', () => {
+    const holds = () =>
+      ['docs', 'docs/benchmarks']
+        .flatMap((name) => readdirSync(join(root, name)))
+        .concat(
+          readFileSync(join(root, 'docs/benchmarks.md'), 'utf8'),
+          readFileSync(join(root, 'README.md'), 'utf8'),
+        );
+    const before = holds();
+    const absent = join(folder, 'absent');
+    const empty = mkdtempSync(join(folder, 'empty-'));
+    expect(() => writeReport(absent, root)).toThrow(`${absent}: there is no such folder of results`);
+    expect(() => writeReport(empty, root)).toThrow(`${empty}: expected reports of suites, found none`);
+    writeFileSync(join(empty, 'load.json'), '{"what": "load"}');
+    expect(() => writeReport(empty, root)).toThrow('expected reports of suites, found none');
+    expect(holds()).toEqual(before);
   });
 
   it('hold no script, and load nothing', () => {

@@ -1,3 +1,5 @@
+import type { RivalResult } from '../harness/types.js';
+
 /** What a reader calls what the results have short names for. */
 
 const suiteTitles: Record<string, string> = {
@@ -66,6 +68,18 @@ const rivalNotes: Record<string, string> = {
   'dedicated-trie': 'a trie built for the set alone',
   cuda: 'ours on a GPU',
 };
+
+/** Who does a part of the work alone, and which. */
+const partsOfWork: Record<string, string> = { 'numpy-lexsort': 'sorts, and builds nothing' };
+
+/** Where a rival's results are others than ours: what it says of itself, or that it does a part of the work alone. */
+export function otherResultsNote({ name, isApproximate }: RivalResult): string | undefined {
+  return partsOfWork[name] ?? (isApproximate ? 'other results' : undefined);
+}
+
+export function hasOtherResults(rival: RivalResult): boolean {
+  return otherResultsNote(rival) !== undefined;
+}
 
 export function rivalNote(name: string): string {
   const known = rivalNotes[name];

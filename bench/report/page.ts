@@ -4,9 +4,10 @@ import { headlines } from './headlines.js';
 import { axesOf, casesOf, type Results } from './input.js';
 import { capital } from './markdown.js';
 import { axisTitle, suiteOrder, suiteTitle } from './names.js';
+import { summarize } from './summary.js';
 import { style, writeSvg } from './svg/drawing.js';
 import { escaped } from './svg/text.js';
-import { summarize, takeaway } from './verdicts.js';
+import { takeaway } from './verdicts.js';
 import { circumstances, goalContext, noiseWords, paperWords, servingWords } from './words.js';
 
 const pageStyle = `

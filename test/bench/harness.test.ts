@@ -211,10 +211,10 @@ describe('statistics', () => {
   });
 
   it('compare turn by turn, without turns that one sat out', () => {
-    const right = [1, 100, 1, 100, 5];
+    const right = [1, 100, 1, 100, 1, 100, 5];
     const left = right.map((time) => 2 * time);
-    left[4] = Number.NaN;
-    expect(pairedRatio(left, right)).toEqual({ median: 2, low: 2, high: 2 });
+    left[6] = Number.NaN;
+    expect(pairedRatio(left, right)).toEqual({ median: 2, low: 2, high: 2, pairs: 6, otherP50: 50.5 });
   });
 });
 

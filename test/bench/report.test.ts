@@ -9,13 +9,14 @@ import { chartsOf } from '../../bench/report/charts.js';
 import { shown, shownPlace, shownTimes, threeDigits } from '../../bench/report/format.js';
 import { goals, judgeGoals } from '../../bench/report/goals.js';
 import { type Results, timedOf } from '../../bench/report/input.js';
+import { leadOf } from '../../bench/report/leads.js';
 import { compareReports, staleFiles, writeReport } from '../../bench/report/main.js';
 import { allCharts, benchmarksPage } from '../../bench/report/markdown.js';
+import { summarize } from '../../bench/report/summary.js';
 import { boxOf, type Drawing, overlap, writeSvg } from '../../bench/report/svg/drawing.js';
 import { spreadOut, withoutOverlaps } from '../../bench/report/svg/labels.js';
 import { LEAST_SPAN, linearTicks, logScale, logTicks, padded } from '../../bench/report/svg/scale.js';
 import { readmeTable } from '../../bench/report/tables.js';
-import { leadOf, summarize } from '../../bench/report/verdicts.js';
 import { MadeUp, madeUpOthers } from './made-up-results.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-report-'));
@@ -288,13 +289,13 @@ describe('words', () => {
 
   it('say where we lead and where we do not, by the intervals', () => {
     expect(summaryWith(() => {})).toContain(
-      'ahead of the fastest rival with the same results in 4 of 4 cases, level in 0 and behind in 0',
+      'Of times, ours is ahead of the fastest rival with the same results in 4 of 4 measurements, level in 0 and behind in 0',
     );
     expect(summaryWith((one) => setRatio(one, 'static-csr', 0.98, 1.04))).toContain(
-      'in 3 of 4 cases, level in 1 and behind in 0; that rival takes 1.01x to 1.38x',
+      'in 3 of 4 measurements, level in 1 and behind in 0; that rival takes 1.01x to 1.38x',
     );
     const behind = summaryWith((one) => setRatio(one, 'dense-mask', 0.8, 0.9));
-    expect(behind).toContain('in 3 of 4 cases, level in 0 and behind in 1');
+    expect(behind).toContain('in 3 of 4 measurements, level in 0 and behind in 1');
     expect(behind).toContain(
       'Behind: step at constraints 1M (dense-mask takes 0.85x (0.80x to 0.90x) of ours).',
     );
@@ -302,7 +303,7 @@ describe('words', () => {
 
   it('say who is faster with other results, and never count them as rivals with the same', () => {
     const text = summaryWith((one) => setRatio(one, 'post-filter', 0.5, 0.6));
-    expect(text).toContain('in 4 of 4 cases, level in 0 and behind in 0');
+    expect(text).toContain('in 4 of 4 measurements, level in 0 and behind in 0');
     expect(text).toContain('Faster than ours, with other results: post-filter, in 1 case.');
   });
 

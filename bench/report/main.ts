@@ -7,6 +7,7 @@ import { writeSvg } from './svg/drawing.js';
 import { readmeTable } from './tables.js';
 
 export { compareReports } from './compare.js';
+export { interruptedBeside } from './input.js';
 
 const CHARTS = 'docs/benchmarks';
 const PLACE = /<!-- benchmark table -->[\s\S]*?<!-- end -->/;

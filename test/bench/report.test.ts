@@ -8,7 +8,7 @@ import type { CaseResult, SuiteReport } from '../../bench/harness/types.js';
 import { chartsOf } from '../../bench/report/charts.js';
 import { shown, shownPlace, shownTimes, threeDigits } from '../../bench/report/format.js';
 import { goals, judgeGoals } from '../../bench/report/goals.js';
-import { type Results, timedOf } from '../../bench/report/input.js';
+import { interruptedBeside, type Results, readResults, timedOf } from '../../bench/report/input.js';
 import { leadOf } from '../../bench/report/leads.js';
 import { compareReports, staleFiles, writeReport } from '../../bench/report/main.js';
 import { allCharts, benchmarksPage } from '../../bench/report/markdown.js';
@@ -383,6 +383,26 @@ describe('the files', () => {
     writeReport(dir, root);
     expect(readdirSync(join(root, 'docs/benchmarks')).filter((name) => name.startsWith('soak'))).toEqual([]);
     expect(staleFiles(dir, root)).toEqual([]);
+  });
+
+  it('are of the complete run, and of an interrupted one where there is no other', () => {
+    const before = readFileSync(join(dir, 'step.json'), 'utf8');
+    const early = { ...new MadeUp().step(), isComplete: false };
+    early.cases = early.cases.slice(0, 2);
+    const partial = join(dir, 'step.partial.json');
+    writeFileSync(partial, JSON.stringify(early));
+    expect(staleFiles(dir, root)).toEqual([]);
+    expect(interruptedBeside(dir)).toEqual(['step.partial.json']);
+    rmSync(join(dir, 'step.json'));
+    expect(interruptedBeside(dir)).toEqual([]);
+    const { suites, others } = readResults(dir);
+    expect(suites.get('step')).toEqual(early);
+    expect([...others.keys()]).toEqual([]);
+    expect(staleFiles(dir, root)).toContain('docs/benchmarks.md');
+    writeFileSync(partial, JSON.stringify(new MadeUp().sets()));
+    expect(() => readResults(dir)).toThrow('step.partial.json: it is the report of sets');
+    rmSync(partial);
+    writeFileSync(join(dir, 'step.json'), before);
   });
 
   it('stay as they are where there is no result to make them from', () => {

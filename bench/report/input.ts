@@ -4,6 +4,7 @@ import { checkReport } from '../harness/report-schema.js';
 import { PARTIAL } from '../harness/results.js';
 import type { CaseResult, RivalResult, SuiteReport } from '../harness/types.js';
 
+import { retold } from '../suites/soak/verdict.js';
 import { suiteOrder } from './names.js';
 
 /** What a folder of results holds. */
@@ -59,6 +60,11 @@ function supersededIn(names: readonly string[]): string[] {
 
 function claimsToBeReport(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'format' in value && 'suite' in value;
+}
+
+/** What a case comes to, in words. */
+export function verdictOf({ verdict, series = [] }: CaseResult): string[] {
+  return verdict === undefined ? [] : [retold(verdict, series)];
 }
 
 /** Cases of one axis, in the order in which they were run. */

@@ -2,7 +2,7 @@ import { LEAST_SAMPLES } from '../harness/statistics.js';
 import type { SuiteReport } from '../harness/types.js';
 import { type Chart, chartsOf } from './charts.js';
 import { judgeGoals } from './goals.js';
-import { axesOf, casesOf, type Results, timedOf } from './input.js';
+import { axesOf, casesOf, type Results, timedOf, verdictOf } from './input.js';
 import { axisTitle, rivalNote, suiteOrder, suiteTitle } from './names.js';
 import { otherSections } from './others.js';
 import { paperTable } from './paper.js';
@@ -82,7 +82,7 @@ function suiteSection(report: SuiteReport, charts: readonly Chart[]): string {
     return [
       `### ${capital(axisTitle(axis))}`,
       takeaway(report, axis) ?? '',
-      ...casesOf(report, axis).flatMap(({ verdict }) => verdict ?? []),
+      ...casesOf(report, axis).flatMap(verdictOf),
       ...own.map(
         ({ name, drawing }) => `![${drawing.about.replaceAll(/[[\]]/g, '')}](benchmarks/${name}.svg)`,
       ),

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parseReportCommand, UsageError } from '../../bench/harness/arguments.js';
@@ -12,6 +13,7 @@ import { interruptedBeside, type Results, readResults, timedOf } from '../../ben
 import { leadOf } from '../../bench/report/leads.js';
 import { compareReports, staleFiles, writeReport } from '../../bench/report/main.js';
 import { allCharts, benchmarksPage } from '../../bench/report/markdown.js';
+import { rivalNote } from '../../bench/report/names.js';
 import { summarize } from '../../bench/report/summary.js';
 import { boxOf, type Drawing, overlap, writeSvg } from '../../bench/report/svg/drawing.js';
 import { spreadOut, withoutOverlaps } from '../../bench/report/svg/labels.js';
@@ -340,6 +342,18 @@ describe('words', () => {
     );
     expect(noisy).toContain('- sets: The machine was busy: 2.00x.');
     expect(noisy).toContain('Interrupted, and shown as far as they came: build.');
+  });
+
+  it('say of everybody who was timed what it is', () => {
+    const { suites } = readResults(fileURLToPath(new URL('../../bench/results', import.meta.url)));
+    const names = [...suites.values()].flatMap(({ cases }) => cases.flatMap(timedOf)).map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(100);
+    expect([...new Set(names)].filter((name) => rivalNote(name) === '')).toEqual([]);
+    expect(rivalNote('native-call')).toMatch(/^a call of native code /);
+    expect(rivalNote('numpy-lexsort')).toContain('builds no index');
+    // Of kernels that this machine lacks.
+    expect(rivalNote('native-neon')).toBe('ours, neon instructions');
+    expect(rivalNote('native-nobody')).toBe('');
   });
 
   it('have the README’s table from the largest point', () => {

@@ -42,7 +42,12 @@ async function run(planned: readonly PlannedSuite[], command: Command): Promise<
     for (const { suite, cases } of planned) {
       if (interrupts.signal.aborted) break;
       try {
-        const { report, path } = await runSuite(suite, cases, { ...command, out, progress, signal: interrupts.signal });
+        const { report, path } = await runSuite(suite, cases, {
+          ...command,
+          out,
+          progress,
+          signal: interrupts.signal,
+        });
         failures.push(...failuresOf(report));
         const state = report.isComplete ? '' : ', incomplete';
         progress.print(`${suite.name}: ${path}${state}. ${report.noise.why}`);

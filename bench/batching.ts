@@ -6,7 +6,7 @@ import { EngineClient, type RecommendAnswer, type RecommendQuery } from '../dist
 import { modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { buildRetailCatalog } from '../test/helpers/retail.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
-import type { Interval } from './harness/types.js';
+import type { Estimate } from './harness/types.js';
 
 /**
  * What decoding together gains: sixteen clients, each of which asks again as soon as it has its answer, against
@@ -181,6 +181,7 @@ function shown({ perSecond, p50Ms, p99Ms, requestsPerBatch }: Round): string {
   return `${perSecond.toFixed(0)}/s (p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms, ${size} a batch)`;
 }
 
-function shownRatio({ median: middle, low, high }: Interval): string {
+function shownRatio({ median: middle, low, high }: Estimate): string {
+  if (low === undefined || high === undefined) return middle.toFixed(2);
   return `${middle.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
 }

@@ -42,10 +42,15 @@ async function run(planned: readonly PlannedSuite[], command: Command): Promise<
     for (const { suite, cases } of planned) {
       if (interrupts.signal.aborted) break;
       try {
-        const report = await runSuite(suite, cases, { ...command, out, progress, signal: interrupts.signal });
+        const { report, path } = await runSuite(suite, cases, {
+          ...command,
+          out,
+          progress,
+          signal: interrupts.signal,
+        });
         failures.push(...failuresOf(report));
         const state = report.isComplete ? '' : ', incomplete';
-        progress.print(`${suite.name}: ${out}/${suite.name}.json${state}. ${report.noise.why}`);
+        progress.print(`${suite.name}: ${path}${state}. ${report.noise.why}`);
       } catch (thrown) {
         // Such as a full disk: the next suite may still have a place.
         failures.push(`${suite.name}: ${messageOf(thrown)}`);
@@ -62,14 +67,18 @@ async function run(planned: readonly PlannedSuite[], command: Command): Promise<
 }
 
 async function report(command: ReportCommand): Promise<number> {
-  const { compareReports, writeReport } = await import('./report/main.js');
+  const { compareReports, interruptedBeside, writeReport } = await import('./report/main.js');
   try {
     if (command.what === 'compare') {
       console.log(compareReports(command.before, command.after));
       return 0;
     }
     const root = fileURLToPath(new URL('..', import.meta.url));
-    const written = writeReport(command.results ?? fileURLToPath(new URL('results', import.meta.url)), root);
+    const results = command.results ?? fileURLToPath(new URL('results', import.meta.url));
+    const written = writeReport(results, root);
+    for (const name of interruptedBeside(results)) {
+      console.log(`passed over: ${name}, which is of an interrupted run; there is a complete one`);
+    }
     console.log(`written: ${written.join(', ')}`);
     return 0;
   } catch (thrown) {

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { seededRandom } from '../src/cli/bench/random.js';
 import { type Model, openModel } from '../src/decoder/model.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
+import type { Estimate } from './harness/types.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
 
 /**
@@ -134,8 +135,9 @@ function report(result: Record<string, unknown>): void {
   const shown = Object.entries(result).map(([key, value]) => {
     if (typeof value === 'string') return value.padEnd(46);
     if (typeof value === 'number') return `${key} ${value.toFixed(2)}`;
-    const { median: middle, low, high } = value as { median: number; low: number; high: number };
-    return `${key} ${middle.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]`;
+    const { median: middle, low, high } = value as Estimate;
+    const range = low === undefined || high === undefined ? '' : ` [${low.toFixed(2)}, ${high.toFixed(2)}]`;
+    return `${key} ${middle.toFixed(2)}${range}`;
   });
   console.log(shown.join('  '));
 }

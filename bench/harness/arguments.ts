@@ -48,7 +48,8 @@ npm run bench -- report [DIR]
 npm run bench -- compare BEFORE.json AFTER.json
                    what changed between two results of one suite, beyond noise
 
-Ctrl-C keeps the cases that have finished; a second one ends at once.
+Ctrl-C keeps the cases that have finished, in DIR/<suite>.partial.json, and leaves the last complete result as it is;
+a second one ends at once.
 Exit status: 0, 1 where a case or a check failed, 2 for a wrong command line, 130 after an interrupt.`;
 
 /**

@@ -15,7 +15,16 @@ const unit = Type.Union([
   Type.Literal('per second'),
   Type.Literal('count'),
 ]);
-const interval = Type.Object({ median: Type.Number(), low: Type.Number(), high: Type.Number() }, closed);
+const ratio = Type.Object(
+  {
+    median: Type.Number(),
+    low: Type.Optional(Type.Number()),
+    high: Type.Optional(Type.Number()),
+    pairs: Type.Optional(Type.Integer({ minimum: 0 })),
+    otherP50: Type.Optional(Type.Number({ minimum: 0 })),
+  },
+  closed,
+);
 const spread = Type.Object(
   { p50: Time, p95: Time, p99: Time, max: Time, samples: Type.Integer({ minimum: 1 }) },
   closed,
@@ -31,7 +40,7 @@ const rival = Type.Object(
     reason: Type.Optional(Type.String()),
     unit: Type.Optional(unit),
     spread: Type.Optional(spread),
-    ratioTo: Type.Optional(Type.Record(Type.String(), interval)),
+    ratioTo: Type.Optional(Type.Record(Type.String(), ratio)),
     resultHash: Type.Optional(Type.String()),
     isApproximate: Type.Optional(Type.Boolean()),
     extras: Type.Optional(Type.Record(Type.String(), measure)),

@@ -25,14 +25,15 @@ const MUCH_BYTES = 200e6;
 
 /**
  * Runs one suite's cases, one after another. Its report is written after each of them, so that what finished is kept
- * whatever happens next. A case that throws has failed, and the others go on.
+ * whatever happens next; it takes the place of the last complete one when it is complete itself. A case that throws
+ * has failed, and the others go on.
  * @param cases of the suite's plan
  */
 export async function runSuite(
   suite: Suite,
   cases: readonly PlannedCase[],
   options: RunnerOptions,
-): Promise<SuiteReport> {
+): Promise<{ report: SuiteReport; path: string }> {
   const { size, seed, large, axes, out, progress, signal } = options;
   const start = performance.now();
   const startedAt = new Date().toISOString();
@@ -53,7 +54,7 @@ export async function runSuite(
   };
   const save = () => {
     report.seconds = (performance.now() - start) / 1000;
-    writeReport(out, report);
+    return writeReport(out, report);
   };
   save();
   try {
@@ -88,8 +89,7 @@ export async function runSuite(
   report.isComplete =
     report.cases.length + report.skipped.length === cases.length &&
     !report.cases.some(({ isPartial }) => isPartial);
-  save();
-  return report;
+  return { report, path: save() };
 }
 
 /** Undefined where it was interrupted. */

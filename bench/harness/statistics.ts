@@ -1,5 +1,5 @@
 import { seededRandom } from '../../src/cli/bench/random.js';
-import type { Interval, Spread } from './types.js';
+import type { Estimate, Interval, Ratio, Spread } from './types.js';
 
 /** The middle value, or the mean of the two middle ones; NaN of none. */
 export function median(values: ArrayLike<number>): number {
@@ -26,10 +26,17 @@ export function spreadOf(values: ArrayLike<number>): Spread {
 const RESAMPLES = 1000;
 
 /**
- * A median with its 95 % interval, by bootstrap: the medians of as many values drawn with replacement. Equal values
- * and an equal seed give an equal interval.
+ * Of fewer samples there is no interval: even from the least to the greatest of five, the true median lies within in
+ * 1 - 2/2^5 of all runs, which is 94 %; of six, in 97 %.
  */
-export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Interval {
+export const LEAST_SAMPLES = 6;
+
+/**
+ * A median with its 95 % interval, by bootstrap: the medians of as many values drawn with replacement. Equal values
+ * and an equal seed give an equal interval; fewer than `LEAST_SAMPLES` none.
+ */
+export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Estimate {
+  if (values.length < LEAST_SAMPLES) return { median: median(values) };
   const random = seededRandom(seed);
   const drawn = new Float64Array(values.length);
   const medians = Float64Array.from({ length: RESAMPLES }, () => {
@@ -43,11 +50,14 @@ export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Interval 
  * How many times as long the left rival took as the right one, turn by turn: what slows a machine down for a while
  * slows both. A turn that one of them sat out is NaN, and is left out.
  */
-export function pairedRatio(left: ArrayLike<number>, right: ArrayLike<number>, seed?: number): Interval {
-  return intervalOfMedian(
-    sharedTurns(left, right).map(([a, b]) => a / b),
-    seed,
-  );
+export function pairedRatio(left: ArrayLike<number>, right: ArrayLike<number>, seed?: number): Ratio {
+  const shared = sharedTurns(left, right);
+  const ratios = shared.map(([a, b]) => a / b);
+  return {
+    ...intervalOfMedian(ratios, seed),
+    pairs: shared.length,
+    otherP50: median(shared.map(([, b]) => b)),
+  };
 }
 
 /**

@@ -7,6 +7,21 @@ export interface Interval {
   high: number;
 }
 
+/** A median, with its interval where there were enough samples for one. */
+export interface Estimate {
+  median: number;
+  low?: number;
+  high?: number;
+}
+
+/** One rival's time over another's, by the turns that both took. */
+export interface Ratio extends Estimate {
+  /** How many turns those were. Results of before this was noted lack it. */
+  pairs?: number;
+  /** The other's median in those turns, in this rival's unit: not its `p50` where it took further turns. */
+  otherP50?: number;
+}
+
 /** Samples of one measure, in one unit. */
 export interface Spread {
   p50: number;
@@ -31,7 +46,7 @@ export interface RivalResult {
   unit?: Unit;
   spread?: Spread;
   /** This rival's time over another's, turn by turn: above 1 means slower than it. By the other's name. */
-  ratioTo?: Record<string, Interval>;
+  ratioTo?: Record<string, Ratio>;
   /** Of what it found; rivals with another hash than the case's are not compared. */
   resultHash?: string;
   /** Whether its results are meant to be others: approximate rivals, and those that serve fewer items. */

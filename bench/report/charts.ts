@@ -5,13 +5,14 @@ import {
   dimensionOf,
   shown,
   shownBase,
-  shownInterval,
   shownPlace,
+  shownTimes,
 } from './format.js';
 import { bestOf } from './goals.js';
 import { axesOf, casesOf, type Timed, timedOf, yardstickOf } from './input.js';
 import { looksOf } from './looks.js';
 import { axisTitle, suiteTitle } from './names.js';
+import { comparisonsOf, shownComparison } from './ratios.js';
 import { drawDotChart } from './svg/dot-chart.js';
 import type { Drawing } from './svg/drawing.js';
 import { drawLineChart } from './svg/line-chart.js';
@@ -186,12 +187,12 @@ function pointName({ axis, at, parameters }: CaseResult): string {
 
 function noteOf(one: CaseResult, { ratioTo }: Timed, value: string): string {
   const ratio = ratioTo?.[yardstickOf(one)?.name ?? ''];
-  return ratio === undefined ? value : `${value}, ${shownInterval(ratio).split(' ')[0]}`;
+  return ratio === undefined ? value : `${value}, ${shownTimes(ratio.median)}`;
 }
 
 function hoverOf(one: CaseResult, rival: Timed, value: string): string {
-  const { name, spread, unit, ratioTo = {} } = rival;
-  const ratios = Object.entries(ratioTo).map(([other, ratio]) => `${shownInterval(ratio)} of ${other}`);
+  const { name, spread, unit } = rival;
+  const ratios = comparisonsOf(one, rival).map(([other, ratio]) => `${shownComparison(ratio)} of ${other}`);
   const rest = [`p95 ${shown(spread.p95, unit)}`, `p99 ${shown(spread.p99, unit)}`, ...ratios];
   return `${name} at ${shownPlace(one.axis, one.at)}: ${value}; ${rest.join(', ')}; ${spread.samples} samples`;
 }

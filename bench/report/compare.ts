@@ -1,15 +1,18 @@
 import { readReport } from '../harness/results.js';
+import { LEAST_SAMPLES } from '../harness/statistics.js';
 import type { CaseResult, Interval, RivalResult, SuiteReport } from '../harness/types.js';
-import { shown, shownInterval, shownTimes } from './format.js';
+import { shown, shownTimes } from './format.js';
 import { isTimed, type Timed } from './input.js';
+import { comparisonsOf, comparisonWith, shownComparison } from './ratios.js';
 
 /** A change of less is not worth a line, however sure it is. */
 const LEAST_CHANGE = 1.02;
 
 /**
  * What changed from one run of a suite to another, beyond noise. A time has changed where the ranges of its two medians
- * are apart, and the ratio of the medians is larger than what the calibrating work changed by; a ratio to another rival, where its
- * two intervals are apart.
+ * are apart, and the ratio of the medians is larger than what the calibrating work changed by; a ratio to another
+ * rival, where its two intervals are apart, and where a run was noisy, by more than the calibrating work changed. Of
+ * times and ratios with fewer than `LEAST_SAMPLES` samples in either run nothing is said.
  * @param a path of the report before. @param b path of the report after
  * @returns a table, and before it what makes the two hard to compare
  * @throws Error that names the file that is no report, or says that the two are of different suites
@@ -27,6 +30,7 @@ export function compareReports(a: string, b: string): string {
   const lines = [
     `${before.suite}: ${short(before)} before, ${short(after)} after; ${shared} cases in both`,
     ...warnings(before, after, drift),
+    ...tooFewWords(before, after),
     '',
   ];
   if (shared === 0) return [...lines, 'No case is in both.'].join('\n');
@@ -72,6 +76,30 @@ function driftOf({ noise: a }: SuiteReport, { noise: b }: SuiteReport): number {
   return Math.max(LEAST_CHANGE, Math.max(...medians) / Math.min(...medians));
 }
 
+/** Times that are in both runs and of which one has too few samples to be compared. */
+function tooFewWords(before: SuiteReport, after: SuiteReport): string[] {
+  const isShort = (rival: RivalResult) => isTimed(rival) && !isBytes(rival) && hasFew(rival);
+  const count = after.cases.reduce((sum, now) => {
+    const was = before.cases.find((other) => keyOf(other) === keyOf(now));
+    const short = now.rivals.filter((b) => {
+      const a = was?.rivals.find(({ name }) => name === b.name);
+      return a !== undefined && isTimed(a) && isTimed(b) && (isShort(a) || isShort(b));
+    });
+    return sum + short.length;
+  }, 0);
+  if (count === 0) return [];
+  return [`${count} times have fewer than ${LEAST_SAMPLES} samples in one of the runs: not compared.`];
+}
+
+function hasFew({ spread: { samples } }: Timed): boolean {
+  return samples < LEAST_SAMPLES;
+}
+
+/** Bytes are counted: one sample is enough. */
+function isBytes({ unit }: Timed): boolean {
+  return unit === 'bytes' || unit === 'bytes/item';
+}
+
 type Row = [
   where: string,
   rival: string,
@@ -92,13 +120,22 @@ function changesOf(before: SuiteReport, after: SuiteReport, drift: number): Row[
   for (const now of after.cases) {
     const was = before.cases.find((other) => keyOf(other) === keyOf(now));
     if (was === undefined) rows.push([placeOf(now), '', 'case', 'not run', 'run', '', 'new']);
-    else rows.push(...caseChanges(was, now, { drift, isSameWork: before.seed === after.seed }));
+    else
+      rows.push(
+        ...caseChanges(was, now, {
+          drift,
+          isNoisy: before.noise.isNoisy || after.noise.isNoisy,
+          isSameWork: before.seed === after.seed,
+        }),
+      );
   }
   return rows;
 }
 
 interface Circumstances {
   drift: number;
+  /** Whether the machine was busy around one of the two runs. */
+  isNoisy: boolean;
   /** Whether what is drawn was the same, so that results must be. */
   isSameWork: boolean;
 }
@@ -123,6 +160,9 @@ function caseChanges(was: CaseResult, now: CaseResult, circumstances: Circumstan
   for (const name of names) {
     const [a, b] = [was, now].map(({ rivals }) => rivals.find((rival) => rival.name === name));
     for (const row of rivalChanges(a, b, circumstances)) rows.push([place, name, ...row]);
+    if (a !== undefined && b !== undefined && isTimed(a) && isTimed(b)) {
+      for (const row of ratioChanges([was, a], [now, b], circumstances)) rows.push([place, name, ...row]);
+    }
   }
   return rows;
 }
@@ -146,18 +186,17 @@ function rivalChanges(
   if (isSameWork && a.resultHash !== b.resultHash) {
     rows.push(['results', a.resultHash ?? 'none', b.resultHash ?? 'none', '', 'other results']);
   }
-  if (isTimed(a) && isTimed(b)) {
-    rows.push(...timeChange(a, b, drift), ...ratioChanges(a, b));
-  }
+  if (isTimed(a) && isTimed(b)) rows.push(...timeChange(a, b, drift));
   rows.push(...sizeChanges(a, b));
   return rows;
 }
 
 function timeChange(a: Timed, b: Timed, drift: number): RivalRow[] {
   if (a.unit !== b.unit) return [['unit', a.unit, b.unit, '', 'not compared']];
+  if (!isBytes(a) && (hasFew(a) || hasFew(b))) return [];
   const ratio = b.spread.p50 / a.spread.p50;
   const [x, y] = [rangeOfMedian(a), rangeOfMedian(b)];
-  const isBeyond = apart(x, y) && Math.max(ratio, 1 / ratio) > drift;
+  const isBeyond = apart(x, y) && Math.max(ratio, 1 / ratio) > (isBytes(a) ? LEAST_CHANGE : drift);
   if (!isBeyond) return [];
   const isTime = a.unit === 'us' || a.unit === 'ms' || a.unit === 's';
   const verdict = isTime ? (ratio < 1 ? 'faster' : 'slower') : ratio < 1 ? 'less' : 'more';
@@ -174,17 +213,25 @@ function rangeOfMedian({ spread: { p50, p95, samples } }: Timed): Interval {
   return { median: p50, low: p50 - half, high: p50 + half };
 }
 
-function ratioChanges(a: Timed, b: Timed): RivalRow[] {
-  return Object.entries(b.ratioTo ?? {}).flatMap(([name, now]): RivalRow[] => {
-    const was = a.ratioTo?.[name];
-    if (was === undefined || !apart(was, now)) return [];
-    const ratio = now.median / was.median;
+function ratioChanges(
+  [was, a]: [CaseResult, Timed],
+  [now, b]: [CaseResult, Timed],
+  { drift, isNoisy }: Circumstances,
+): RivalRow[] {
+  // Work of another kind than the calibrating work may drift by as much again, and two rivals by different factors.
+  const leeway = isNoisy ? drift : 1;
+  return comparisonsOf(now, b).flatMap(([name, after]): RivalRow[] => {
+    const before = comparisonWith(was, a, name);
+    if (before?.interval === undefined || after.interval === undefined) return [];
+    const { median, low, high } = before.interval;
+    if (!apart({ median, low: low / leeway, high: high * leeway }, after.interval)) return [];
+    const ratio = after.median / before.median;
     if (Math.max(ratio, 1 / ratio) <= LEAST_CHANGE) return [];
     return [
       [
         `over ${name}`,
-        shownInterval(was),
-        shownInterval(now),
+        shownComparison(before),
+        shownComparison(after),
         shownTimes(ratio),
         ratio < 1 ? 'better' : 'worse',
       ],

@@ -1,6 +1,7 @@
 import type { CaseResult, RivalResult, SuiteReport, Unit } from '../harness/types.js';
 import { baseValue, shown, shownInterval, shownTimes } from './format.js';
 import { casesOf, isTimed, type Results, type Timed, timedOf, yardstickOf } from './input.js';
+import { comparisonsOf, shownComparison } from './ratios.js';
 
 /** What was measured for a goal. */
 export interface Reading {
@@ -355,11 +356,10 @@ function extraReading(rival: RivalResult | undefined, extra: string, suite: stri
 /** Against the one of ours that a case compares with. */
 function ratioReading(one: CaseResult | undefined, name: string | RegExp): Reading | undefined {
   const rival = named(one, name);
-  const ratio = Object.entries(rival?.ratioTo ?? {}).find(
-    ([other]) => named(one, other)?.kind === 'ours',
-  )?.[1];
-  if (one === undefined || ratio === undefined) return undefined;
-  return { value: ratio.median, words: shownInterval(ratio), file: `${one.suite}.json` };
+  if (one === undefined || rival === undefined || !isTimed(rival)) return undefined;
+  const ratio = comparisonsOf(one, rival).find(([other]) => named(one, other)?.kind === 'ours')?.[1];
+  if (ratio === undefined) return undefined;
+  return { value: ratio.median, words: shownComparison(ratio), file: `${one.suite}.json` };
 }
 
 function worst(readings: readonly (Reading | undefined)[]): Reading | undefined {
@@ -455,8 +455,10 @@ function sharedContext(model: unknown): Reading | undefined {
     ? results.find((one) => at(one, 'what') === 'decode at beam 50: retail')
     : undefined;
   const [median, low, high] = ['median', 'low', 'high'].map((name) => numberAt(found, 'stepsRatio', name));
-  if (median === undefined || low === undefined || high === undefined) return undefined;
-  return { value: median, words: shownInterval({ median, low, high }), file: 'model.json' };
+  if (median === undefined) return undefined;
+  const words =
+    low === undefined || high === undefined ? shownTimes(median) : shownInterval({ median, low, high });
+  return { value: median, words, file: 'model.json' };
 }
 
 /** Its own marks, where a GPU has been measured. */

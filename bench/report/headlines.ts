@@ -1,6 +1,7 @@
 import { baseValue, shown, shownPlace, shownTimes } from './format.js';
 import { bestOf, judgeGoals } from './goals.js';
 import { casesOf, isTimed, type Results } from './input.js';
+import { leadOf } from './leads.js';
 import { headlineCase } from './tables.js';
 
 /** A number large enough to be read from afar, and what it means. */
@@ -40,15 +41,11 @@ function nearestRival(results: Results): Headline | undefined {
   const one = headlineCase(results);
   const best = bestOf(one);
   if (one === undefined || best === undefined) return undefined;
-  const exact = one.rivals.filter(
-    ({ kind, isApproximate, ratioTo = {} }) =>
-      kind === 'rival' && !isApproximate && ratioTo[best.name] !== undefined,
-  );
-  const [nearest] = exact.toSorted((a, b) => a.ratioTo![best.name].median - b.ratioTo![best.name].median);
-  if (nearest === undefined) return undefined;
+  const lead = leadOf(one);
+  if (lead === undefined || !lead.isExact) return undefined;
   return {
-    number: shownTimes(nearest.ratioTo![best.name].median),
-    words: `our time is what the fastest rival with the same results takes for that step: ${nearest.name}`,
+    number: shownTimes(lead.ratio.median),
+    words: `our time is what the fastest rival with the same results takes for that step: ${lead.rival.name}`,
   };
 }
 

@@ -7,6 +7,7 @@ import { writeSvg } from './svg/drawing.js';
 import { readmeTable } from './tables.js';
 
 export { compareReports } from './compare.js';
+export { interruptedBeside } from './input.js';
 
 const CHARTS = 'docs/benchmarks';
 const PLACE = /<!-- benchmark table -->[\s\S]*?<!-- end -->/;
@@ -14,7 +15,7 @@ const PLACE = /<!-- benchmark table -->[\s\S]*?<!-- end -->/;
 /**
  * All that follows from the results: by path below `root`, what the file must hold; undefined for charts that are
  * there and follow from nothing any more.
- * @throws Error where a result cannot be read or the README has no place for its table
+ * @throws Error where there is no result, one cannot be read, or the README has no place for its table
  */
 export function reportFiles(resultsDir: string, root: string): Map<string, string | undefined> {
   const results = readResults(resultsDir);

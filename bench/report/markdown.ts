@@ -1,12 +1,14 @@
+import { LEAST_SAMPLES } from '../harness/statistics.js';
 import type { SuiteReport } from '../harness/types.js';
 import { type Chart, chartsOf } from './charts.js';
 import { judgeGoals } from './goals.js';
-import { axesOf, casesOf, type Results, timedOf } from './input.js';
+import { axesOf, casesOf, type Results, timedOf, verdictOf } from './input.js';
 import { axisTitle, rivalNote, suiteOrder, suiteTitle } from './names.js';
 import { otherSections } from './others.js';
 import { paperTable } from './paper.js';
+import { summarize } from './summary.js';
 import { absences, axisTable, goalsTable } from './tables.js';
-import { summarize, takeaway } from './verdicts.js';
+import { takeaway } from './verdicts.js';
 import { circumstances, goalContext, goalWords, noiseWords, paperWords, servingWords } from './words.js';
 
 const howToRun = `\`\`\`sh
@@ -18,7 +20,8 @@ npm run bench -- compare before/step.json after/step.json
 \`\`\`
 
 Every rival is checked before it is timed, and not timed where the check fails; rivals take turns, and ratios are of the times
-within a turn, with a bootstrapped interval of 95 %. \`npm run bench -- --help\` has the options, and \`--list\` all suites
+within a turn, with a bootstrapped interval of 95 % where both took at least ${LEAST_SAMPLES} turns: of fewer their number is shown, and
+nobody is called ahead. \`npm run bench -- --help\` has the options, and \`--list\` all suites
 and axes. Run it on a machine with nothing else to do: the first lines above say whether it had.`;
 
 /** `docs/benchmarks.md`. */
@@ -79,7 +82,7 @@ function suiteSection(report: SuiteReport, charts: readonly Chart[]): string {
     return [
       `### ${capital(axisTitle(axis))}`,
       takeaway(report, axis) ?? '',
-      ...casesOf(report, axis).flatMap(({ verdict }) => verdict ?? []),
+      ...casesOf(report, axis).flatMap(verdictOf),
       ...own.map(
         ({ name, drawing }) => `![${drawing.about.replaceAll(/[[\]]/g, '')}](benchmarks/${name}.svg)`,
       ),

@@ -1,12 +1,13 @@
 import type { Chart } from './charts.js';
 import { judgeGoals } from './goals.js';
 import { headlines } from './headlines.js';
-import { axesOf, casesOf, type Results } from './input.js';
+import { axesOf, casesOf, type Results, verdictOf } from './input.js';
 import { capital } from './markdown.js';
 import { axisTitle, suiteOrder, suiteTitle } from './names.js';
+import { summarize } from './summary.js';
 import { style, writeSvg } from './svg/drawing.js';
 import { escaped } from './svg/text.js';
-import { summarize, takeaway } from './verdicts.js';
+import { takeaway } from './verdicts.js';
 import { circumstances, goalContext, noiseWords, paperWords, servingWords } from './words.js';
 
 const pageStyle = `
@@ -73,7 +74,7 @@ function section({ suites }: Results, suite: string, charts: readonly Chart[]): 
     charts
       .filter((chart) => chart.axis === axis)
       .map(({ drawing, omitted }, index) => {
-        const verdicts = casesOf(report, axis).flatMap(({ verdict }) => verdict ?? []);
+        const verdicts = casesOf(report, axis).flatMap(verdictOf);
         const words = index === 0 ? [takeaway(report, axis) ?? '', ...verdicts].join(' ').trim() : '';
         const caption = [
           words === '' ? '' : `<strong>${escaped(capital(axisTitle(axis)))}.</strong> ${inline(words)}`,

@@ -1,7 +1,7 @@
-import type { Interval } from '../harness/types.js';
-import { baseValue, markdownTable, shown, shownInterval, shownTimes } from './format.js';
+import { baseValue, markdownTable, shown, shownTimes } from './format.js';
 import { bestOf } from './goals.js';
-import type { Results } from './input.js';
+import { type Results, timedOf } from './input.js';
+import { comparisonWith, shownComparison } from './ratios.js';
 import { headlineCase } from './tables.js';
 
 /** The paper's ratios beside ours: context, since the machines are others. */
@@ -9,12 +9,12 @@ export function paperTable(results: Results): string {
   const one = headlineCase(results);
   const best = bestOf(one);
   const ratio = (...names: string[]): string => {
-    const found = names.flatMap((name): [string, Interval][] => {
-      const interval = best && one?.rivals.find((rival) => rival.name === name)?.ratioTo?.[best.name];
-      return interval ? [[name, interval]] : [];
+    const found = names.flatMap((name) => {
+      const rival = one && timedOf(one).find((other) => other.name === name);
+      const ratio = one && best && rival && comparisonWith(one, rival, best.name);
+      return ratio ? [`${shownComparison(ratio)} (${name})`] : [];
     });
-    if (found.length === 0) return whyNot(names);
-    return found.map(([name, interval]) => `${shownInterval(interval)} (${name})`).join('; ');
+    return found.length === 0 ? whyNot(names) : found.join('; ');
   };
   const ownConstraint = best?.extras?.constraint;
   /** Beyond the log-sum-exp, as the paper counts: a quotient of two medians, without an interval. */

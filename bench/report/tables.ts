@@ -1,8 +1,9 @@
 import type { CaseResult, RivalResult, SuiteReport } from '../harness/types.js';
-import { listed, markdownTable, shown, shownInterval, shownPlace } from './format.js';
+import { listed, markdownTable, shown, shownPlace } from './format.js';
 import { bestOf, type Outcome } from './goals.js';
-import { casesOf, isTimed, type Results, timedOf, yardstickOf } from './input.js';
-import { rivalNote } from './names.js';
+import { casesOf, type Results, type Timed, timedOf, yardstickOf } from './input.js';
+import { hasOtherResults, otherResultsNote, rivalNote } from './names.js';
+import { type Comparison, comparisonsOf, comparisonWith, shownComparison } from './ratios.js';
 
 /** Goals beside what was measured, in Markdown. */
 export function goalsTable(outcomes: readonly Outcome[]): string {
@@ -23,13 +24,12 @@ export function axisTable(report: SuiteReport, axis: string): string {
   const rows = casesOf(report, axis).flatMap((one) => {
     const yardstick = yardstickOf(one)?.name;
     return timedOf(one).map((rival) => {
-      const { name, unit, spread, ratioTo = {}, isApproximate, extras = {} } = rival;
-      const [other, ratio] =
-        yardstick !== undefined && ratioTo[yardstick] !== undefined
-          ? [yardstick, ratioTo[yardstick]]
-          : (Object.entries(ratioTo)[0] ?? []);
+      const { name, unit, spread, extras = {} } = rival;
+      const compared = comparisonsOf(one, rival);
+      const [other, ratio] = compared.find(([name]) => name === yardstick) ?? compared[0] ?? [];
       const notes = [
-        ...(isApproximate ? ['other results'] : []),
+        ...[otherResultsNote(rival) ?? []].flat(),
+        ...(ratio === undefined || other === undefined ? [] : sharedTurnsNote(one, rival, other, ratio)),
         ...Object.entries(extras)
           .filter(([name]) => !name.startsWith('level '))
           .map(([name, extra]) => `${name} ${shown(extra.value, extra.unit)}`),
@@ -41,7 +41,7 @@ export function axisTable(report: SuiteReport, axis: string): string {
         shown(spread.p95, unit),
         shown(spread.p99, unit),
         spread.samples,
-        ratio === undefined ? '–' : `${shownInterval(ratio)}${other === yardstick ? '' : ` of ${other}`}`,
+        ratio === undefined ? '–' : `${shownComparison(ratio)}${other === yardstick ? '' : ` of ${other}`}`,
         notes.join(', '),
       ];
     });
@@ -49,6 +49,23 @@ export function axisTable(report: SuiteReport, axis: string): string {
   const yardsticks = [...new Set(casesOf(report, axis).flatMap((one) => yardstickOf(one)?.name ?? []))];
   const over = yardsticks.length === 0 ? 'ratio (95 %)' : `over ${listed(yardsticks)} (95 %)`;
   return markdownTable(['at', '', 'p50', 'p95', 'p99', 'samples', over, 'beside'], rows);
+}
+
+/** Two rows may differ from their ratio by so much before a reader has to be told why. */
+const UNREMARKABLE = 1.25;
+
+/** A ratio is of the turns that both took: where the other took more, its row may say something else. */
+function sharedTurnsNote(one: CaseResult, rival: Timed, otherName: string, ratio: Comparison): string[] {
+  const other = timedOf(one).find(({ name }) => name === otherName);
+  if (other === undefined || other.unit !== rival.unit || ratio.pairs >= other.spread.samples) return [];
+  const off = rival.spread.p50 / other.spread.p50 / ratio.median;
+  if (Math.max(off, 1 / off) <= UNREMARKABLE) return [];
+  const { otherP50 } = ratio;
+  return [
+    otherP50 === undefined
+      ? `the ratio is of ${ratio.pairs} turns, in which ${otherName} took another time than its row says`
+      : `in the turns of the ratio ${otherName} took ${shown(otherP50, rival.unit)}`,
+  ];
 }
 
 /** Who is missing on an axis, and why; once for each reason. */
@@ -103,7 +120,7 @@ export function readmeTable(results: Results): string {
   const rows = timedOf(one)
     .filter(({ name }) => name !== 'log-sum-exp-2-threads')
     .toSorted((a, b) => a.spread.p50 - b.spread.p50)
-    .map((rival) => readmeRow(rival, best.name));
+    .map((rival) => readmeRow(one, rival, best.name));
   return [
     `One decode step over ${shownPlace('constraints', constraints)} SIDs (V=${vocabulary}, L=${sidLength}, B=${batch}, M=${beams}), a mean over all levels, on ${machine.cores} cores ` +
       `of ${machine.cpu} (${best.name}).${noise.isNoisy ? ' The machine was busy: see the page.' : ''}`,
@@ -113,15 +130,16 @@ export function readmeTable(results: Results): string {
   ].join('\n');
 }
 
-function readmeRow(rival: RivalResult, best: string): string[] {
-  const { name, kind, extras = {}, ratioTo = {}, isApproximate } = rival;
+function readmeRow(one: CaseResult, rival: Timed, best: string): string[] {
+  const { name, kind, extras = {} } = rival;
+  const ratio = comparisonWith(one, rival, best);
   const note = rivalNote(name);
   return [
     `${name === best ? `**${name}**` : name}${note === '' ? '' : `: ${note}`}`,
-    isTimed(rival) ? shown(rival.spread.p50, rival.unit) : '–',
-    ratioTo[best] === undefined ? '1' : shownInterval(ratioTo[best]),
+    shown(rival.spread.p50, rival.unit),
+    ratio === undefined ? '1' : shownComparison(ratio),
     extras.bytes === undefined ? '–' : shown(extras.bytes.value, extras.bytes.unit),
-    kind === 'floor' ? '–' : isApproximate ? 'no' : 'yes',
+    kind === 'floor' ? '–' : hasOtherResults(rival) ? 'no' : 'yes',
   ];
 }
 

@@ -128,7 +128,8 @@ async function runBuild(one: BuildCase, context: CaseContext): Promise<CaseResul
     if (rowCount > limit)
       contender.skipped ??= `it is timed up to ${limit} rows: beyond that it takes too long`;
   }
-  // The yardstick runs once more, so that each ratio is of turns that follow each other.
+  // The yardstick runs once more, so that each ratio is of turns that follow each other. What it took then is noted
+  // with each ratio; its row is the first run's, of more turns.
   const others = await contend([yardstick, ...slow], yardstick, { budgetMs: slowMs, isSlow: true }, context);
   return resultOf(one, [...rivals, ...others.slice(1)]);
 }

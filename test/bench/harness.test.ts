@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parseCommand, UsageError } from '../../bench/harness/arguments.js';
 import { type Contender, runContest } from '../../bench/harness/contest.js';
@@ -24,7 +26,8 @@ function run(cases: PlannedCase[], more: Partial<RunnerOptions> = {}) {
   const lines: string[] = [];
   const progress = new ProgressBar(1, { write: (text) => lines.push(text) });
   const options = { ...small, out, progress, signal: new AbortController().signal, ...more };
-  return { out, lines, report: runSuite(tinySuite(cases), cases, options) };
+  const report = runSuite(tinySuite(cases), cases, options).then((run) => run.report);
+  return { out, lines, report };
 }
 
 describe('a run', () => {
@@ -57,7 +60,7 @@ describe('a run', () => {
     const { cases, isComplete } = await report;
     expect(isComplete).toBe(false);
     expect(cases.map(({ isPartial }) => isPartial)).toEqual([undefined, true]);
-    expect(readReport(join(out, 'tiny.json')).cases[1]).toMatchObject(more);
+    expect(readReport(join(out, 'tiny.partial.json')).cases[1]).toMatchObject(more);
     expect(lines.join('')).toContain('tiny length=20: 2 timed. Flat.');
     const bent = { ...more, series: [{ ...more.series[0], points: [[0.5, 7, 8]] }] };
     const whole = await report;
@@ -82,7 +85,7 @@ describe('a run', () => {
       return {
         ...planned,
         run: (context: Parameters<typeof run>[0]) => {
-          const { cases, isComplete } = readReport(join(started.out, 'tiny.json'));
+          const { cases, isComplete } = readReport(join(started.out, 'tiny.partial.json'));
           seen.push([cases.length, isComplete]);
           return run(context);
         },
@@ -95,6 +98,26 @@ describe('a run', () => {
       [1, false],
     ]);
     expect(readReport(join(started.out, 'tiny.json')).isComplete).toBe(true);
+    expect(readdirSync(started.out)).toEqual(['tiny.json']);
+  });
+
+  it('that is interrupted leaves the last complete result as it is, and what finished beside it', async () => {
+    const { out, report } = run([tinyCase(10)]);
+    const whole = await report;
+    const interrupt = new AbortController();
+    const last = tinyCase(30, {
+      run: async (context) => {
+        interrupt.abort(new Error('interrupted'));
+        context.signal.throwIfAborted();
+        throw new Error('not interrupted');
+      },
+    });
+    const { isComplete } = await run([tinyCase(20), last], { out, signal: interrupt.signal }).report;
+    expect(isComplete).toBe(false);
+    expect(readdirSync(out).sort()).toEqual(['tiny.json', 'tiny.partial.json']);
+    expect(readReport(join(out, 'tiny.json'))).toEqual(whole);
+    const kept = readReport(join(out, 'tiny.partial.json'));
+    expect([kept.isComplete, kept.cases.map(({ at }) => at)]).toEqual([false, [20]]);
   });
 
   it('refuses what a suite may not report', async () => {
@@ -211,10 +234,10 @@ describe('statistics', () => {
   });
 
   it('compare turn by turn, without turns that one sat out', () => {
-    const right = [1, 100, 1, 100, 5];
+    const right = [1, 100, 1, 100, 1, 100, 5];
     const left = right.map((time) => 2 * time);
-    left[4] = Number.NaN;
-    expect(pairedRatio(left, right)).toEqual({ median: 2, low: 2, high: 2 });
+    left[6] = Number.NaN;
+    expect(pairedRatio(left, right)).toEqual({ median: 2, low: 2, high: 2, pairs: 6, otherP50: 50.5 });
   });
 });
 
@@ -356,6 +379,28 @@ describe('a report', () => {
     expect(readReport(join(out, 'tiny.json'))).toEqual(whole);
     writeFileSync(join(out, 'half.json'), '{"format": 1');
     expect(() => readReport(join(out, 'half.json'))).toThrow(`${out}/half.json: `);
+  });
+
+  // A limit of the size of files makes the system take a part of a write, as a disk does that is nearly full.
+  it('that only a part of fits is an error, and leaves the one before and no other file', async () => {
+    const { out, report } = run([tinyCase(10)]);
+    const whole = await report;
+    const large = { ...whole, cases: Array.from({ length: 200 }, () => whole.cases[0]) };
+    writeFileSync(join(folder, 'large.json'), JSON.stringify(large));
+    const script = `
+import { readFileSync } from 'node:fs';
+import { writeReport } from './bench/harness/results.ts';
+writeReport(${JSON.stringify(out)}, JSON.parse(readFileSync(${JSON.stringify(join(folder, 'large.json'))}, 'utf8')));`;
+    const command = 'ulimit -f 16 && exec "$0" --import tsx --input-type=module -e "$1"';
+    const { status, stderr } = spawnSync('sh', ['-c', command, process.execPath, script], {
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+      env: { ...process.env, TSX_DISABLE_CACHE: '1' },
+      encoding: 'utf8',
+    });
+    expect(status, stderr).not.toBe(0);
+    expect(stderr).toContain('tiny.json cannot be written: EFBIG');
+    expect(readReport(join(out, 'tiny.json'))).toEqual(whole);
+    expect(readdirSync(out)).toEqual(['tiny.json']);
   });
 });
 

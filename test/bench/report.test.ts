@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parseReportCommand, UsageError } from '../../bench/harness/arguments.js';
@@ -8,14 +9,16 @@ import type { CaseResult, SuiteReport } from '../../bench/harness/types.js';
 import { chartsOf } from '../../bench/report/charts.js';
 import { shown, shownPlace, shownTimes, threeDigits } from '../../bench/report/format.js';
 import { goals, judgeGoals } from '../../bench/report/goals.js';
-import { type Results, timedOf } from '../../bench/report/input.js';
+import { interruptedBeside, type Results, readResults, timedOf } from '../../bench/report/input.js';
+import { leadOf } from '../../bench/report/leads.js';
 import { compareReports, staleFiles, writeReport } from '../../bench/report/main.js';
 import { allCharts, benchmarksPage } from '../../bench/report/markdown.js';
+import { rivalNote } from '../../bench/report/names.js';
+import { summarize } from '../../bench/report/summary.js';
 import { boxOf, type Drawing, overlap, writeSvg } from '../../bench/report/svg/drawing.js';
 import { spreadOut, withoutOverlaps } from '../../bench/report/svg/labels.js';
 import { LEAST_SPAN, linearTicks, logScale, logTicks, padded } from '../../bench/report/svg/scale.js';
 import { readmeTable } from '../../bench/report/tables.js';
-import { leadOf, summarize } from '../../bench/report/verdicts.js';
 import { MadeUp, madeUpOthers } from './made-up-results.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-report-'));
@@ -288,13 +291,13 @@ describe('words', () => {
 
   it('say where we lead and where we do not, by the intervals', () => {
     expect(summaryWith(() => {})).toContain(
-      'ahead of the fastest rival with the same results in 4 of 4 cases, level in 0 and behind in 0',
+      'Of times, ours is ahead of the fastest rival with the same results in 4 of 4 measurements, level in 0 and behind in 0',
     );
     expect(summaryWith((one) => setRatio(one, 'static-csr', 0.98, 1.04))).toContain(
-      'in 3 of 4 cases, level in 1 and behind in 0; that rival takes 1.01x to 1.38x',
+      'in 3 of 4 measurements, level in 1 and behind in 0; that rival takes 1.01x to 1.38x',
     );
     const behind = summaryWith((one) => setRatio(one, 'dense-mask', 0.8, 0.9));
-    expect(behind).toContain('in 3 of 4 cases, level in 0 and behind in 1');
+    expect(behind).toContain('in 3 of 4 measurements, level in 0 and behind in 1');
     expect(behind).toContain(
       'Behind: step at constraints 1M (dense-mask takes 0.85x (0.80x to 0.90x) of ours).',
     );
@@ -302,7 +305,7 @@ describe('words', () => {
 
   it('say who is faster with other results, and never count them as rivals with the same', () => {
     const text = summaryWith((one) => setRatio(one, 'post-filter', 0.5, 0.6));
-    expect(text).toContain('in 4 of 4 cases, level in 0 and behind in 0');
+    expect(text).toContain('in 4 of 4 measurements, level in 0 and behind in 0');
     expect(text).toContain('Faster than ours, with other results: post-filter, in 1 case.');
   });
 
@@ -341,6 +344,18 @@ describe('words', () => {
     expect(noisy).toContain('Interrupted, and shown as far as they came: build.');
   });
 
+  it('say of everybody who was timed what it is', () => {
+    const { suites } = readResults(fileURLToPath(new URL('../../bench/results', import.meta.url)));
+    const names = [...suites.values()].flatMap(({ cases }) => cases.flatMap(timedOf)).map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(100);
+    expect([...new Set(names)].filter((name) => rivalNote(name) === '')).toEqual([]);
+    expect(rivalNote('native-call')).toMatch(/^a call of native code /);
+    expect(rivalNote('numpy-lexsort')).toContain('builds no index');
+    // Of kernels that this machine lacks.
+    expect(rivalNote('native-neon')).toBe('ours, neon instructions');
+    expect(rivalNote('native-nobody')).toBe('');
+  });
+
   it('have the README’s table from the largest point', () => {
     const table = readmeTable(everything);
     expect(table).toContain('One decode step over 20M SIDs (V=2048, L=8, B=2, M=70)');
@@ -363,7 +378,6 @@ describe('the files', () => {
 
   it('are written from the results, and known to be stale once those change', () => {
     writeFileSync(join(root, 'README.md'), readme);
-    expect(writeReport(dir, root)).toEqual(['docs/benchmarks.md', 'docs/benchmarks.html', 'README.md']);
     for (const report of new MadeUp().all()) save(report);
     expect(staleFiles(dir, root)).toEqual(
       expect.arrayContaining(['README.md', 'docs/benchmarks.md', 'docs/benchmarks/step-point.svg']),
@@ -383,6 +397,44 @@ describe('the files', () => {
     writeReport(dir, root);
     expect(readdirSync(join(root, 'docs/benchmarks')).filter((name) => name.startsWith('soak'))).toEqual([]);
     expect(staleFiles(dir, root)).toEqual([]);
+  });
+
+  it('are of the complete run, and of an interrupted one where there is no other', () => {
+    const before = readFileSync(join(dir, 'step.json'), 'utf8');
+    const early = { ...new MadeUp().step(), isComplete: false };
+    early.cases = early.cases.slice(0, 2);
+    const partial = join(dir, 'step.partial.json');
+    writeFileSync(partial, JSON.stringify(early));
+    expect(staleFiles(dir, root)).toEqual([]);
+    expect(interruptedBeside(dir)).toEqual(['step.partial.json']);
+    rmSync(join(dir, 'step.json'));
+    expect(interruptedBeside(dir)).toEqual([]);
+    const { suites, others } = readResults(dir);
+    expect(suites.get('step')).toEqual(early);
+    expect([...others.keys()]).toEqual([]);
+    expect(staleFiles(dir, root)).toContain('docs/benchmarks.md');
+    writeFileSync(partial, JSON.stringify(new MadeUp().sets()));
+    expect(() => readResults(dir)).toThrow('step.partial.json: it is the report of sets');
+    rmSync(partial);
+    writeFileSync(join(dir, 'step.json'), before);
+  });
+
+  it('stay as they are where there is no result to make them from', () => {
+    const holds = () =>
+      ['docs', 'docs/benchmarks']
+        .flatMap((name) => readdirSync(join(root, name)))
+        .concat(
+          readFileSync(join(root, 'docs/benchmarks.md'), 'utf8'),
+          readFileSync(join(root, 'README.md'), 'utf8'),
+        );
+    const before = holds();
+    const absent = join(folder, 'absent');
+    const empty = mkdtempSync(join(folder, 'empty-'));
+    expect(() => writeReport(absent, root)).toThrow(`${absent}: there is no such folder of results`);
+    expect(() => writeReport(empty, root)).toThrow(`${empty}: expected reports of suites, found none`);
+    writeFileSync(join(empty, 'load.json'), '{"what": "load"}');
+    expect(() => writeReport(empty, root)).toThrow('expected reports of suites, found none');
+    expect(holds()).toEqual(before);
   });
 
   it('hold no script, and load nothing', () => {

@@ -1,5 +1,7 @@
+import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { readReport } from '../../bench/harness/results.js';
 import { intervalOfSlope } from '../../bench/harness/statistics.js';
 import type { Series } from '../../bench/harness/types.js';
 import type { LoadRequest } from '../../bench/load/transport.js';
@@ -7,7 +9,7 @@ import { ErrorCounts } from '../../bench/suites/soak/error-counts.js';
 import { metricOf } from '../../bench/suites/soak/sampler.js';
 import { Shop } from '../../bench/suites/soak/shop.js';
 import { Timeline } from '../../bench/suites/soak/timeline.js';
-import { type Outcome, trendOf, verdictOf } from '../../bench/suites/soak/verdict.js';
+import { type Outcome, retold, trendOf, verdictOf } from '../../bench/suites/soak/verdict.js';
 import { soak } from '../../bench/suites/soak.js';
 import { readItems, readShoppers } from '../../examples/online-retail/retail.js';
 import { Random } from '../helpers/random.js';
@@ -181,10 +183,10 @@ describe('the verdict', () => {
     const warming = (second: number) => 200e6 - 60e6 * Math.exp(-second / 120) + noise();
     const leaking = (second: number) => 200e6 + (second / 60) * 0.2e6 + noise();
     const jumping = (second: number) => 200e6 + noise() + (second > 3400 && second < 3460 ? 400e6 : 0);
-    expect(trendOf(seriesOf('x', warming)).isGrowing).toBe(false);
-    expect(trendOf(seriesOf('x', jumping)).isGrowing).toBe(false);
-    const { isGrowing, perMinute } = trendOf(seriesOf('x', leaking));
-    expect(isGrowing).toBe(true);
+    expect(trendOf(seriesOf('x', warming)).state).toBe('flat');
+    expect(trendOf(seriesOf('x', jumping)).state).toBe('flat');
+    const { state, perMinute } = trendOf(seriesOf('x', leaking));
+    expect(state).toBe('growing');
     expect(perMinute!.low).toBeLessThan(0.2e6);
     expect(perMinute!.high).toBeGreaterThan(0.2e6);
     expect(
@@ -194,7 +196,7 @@ describe('the verdict', () => {
           [1, 2],
         ],
       }),
-    ).toEqual({ isGrowing: false, typical: 2 });
+    ).toEqual({ state: 'uncertain', typical: 2 });
   });
 
   it('names answers, changes, errors, violations, and how memory went', () => {
@@ -226,6 +228,51 @@ describe('the verdict', () => {
     ]) {
       expect(bad).toContain(words);
     }
+  });
+
+  it('calls flat only what can grow by little, and says by how much the rest may grow', () => {
+    // Waves of 40 MB over five minutes: a slope of some MB a minute either way fits them.
+    const wave = (second: number) => 200e6 + 20e6 * Math.sin(second / 17) + 3 * noise();
+    const short = (valueAt: (second: number) => number): Series => {
+      const { points, ...rest } = seriesOf('anonymous memory', valueAt);
+      return { ...rest, points: points.filter(([second]) => second <= 300) };
+    };
+    const uncertain = short(wave);
+    const { state, perMinute } = trendOf(uncertain);
+    expect(perMinute!.low < 0 && perMinute!.high > 1e6).toBe(true);
+    expect(state).toBe('uncertain');
+    const told = verdictOf({ ...base, seconds: 300, series: [uncertain] });
+    expect(told).toMatch(
+      /Anonymous memory: too uncertain at about \d+\.\d\d MB to call it flat: up to (\d+\.\d\d MB) a minute \(95 % between -\d+\.\d\d MB and \1\)\./,
+    );
+    expect(told).not.toContain('flat at');
+    expect(trendOf(short(() => 200e6)).state).toBe('flat');
+    expect(trendOf(short((second) => 200e6 - second * 1e5)).state).toBe('falling');
+  });
+
+  it('never calls the last soak flat with a leak of 2 MB a minute added', () => {
+    const { cases } = readReport(fileURLToPath(new URL('../../bench/results/soak.json', import.meta.url)));
+    const memory = cases[0].series!.filter(({ unit }) => unit === 'bytes');
+    expect(memory.map(({ name }) => name).sort()).toEqual(['anonymous memory', 'resident memory']);
+    for (const { points } of memory) {
+      const leaking = points.map(([second, bytes]): [number, number] => [
+        second,
+        bytes + second * (2e6 / 60),
+      ]);
+      expect(trendOf({ points: leaking }).state).not.toMatch(/flat|falling/);
+    }
+  });
+
+  it('is retold from its series, whatever was made of them before', () => {
+    const [series] = base.series;
+    const now = verdictOf(base);
+    const then = now.replace(
+      /Anonymous memory: .*?\)\./,
+      'Anonymous memory: GROWING by 9.00 MB (95 % between 1 and 2).',
+    );
+    expect(then).not.toBe(now);
+    expect(retold(then, [series])).toBe(now);
+    expect(retold(then, [])).toBe(then);
   });
 
   it('has slopes that fit the points', () => {

@@ -79,12 +79,12 @@ it('an interrupt in the middle keeps what has finished, marked', async () => {
   });
   const [status] = await once(child, 'exit');
   expect(status, printed).toBe(130);
-  const report = readReport(join(out, 'step.json'));
+  const report = readReport(join(out, 'step.partial.json'));
   const { step } = await import('../../bench/suites/step.js');
   const planned = step.plan({ size: 'small', seed: 1, large: false, axes: [] });
   expect(report.isComplete).toBe(false);
   expect(report.cases.length).toBeGreaterThanOrEqual(2);
   expect(report.cases.length).toBeLessThan(planned.length);
   expect(printed).toContain('interrupted: ending with what has finished');
-  expect(readdirSync(out)).toEqual(['step.json']);
+  expect(readdirSync(out)).toEqual(['step.partial.json']);
 });

@@ -1,10 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 import { readItems } from '../../examples/online-retail/retail.js';
-import { makeDataDir } from '../helpers/server.js';
+import { modelsDir } from '../helpers/retail.js';
+import { endOf, makeDataDir, startTestServer } from '../helpers/server.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 
@@ -52,6 +54,42 @@ describe('the examples', () => {
     } finally {
       // The whole group: npx, tsx, and the server below them.
       process.kill(-demo.pid!, 'SIGTERM');
+    }
+  });
+
+  it('README: its commands, as they are, upload its item and find it under its rule', async () => {
+    const readme = readFileSync(join(root, 'README.md'), 'utf8');
+    const [, steps] = /^## Use it with your model and catalog\n([\s\S]*?)^## /m.exec(readme)!;
+    const [, item] = /```json\n(.*)\n```/.exec(steps)!;
+    const commands = /```sh\n([\s\S]*?)\n```/.exec(steps)![1].split('\n\n');
+    expect(commands).toHaveLength(4);
+    const folder = mkdtempSync(join(tmpdir(), 'espalier-readme-'));
+    try {
+      const model = join(folder, 'models/my-model');
+      mkdirSync(join(folder, 'models'));
+      cpSync(join(modelsDir, 'retail-logits'), model, { recursive: true });
+      const manifest = readFileSync(join(model, '1/model.json'), 'utf8');
+      writeFileSync(join(model, '1/model.json'), manifest.replace('"retail-logits"', '"my-model"'));
+      writeFileSync(join(folder, 'items.ndjson'), `${item}\n`);
+      const server = await startTestServer(makeDataDir(), [], join(folder, 'models'));
+      const answers: { [key: string]: unknown; job?: { id: string } }[] = [];
+      for (const command of commands) {
+        const { host } = new URL(server.url);
+        const { stdout, stderr } = spawnSync('sh', ['-c', command.replace('localhost:8080', host)], {
+          cwd: folder,
+          encoding: 'utf8',
+        });
+        expect(stdout, stderr).toMatch(/^\{/);
+        const answer = JSON.parse(stdout) as (typeof answers)[number];
+        expect(answer, command).not.toHaveProperty('error');
+        if (answer.job !== undefined) {
+          expect(await endOf(server, answer.job.id)).toMatchObject({ state: 'succeeded' });
+        }
+        answers.push(answer);
+      }
+      expect(answers[3].items).toMatchObject([{ id: (JSON.parse(item) as { id: string }).id }]);
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 

@@ -67,8 +67,8 @@ export async function measureShare({
   const share = intervalOfMedian(found.map(({ constraintUs, decodeUs }) => constraintUs / decodeUs));
   return {
     'constraint share': { value: share.median, unit: 'share' },
-    'constraint share, low': { value: share.low, unit: 'share' },
-    'constraint share, high': { value: share.high, unit: 'share' },
+    ...(share.low !== undefined && { 'constraint share, low': { value: share.low, unit: 'share' } }),
+    ...(share.high !== undefined && { 'constraint share, high': { value: share.high, unit: 'share' } }),
     constraint: { value: median(found.map(({ constraintUs }) => constraintUs)), unit: 'us' },
     steps: { value: median(found.map(({ stepUs }) => stepUs)), unit: 'us' },
   };

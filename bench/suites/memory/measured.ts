@@ -28,7 +28,7 @@ export function measuredResult({ name, kind, isApproximate, unit, values, verdic
   return { ...result, unit, spread: spreadOf(values) };
 }
 
-/** Adds how many times as many bytes each has as the first; a count has no interval but itself. */
+/** Adds how many times as many bytes each has as the first: a count, which has no interval. */
 export function compareWithFirst(results: readonly RivalResult[]): void {
   const [first, ...others] = results;
   if (first?.spread === undefined) return;
@@ -36,6 +36,6 @@ export function compareWithFirst(results: readonly RivalResult[]): void {
     const isSame = other.isApproximate || other.resultHash === first.resultHash;
     if (other.spread === undefined || other.unit !== first.unit || !isSame) continue;
     const ratio = other.spread.p50 / first.spread.p50;
-    other.ratioTo = { [first.name]: { median: ratio, low: ratio, high: ratio } };
+    other.ratioTo = { [first.name]: { median: ratio } };
   }
 }

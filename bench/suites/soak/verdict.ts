@@ -7,11 +7,15 @@ const WARM_UP_SHARE = 0.25;
 const STRETCHES = 16;
 const LEAST_SAMPLES = 8;
 const SHORT_SECONDS = 900;
+/** Flat is what grows in an hour by no more than this share of what there is, at the upper bound of its interval. */
+const FLAT_SHARE = 0.05;
+const trended = ['anonymous memory', 'resident memory', 'open handles'];
 
 export interface Trend {
   /** By how much a minute; undefined where there were too few samples to tell. */
   perMinute?: Interval;
-  isGrowing: boolean;
+  /** `uncertain`: neither grows nor falls for sure, and what it may grow by is too much to call it flat. */
+  state: 'growing' | 'falling' | 'flat' | 'uncertain';
   /** The median, after warming up. */
   typical: number;
 }
@@ -34,12 +38,12 @@ export interface Outcome {
   ended?: string | undefined;
 }
 
-/** Growing: the whole interval of the slope lies above 0. */
+/** Growing: the whole interval of the slope lies above 0. Too few samples are uncertain. */
 export function trendOf({ points }: Pick<Series, 'points'>): Trend {
   const lastSeconds = points.at(-1)?.[0] ?? 0;
   const warm = points.filter(([seconds]) => seconds >= lastSeconds * WARM_UP_SHARE);
   const typical = median(warm.map(([, value]) => value));
-  if (warm.length < LEAST_SAMPLES) return { isGrowing: false, typical };
+  if (warm.length < LEAST_SAMPLES) return { state: 'uncertain', typical };
   const size = Math.ceil(warm.length / STRETCHES);
   const stretches: [number, number][] = [];
   for (let from = 0; from < warm.length; from += size) {
@@ -47,7 +51,27 @@ export function trendOf({ points }: Pick<Series, 'points'>): Trend {
     stretches.push([median(stretch.map(([at]) => at / 60)), median(stretch.map(([, value]) => value))]);
   }
   const perMinute = intervalOfSlope(stretches);
-  return { perMinute, isGrowing: perMinute.low > 0, typical };
+  return { perMinute, state: stateOf(perMinute, typical), typical };
+}
+
+function stateOf({ low, high }: Interval, typical: number): Trend['state'] {
+  if (low > 0) return 'growing';
+  if (high < 0) return 'falling';
+  return high * 60 <= typical * FLAT_SHARE ? 'flat' : 'uncertain';
+}
+
+/**
+ * A stored verdict with its trends told anew from the series that are stored with it, so that results of before are
+ * judged as those of today.
+ */
+export function retold(verdict: string, series: readonly Series[]): string {
+  const seconds = Math.max(0, ...series.map(({ points }) => points.at(-1)?.[0] ?? 0));
+  return trended.reduce((text, name) => {
+    const found = series.find((one) => one.name === name);
+    if (found === undefined) return text;
+    const sentence = new RegExp(`${subjectOf(name)}: [^()]*\\(95 % between [^()]*\\)\\.`);
+    return text.replace(sentence, () => inWords(found, seconds < SHORT_SECONDS));
+  }, verdict);
 }
 
 /** What a soak comes to, for those who do not look at charts. */
@@ -67,7 +91,7 @@ export function verdictOf(outcome: Outcome): string {
   if (foundByServer !== undefined && foundByServer > 0)
     lines.push(`THE SERVER ITSELF FOUND ${foundByServer} WRONG ITEMS OR BEAMS.`);
   lines.push(errors.size === 0 ? 'There was no error.' : `Errors: ${listed(errors)}.`);
-  for (const name of ['anonymous memory', 'resident memory', 'open handles']) {
+  for (const name of trended) {
     const series = outcome.series.find((one) => one.name === name);
     if (series !== undefined) lines.push(inWords(series, seconds < SHORT_SECONDS));
   }
@@ -83,20 +107,24 @@ export function verdictOf(outcome: Outcome): string {
   return lines.join(' ');
 }
 
+function subjectOf(name: string): string {
+  return name[0].toUpperCase() + name.slice(1);
+}
+
 function inWords(series: Series, isShort: boolean): string {
   const { name, unit } = series;
-  const { perMinute, isGrowing, typical } = trendOf(series);
-  const subject = name[0].toUpperCase() + name.slice(1);
+  const { perMinute, state, typical } = trendOf(series);
+  const subject = subjectOf(name);
   const shown = (value: number) => (unit === 'bytes' ? `${(value / 1e6).toFixed(2)} MB` : value.toFixed(2));
   if (perMinute === undefined) return `${subject}: about ${shown(typical)}, too few samples to tell a trend.`;
   const { median: middle, low, high } = perMinute;
+  const range = `(95 % between ${shown(low)} and ${shown(high)})`;
+  if (state === 'uncertain') {
+    return `${subject}: too uncertain at about ${shown(typical)} to call it flat: up to ${shown(high)} a minute ${range}.`;
+  }
   // In a short run nothing tells a leak from a cache that fills.
   const rising = isShort ? 'rising' : 'GROWING';
-  const state = isGrowing ? rising : high < 0 ? 'falling' : 'flat';
-  return (
-    `${subject}: ${state} at about ${shown(typical)}, by ${shown(middle)} a minute ` +
-    `(95 % between ${shown(low)} and ${shown(high)}).`
-  );
+  return `${subject}: ${state === 'growing' ? rising : state} at about ${shown(typical)}, by ${shown(middle)} a minute ${range}.`;
 }
 
 function listed(counts: ReadonlyMap<string, number>): string {

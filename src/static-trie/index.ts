@@ -63,6 +63,7 @@ export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js'
 export { ByteBudget } from './items/byte-budget.js';
 export { checkItem, type ParsedItem } from './items/check-item.js';
 export { checkUpdate } from './items/check-update.js';
+export { Faults, MAX_FAULTS } from './items/faults.js';
 export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
 export { readItems } from './items/read-items.js';
 export type { ReadOptions } from './items/read-rows.js';

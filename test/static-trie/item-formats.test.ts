@@ -20,6 +20,7 @@ import {
 } from 'apache-arrow';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
+import type { EspalierError } from '../../src/errors.js';
 import { type CatalogVersion, type ItemFormat, readItems } from '../../src/static-trie/index.js';
 import { contentOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
@@ -208,6 +209,15 @@ describe('formats of items', async () => {
       code: 'ESP_UPLOAD_INVALID',
       details: [{ line, ...(field !== undefined && { field }), expected: expectation, found }],
     });
+  });
+
+  it("tells a hundred of a table's columns, in short texts", async () => {
+    const names = Array.from({ length: 3_000 }, (_, column) => `colour${column}`);
+    const failure = read(`id,${names.join(',')},gift,gift\n`, 'csv').catch((error: unknown) => error);
+    const { message, details } = (await failure) as EspalierError;
+    expect(message).toMatch(/^column gift: expected each column once.*; 2902 more faults not listed$/);
+    expect(details!.map(({ field }) => field)).toEqual(['gift', 'sid', ...names.slice(0, 98)]);
+    expect(details![1].found).toHaveLength(200);
   });
 
   it('CSV that is not UTF-8 is refused', async () => {

@@ -70,6 +70,7 @@ export type { ReadOptions } from './items/read-rows.js';
 export { type ListKind, readSetList, type SetList } from './items/read-set-list.js';
 export { findRepeatedName } from './items/repeated-name.js';
 export { unpackedBytes } from './items/unpacked.js';
+export { WholeGunzip } from './items/whole-gunzip.js';
 export { type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
 export { OpenSets, type SetLease } from './open-sets.js';

@@ -173,7 +173,8 @@ describe('formats of items', async () => {
       code: 'ESP_BODY_TOO_LARGE',
       message: 'the upload unpacks to more than 1000 bytes',
     });
-    for (const bytes of [packed.subarray(0, packed.length / 2), content]) {
+    const gap = Buffer.concat([packed, Buffer.alloc(1), packed]);
+    for (const bytes of [packed.subarray(0, packed.length / 2), content, gap]) {
       await expect(read(bytes, format, { isGzip: true })).rejects.toMatchObject({
         code: 'ESP_UPLOAD_INVALID',
         details: [{ expected: 'gzip' }],

@@ -29,6 +29,8 @@ export const readCsv: ItemSource = async function* (file, options) {
     info: true,
     relax_column_count: true,
     max_record_size: MAX_RECORD_CHARACTERS,
+    // Left to guess, the parser takes the first line's end for all of them. The longest comes first.
+    record_delimiter: ['\r\n', '\n', '\r'],
   });
   // Whoever reads the parser sees what fails before it; the pipeline's promise repeats that.
   pipeline(Readable.from(decoded(unpackedBytes(file, options))), parser).catch(() => {});

@@ -63,12 +63,14 @@ export { type IndexFile, openIndexFile, verifyIndexFile } from './index-file.js'
 export { ByteBudget } from './items/byte-budget.js';
 export { checkItem, type ParsedItem } from './items/check-item.js';
 export { checkUpdate } from './items/check-update.js';
+export { Faults, MAX_FAULTS } from './items/faults.js';
 export { type ItemFile, type ItemFormat, itemFormats } from './items/item-source.js';
 export { readItems } from './items/read-items.js';
 export type { ReadOptions } from './items/read-rows.js';
 export { type ListKind, readSetList, type SetList } from './items/read-set-list.js';
 export { findRepeatedName } from './items/repeated-name.js';
 export { unpackedBytes } from './items/unpacked.js';
+export { WholeGunzip } from './items/whole-gunzip.js';
 export { type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
 export { OpenSets, type SetLease } from './open-sets.js';

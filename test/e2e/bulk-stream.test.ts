@@ -121,6 +121,12 @@ describe('a bulk stream', () => {
     expect(unpacked.lines).toEqual([
       { line: 1, error: { code: 'ESP_BODY_MALFORMED', message: 'the body is no gzip' } },
     ]);
+    const member = gzipSync(`${line}\n`);
+    const damaged = Buffer.concat([member, Buffer.alloc(8), member]);
+    const half = await post(damaged, { ...NDJSON, 'content-encoding': 'gzip' });
+    expect(half.lines.at(-1)).toMatchObject({
+      error: { code: 'ESP_BODY_MALFORMED', message: 'the body is no gzip' },
+    });
   });
 
   it('answers a line before the next one comes, and ends when none comes any more', async () => {

@@ -67,6 +67,12 @@ describe('small changes', () => {
     expect([bad.status, bad.body.error.code]).toEqual([422, 'ESP_UPLOAD_INVALID']);
     const fields = bad.body.error.details.map(({ field }: { field: string }) => field);
     expect(fields).toEqual(['update[0].price', 'update[1]', 'update[2].prize', 'add[0].sid[1]']);
+    const names = Array.from({ length: 3_000 }, (_, index) => `prize${index}`);
+    const unknown = Object.fromEntries(names.map((name) => [name, 1]));
+    const wide = await patch({ update: Array.from({ length: 12 }, () => ({ id: '1-1', ...unknown })) });
+    expect([wide.status, wide.body.error.details.length]).toEqual([422, 100]);
+    expect(wide.body.error.details[99].field).toBe('update[9].prize9');
+    expect(wide.body.error.message).toMatch(/; 35900 more faults not listed; nothing was changed$/);
     const there = await patch({ remove: ['1-1'], add: [{ id: '1-2', sid: [0, 0] }] });
     expect([there.status, there.body.error.details[0].field]).toEqual([422, 'add[0].id']);
     for (const body of [{}, { remove: '1-1' }, { remove: ['1-1'], drop: [] }]) {

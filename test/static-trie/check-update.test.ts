@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { checkUpdate } from '../../src/static-trie/index.js';
+import { checkUpdate, type Faults } from '../../src/static-trie/index.js';
 import { everyType } from '../helpers/every-type.js';
 
 const attributes = Object.keys(everyType).join(', ');
+
+const faultsOf = (json: unknown) => (checkUpdate(json, everyType) as Faults).told;
 
 describe('an update', () => {
   it('has values as uploads have them, and null for those that go', () => {
@@ -29,15 +31,28 @@ describe('an update', () => {
     [{ id: 'a', since: 1323435000 }, 'since', expect.stringContaining('ISO 8601'), '1323435000'],
     [{ id: 'a' }, undefined, `an id and one or more of the attributes ${attributes}`, 'an id alone'],
   ])('is refused: %j', (json, field, expected, found) => {
-    expect(checkUpdate(json, everyType)).toEqual([{ ...(field && { field }), expected, found }]);
+    expect(faultsOf(json)).toEqual([{ ...(field && { field }), expected, found }]);
   });
 
   it.each([[null], ['a'], [[{ id: 'a', price: 1 }]]])('that is no object is refused: %j', (json) => {
-    expect(checkUpdate(json, everyType)).toEqual([{ expected: 'one JSON object', found: expect.anything() }]);
+    expect(faultsOf(json)).toEqual([{ expected: 'one JSON object', found: expect.anything() }]);
+  });
+
+  it('tells the first ten faults and counts the others', () => {
+    const unknown = Object.fromEntries(Array.from({ length: 25 }, (_, index) => [`colour${index}`, 1]));
+    const faults = checkUpdate({ id: 'a', price: '1', ...unknown }, everyType) as Faults;
+    expect(faults.told.map(({ field }) => field)).toEqual([
+      'price',
+      ...Array.from({ length: 9 }, (_, index) => `colour${index}`),
+    ]);
+    expect(faults.count).toBe(26);
   });
 
   it('tells all faults at once', () => {
-    const faults = checkUpdate({ id: 7, price: '1', colour: 1 }, everyType);
-    expect(faults).toMatchObject([{ field: 'id' }, { field: 'price' }, { field: 'colour' }]);
+    expect(faultsOf({ id: 7, price: '1', colour: 1 })).toMatchObject([
+      { field: 'id' },
+      { field: 'price' },
+      { field: 'colour' },
+    ]);
   });
 });

@@ -3,15 +3,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import {
+  Vector as ArrowVector,
   Bool,
+  type DataType,
+  DateDay,
+  DateMillisecond,
   Dictionary,
   Field,
   Float64,
   Int32,
   Int64,
   List,
+  makeData,
   Table,
+  Timestamp,
   TimestampMillisecond,
+  TimestampSecond,
+  TimeUnit,
   tableToIPC,
   Uint16,
   Utf8,
@@ -20,8 +28,9 @@ import {
 } from 'apache-arrow';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
-import { type CatalogVersion, type ItemFormat, readItems } from '../../src/static-trie/index.js';
-import { contentOf } from '../helpers/catalog-content.js';
+import type { EspalierError } from '../../src/errors.js';
+import { type CatalogVersion, type ItemFormat, readItems, valueAt } from '../../src/static-trie/index.js';
+import { contentOf, idsOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-item-formats-'));
@@ -172,7 +181,8 @@ describe('formats of items', async () => {
       code: 'ESP_BODY_TOO_LARGE',
       message: 'the upload unpacks to more than 1000 bytes',
     });
-    for (const bytes of [packed.subarray(0, packed.length / 2), content]) {
+    const gap = Buffer.concat([packed, Buffer.alloc(1), packed]);
+    for (const bytes of [packed.subarray(0, packed.length / 2), content, gap]) {
       await expect(read(bytes, format, { isGzip: true })).rejects.toMatchObject({
         code: 'ESP_UPLOAD_INVALID',
         details: [{ expected: 'gzip' }],
@@ -210,6 +220,43 @@ describe('formats of items', async () => {
     });
   });
 
+  it("tells a hundred of a table's columns, in short texts", async () => {
+    const names = Array.from({ length: 3_000 }, (_, column) => `colour${column}`);
+    const failure = read(`id,${names.join(',')},gift,gift\n`, 'csv').catch((error: unknown) => error);
+    const { message, details } = (await failure) as EspalierError;
+    expect(message).toMatch(/^column gift: expected each column once.*; 2902 more faults not listed$/);
+    expect(details!.map(({ field }) => field)).toEqual(['gift', 'sid', ...names.slice(0, 98)]);
+    expect(details![1].found).toHaveLength(200);
+  });
+
+  it('CSV has its lines ended in any way, also in several ways in one file', async () => {
+    const lines = ['id,sid,title', 'a,1-2,plain', '"b\r\nc\rd",1-3,"e\nf\r\ng\r"', 'h,1-4,last'];
+    const titles = ['plain', 'e\nf\r\ng\r', 'last'];
+    const [lf, crlf, cr] = ['\n', '\r\n', '\r'];
+    for (const ends of [
+      [lf, lf, lf, lf],
+      [crlf, crlf, crlf, crlf],
+      [cr, cr, cr, cr],
+      [lf, crlf, crlf, crlf],
+      [crlf, lf, lf, ''],
+      [cr, lf, crlf, cr],
+    ]) {
+      const version = await read(lines.map((line, index) => `${line}${ends[index]}`).join(''), 'csv');
+      expect(idsOf(version)).toEqual(['a', 'b\r\nc\rd', 'h']);
+      const column = version.table.columns.get('title')!;
+      expect(titles.map((_, item) => valueAt(column, item))).toEqual(titles);
+    }
+  });
+
+  it('CSV with an end of line at any place of a piece of the file is read', async () => {
+    // Files come in pieces of 256 KiB, and an end of line may lie across two of them.
+    for (const shift of [27, 28, 29]) {
+      const rows = Array.from({ length: 9_000 }, (_, row) => `${`${row}`.padStart(24, '0')},1-2`);
+      const content = `id,sid\n${'\n'.repeat(shift)}${rows.join('\r\n')}\r\n`;
+      expect((await read(content, 'csv')).leafItems.itemCount).toBe(9_000);
+    }
+  });
+
   it('CSV that is not UTF-8 is refused', async () => {
     await expect(read(Buffer.from('id,sid\n\xff,1-2\n', 'latin1'), 'csv')).rejects.toMatchObject({
       details: [{ expected: 'UTF-8 text' }],
@@ -233,6 +280,64 @@ describe('formats of items', async () => {
       code: 'ESP_UPLOAD_INVALID',
       details: [expect.objectContaining(detail)],
     });
+  });
+
+  const exact = 1_323_435_000_123n;
+  const far = 2n ** 63n - 1n;
+  it.each([
+    ['MILLIS', 'millisecond', 1n],
+    ['MICROS', 'microsecond', 1_000n],
+    ['NANOS', 'nanosecond', 1_000_000n],
+  ] as const)('a time in %s is exact, or a fault of its row', async (unit, name, parts) => {
+    const good = exact * parts;
+    for (const [format, content] of [
+      ['parquet', parquetOfTimes(unit, [good])],
+      ['arrow', arrowOfTimes(unit, [good])],
+    ] as const) {
+      const version = await read(content, format);
+      expect(valueAt(version.table.columns.get('since')!, 0)).toBe(Number(exact));
+    }
+    // Years beyond what rules know count as times that no timestamp holds, too.
+    const bad = [far, -far - 1n, 253_402_300_800_000n * parts, ...(parts > 1n ? [good + 1n, -1n] : [])];
+    for (const time of unit === 'NANOS' ? bad.filter((count) => count < 2n ** 63n) : bad) {
+      for (const [format, content] of [
+        ['parquet', parquetOfTimes(unit, [good, time])],
+        ['arrow', arrowOfTimes(unit, [good, time])],
+      ] as const) {
+        await expect(read(content, format), `${format} ${time}`).rejects.toMatchObject({
+          code: 'ESP_UPLOAD_INVALID',
+          details: [
+            {
+              line: 2,
+              field: 'since',
+              expected: 'a time of the years 1 to 9999, to the millisecond at most',
+              found: `${time} ${name}s since 1970`,
+            },
+          ],
+        });
+      }
+    }
+  });
+
+  it('dates and seconds are exact, or faults of their rows', async () => {
+    const date = (days: number[]) => vectorOf(new DateDay(), Int32Array.from(days));
+    const milliseconds = (counts: bigint[]) => vectorOf(new DateMillisecond(), BigInt64Array.from(counts));
+    for (const content of [
+      arrowOfVector(date([15_317])),
+      arrowOfVector(milliseconds([1_323_388_800_000n])),
+      arrowOfVector(vectorOf(new TimestampSecond(), BigInt64Array.of(1_323_388_800n))),
+    ]) {
+      const version = await read(content, 'arrow');
+      expect(valueAt(version.table.columns.get('since')!, 0)).toBe(Date.UTC(2011, 11, 9));
+    }
+    const most = 2 ** 31 - 1;
+    const parquetDate = parquetOfTimes('DATE', [15_317, most]);
+    const faults = [
+      [await faultOf(parquetDate, 'parquet'), `${most} days since 1970`],
+      [await faultOf(arrowOfVector(date([15_317, most])), 'arrow'), `${most} days since 1970`],
+      [await faultOf(arrowOfVector(milliseconds([0n, far])), 'arrow'), `${far} milliseconds since 1970`],
+    ];
+    for (const [fault, found] of faults) expect(fault).toMatchObject({ line: 2, field: 'since', found });
   });
 
   it('a bad row is named by its number, across row groups and batches', async () => {
@@ -276,6 +381,57 @@ describe('formats of items', async () => {
     });
   });
 });
+
+async function faultOf(content: Uint8Array, format: ItemFormat): Promise<unknown> {
+  const failure = await read(content, format).catch((error: unknown) => error);
+  return (failure as EspalierError).details?.[0];
+}
+
+/** Items that have nothing but times, as they are counted. */
+function parquetOfTimes(
+  unit: 'MILLIS' | 'MICROS' | 'NANOS' | 'DATE',
+  since: readonly (bigint | number)[],
+): Uint8Array {
+  const logical = { logical_type: { type: 'TIMESTAMP', isAdjustedToUTC: true, unit } };
+  const time = unit === 'DATE' ? { type: 'INT32', converted_type: 'DATE' } : { type: 'INT64', ...logical };
+  const schema = [
+    { name: 'root', num_children: 3 },
+    { name: 'id', repetition_type: 'REQUIRED', type: 'BYTE_ARRAY', converted_type: 'UTF8' },
+    { name: 'sid', repetition_type: 'REQUIRED', num_children: 1, converted_type: 'LIST' },
+    { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+    { name: 'element', repetition_type: 'REQUIRED', type: 'INT32' },
+    { name: 'since', repetition_type: 'REQUIRED', ...time },
+  ];
+  const columnData = [
+    { name: 'id', data: since.map((_, index) => `${index}`) },
+    { name: 'sid', data: since.map(() => [1, 2]) },
+    { name: 'since', data: [...since] },
+  ];
+  const options = { schema, columnData } as Parameters<typeof parquetWriteBuffer>[0];
+  return new Uint8Array(parquetWriteBuffer(options));
+}
+
+function arrowOfTimes(unit: 'MILLIS' | 'MICROS' | 'NANOS', since: readonly bigint[]): Uint8Array {
+  const units = { MILLIS: TimeUnit.MILLISECOND, MICROS: TimeUnit.MICROSECOND, NANOS: TimeUnit.NANOSECOND };
+  return arrowOfVector(vectorOf(new Timestamp(units[unit], 'UTC'), BigInt64Array.from(since)));
+}
+
+function vectorOf(type: DataType, data: Int32Array | BigInt64Array): Vector {
+  return new ArrowVector([makeData({ type, length: data.length, nullCount: 0, data } as never)]);
+}
+
+function arrowOfVector(since: Vector): Uint8Array {
+  const indices = Array.from({ length: since.length }, (_, index) => index);
+  const ids = vectorFromArray(
+    indices.map((index) => `${index}`),
+    new Utf8(),
+  );
+  const sids = vectorFromArray(
+    indices.map(() => [1, 2]),
+    new List(new Field('item', new Uint16(), true)),
+  );
+  return tableToIPC(new Table({ id: ids, sid: sids, since }), 'stream');
+}
 
 /** One item with one more column. */
 function write(more: Record<string, Vector>): Uint8Array {

@@ -2,6 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { EspalierError } from '../../src/errors.js';
 import { type CatalogVersion, type ItemFile, readItems, valueAt } from '../../src/static-trie/index.js';
 import { contentOf, idsOf } from '../helpers/catalog-content.js';
 import { everyType } from '../helpers/every-type.js';
@@ -84,6 +85,37 @@ describe('reading items', () => {
     expect((failure as { details: { line: number }[] }).details.map(({ line }) => line)).toEqual(
       Array.from({ length: 100 }, (_, index) => index + 1),
     );
+  });
+
+  it('tells ten faults of a line and a hundred in all, in short texts, and counts the others', async () => {
+    const name = (column: number) => `${column}`.padEnd(300, 'x');
+    const unknown = Object.fromEntries(Array.from({ length: 2_000 }, (_, column) => [name(column), 1]));
+    const lines = (count: number) =>
+      Array.from({ length: count }, (_, id) => JSON.stringify({ id: `${id}`, sid: [1, 2], ...unknown }));
+    const few = await read(lines(2).join('\n')).catch((error: unknown) => error);
+    expect(few).toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      message: expect.stringMatching(
+        /^2 bad lines; first: line 1, field 0x+….*; 3980 more faults not listed$/,
+      ),
+    });
+    expect((few as EspalierError).details!.map(({ line, field }) => [line, field])).toEqual(
+      [1, 2].flatMap((line) =>
+        Array.from({ length: 10 }, (_, column) => [line, `${name(column).slice(0, 199)}…`]),
+      ),
+    );
+    const many = (await read(lines(30).join('\n')).catch((error: unknown) => error)) as EspalierError;
+    expect(many.message).toMatch(/^at least 10 bad lines.*; 19900 more faults not listed$/);
+    expect(many.details!.map(({ line }) => line)).toEqual(
+      Array.from({ length: 100 }, (_, index) => Math.floor(index / 10) + 1),
+    );
+    for (const detail of many.details!) expect(JSON.stringify(detail).length).toBeLessThan(1_000);
+  });
+
+  it('cuts no character of a text in two', async () => {
+    const name = 'x'.repeat(198) + '\u{1f381}'.repeat(20);
+    const line = JSON.stringify({ id: 'a', sid: [1, 2], [name]: 1 });
+    await expect(read(line)).rejects.toMatchObject({ details: [{ field: `${'x'.repeat(198)}\ufffd…` }] });
   });
 
   it('reads files in their order into one version, and looks for duplicates in all of them', async () => {

@@ -9,6 +9,7 @@ import {
   type CatalogVersion,
   ChangeReader,
   checkItem,
+  Faults,
   type ItemFile,
   openCatalogFile,
   type ParsedItem,
@@ -107,10 +108,10 @@ async function write(path: string, version: CatalogVersion): Promise<BuildCounts
 /** Of an item that was checked when it came: only another schema can make it bad. */
 function checkedItem(json: unknown, schema: AttributeSchema, codebookSizes: readonly number[]): ParsedItem {
   const item = checkItem(json, schema, codebookSizes);
-  if (!Array.isArray(item)) return item;
-  const [{ field, expected, found }] = item;
+  if (!(item instanceof Faults)) return item;
+  const [{ field, expected, found }] = item.told;
   throw new EspalierError('ESP_UPLOAD_INVALID', `${field}: expected ${expected}, found ${found}`, {
-    details: item,
+    details: [...item.told],
   });
 }
 

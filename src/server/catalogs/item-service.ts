@@ -1,6 +1,6 @@
 import type { EngineClient } from '../../decoder/index.js';
-import { type ErrorDetail, EspalierError } from '../../errors.js';
-import { checkItem, checkUpdate, type ItemUpdate } from '../../static-trie/index.js';
+import { EspalierError } from '../../errors.js';
+import { checkItem, checkUpdate, Faults, type ItemUpdate, MAX_FAULTS } from '../../static-trie/index.js';
 import { type ChangeRequest, checkPrecondition } from '../change-request.js';
 import { activeVersionOf } from '../constraint-sets/set-record.js';
 import type { SetStore } from '../constraint-sets/set-store.js';
@@ -117,12 +117,15 @@ export class ItemService {
     const found = await this.#deps.evaluator.hasItems(record, version, ids);
     const known = new Set(ids.filter((_, index) => found[index]));
     const removing = new Set(remove);
-    const faults = added.flatMap((id, index): ErrorDetail[] => {
-      const isThere = (known.has(id) && !removing.has(id)) || added.indexOf(id) < index;
-      if (!isThere) return [];
-      return [{ field: `add[${index}].id`, expected: 'an id that no other item has', found: id }];
+    const faults = new Faults(MAX_FAULTS);
+    const earlier = new Set<string>();
+    added.forEach((id, index) => {
+      if ((known.has(id) && !removing.has(id)) || earlier.has(id)) {
+        faults.add({ field: `add[${index}].id`, expected: 'an id that no other item has', found: id });
+      }
+      earlier.add(id);
     });
-    if (faults.length > 0) throw invalid(faults);
+    if (faults.count > 0) throw invalid(faults);
     const isKept = (id: string) => known.has(id) && !removing.has(id);
     return {
       removed: [...removing].filter((id) => known.has(id)).length,
@@ -155,30 +158,29 @@ function checkChanges(
   { attributes, codebookSizes }: CatalogRecord,
   { update, add }: ItemChanges,
 ): ItemUpdate[] {
-  const faults: ErrorDetail[] = [];
-  const note = (list: string, index: number, found: ErrorDetail[]) => {
-    for (const { field, ...fault } of found) {
-      faults.push({ field: `${list}[${index}]${field === undefined ? '' : `.${field}`}`, ...fault });
-    }
+  const faults = new Faults(MAX_FAULTS);
+  const note = (list: string, index: number, found: Faults) => {
+    faults.addAll(found, ({ field, ...fault }) => ({
+      field: `${list}[${index}]${field === undefined ? '' : `.${field}`}`,
+      ...fault,
+    }));
   };
   const updates: ItemUpdate[] = [];
   update.forEach((json, index) => {
     const checked = checkUpdate(json, attributes);
-    if (Array.isArray(checked)) note('update', index, checked);
+    if (checked instanceof Faults) note('update', index, checked);
     else updates.push(checked);
   });
   add.forEach((json, index) => {
     const checked = checkItem(json, attributes, codebookSizes);
-    if (Array.isArray(checked)) note('add', index, checked);
+    if (checked instanceof Faults) note('add', index, checked);
   });
-  if (faults.length > 0) throw invalid(faults);
+  if (faults.count > 0) throw invalid(faults);
   return updates;
 }
 
-const MAX_FAULTS = 100;
-
-function invalid(faults: readonly ErrorDetail[]): EspalierError {
-  const [{ field, expected, found }] = faults;
-  const message = `${field}: expected ${expected}, found ${found}; nothing was changed`;
-  return new EspalierError('ESP_UPLOAD_INVALID', message, { details: faults.slice(0, MAX_FAULTS) });
+function invalid({ told, untold }: Faults): EspalierError {
+  const [{ field, expected, found }] = told;
+  const message = `${field}: expected ${expected}, found ${found}${untold}; nothing was changed`;
+  return new EspalierError('ESP_UPLOAD_INVALID', message, { details: [...told] });
 }

@@ -1,10 +1,19 @@
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { DataType, type RecordBatch, RecordBatchReader, type Vector } from 'apache-arrow';
+import {
+  DataType,
+  type Date_,
+  DateUnit,
+  type RecordBatch,
+  RecordBatchReader,
+  type Timestamp,
+  type Vector,
+} from 'apache-arrow';
 import { EspalierError } from '../../errors.js';
 import { ByteBudget } from './byte-budget.js';
+import { exactTime, type TableTimeUnit } from './exact-time.js';
 import type { ItemFile, ItemSource, SourceOptions, SourceRow } from './item-source.js';
-import { plainValue } from './plain-value.js';
+import { plainRow } from './plain-value.js';
 import { checkTableColumns } from './table-columns.js';
 import { unpackedBytes, withUnpackedFile } from './unpacked.js';
 import { unreadable } from './unreadable.js';
@@ -13,7 +22,13 @@ import { unreadable } from './unreadable.js';
 export const readArrow: ItemSource = async function* (file, options) {
   let line = 0;
   for await (const batch of batchesOf(file, options)) {
-    yield rowsOf(batch, line);
+    let rows: SourceRow[];
+    try {
+      rows = rowsOf(batch, line);
+    } catch (thrown) {
+      throw unreadable('Arrow IPC', thrown);
+    }
+    yield rows;
     line += batch.numRows;
   }
 };
@@ -81,22 +96,31 @@ async function* batches(
 function rowsOf(batch: RecordBatch, before: number): SourceRow[] {
   const columns = batch.schema.fields.map(({ name, type }) => {
     const vector = batch.getChild(name) as Vector;
-    return { name, valueAt: (row: number) => jsonValue(vector.get(row), type) };
+    return { name, read: (row: number) => valueAt(vector, row, type) };
   });
   return Array.from({ length: batch.numRows }, (_, row): SourceRow => {
-    const item: Record<string, unknown> = {};
-    for (const { name, valueAt } of columns) item[name] = valueAt(row);
-    return { line: before + row + 1, item };
+    const values = columns.map(({ name, read }): [string, unknown] => [name, read(row)]);
+    return plainRow(before + row + 1, values);
   });
 }
 
-function jsonValue(value: unknown, type: DataType): unknown {
-  if (value === null) return undefined;
+function valueAt(vector: Vector, row: number, type: DataType): unknown {
+  if (!vector.isValid(row)) return undefined;
+  const unit = timeUnitOf(type);
+  // As it was counted: the library gives milliseconds as a double, which is not exact, and fails on times far away.
+  if (unit !== undefined) return exactTime(BigInt(vector.data[0].values[row]), unit);
   if (DataType.isList(type) || DataType.isFixedSizeList(type)) {
-    return Array.from(value as Vector, (entry) => jsonValue(entry, type.children[0].type));
+    const entries = vector.get(row) as Vector;
+    const entryType = type.children[0].type;
+    return Array.from({ length: entries.length }, (_, index) => valueAt(entries, index, entryType));
   }
-  // Milliseconds since 1970; what has finer parts stays a number, which no time is.
-  const isTime = DataType.isTimestamp(type) || DataType.isDate(type);
-  if (isTime && Number.isInteger(value)) return new Date(value as number).toISOString();
-  return plainValue(value);
+  return vector.get(row);
+}
+
+const TIMESTAMP_UNITS = ['seconds', 'milliseconds', 'microseconds', 'nanoseconds'] as const;
+
+function timeUnitOf(type: DataType): TableTimeUnit | undefined {
+  if (DataType.isTimestamp(type)) return TIMESTAMP_UNITS[(type as Timestamp).unit];
+  if (DataType.isDate(type)) return (type as Date_).unit === DateUnit.DAY ? 'days' : 'milliseconds';
+  return undefined;
 }

@@ -1,5 +1,6 @@
-import { describe, type ErrorDetail } from '../../errors.js';
+import { describe } from '../../errors.js';
 import type { AttributeSchema, AttributeType, AttributeValue } from '../columns.js';
+import { Faults } from './faults.js';
 
 const MAX_ID_LENGTH = 256;
 const MAX_STRING_LENGTH = 32_768;
@@ -13,51 +14,56 @@ export interface ParsedItem {
   attributes: (AttributeValue | undefined)[];
 }
 
-/** @returns the item, or everything that is wrong with what should be one. */
+/** @returns the item, or what is wrong with what should be one. */
 export function checkItem(
   json: unknown,
   schema: AttributeSchema,
   codebookSizes: readonly number[],
-): ParsedItem | ErrorDetail[] {
-  if (!isObject(json)) return [{ expected: 'one JSON object', found: describe(json) }];
-  const faults: ErrorDetail[] = [];
+): ParsedItem | Faults {
+  if (!isObject(json)) return Faults.of({ expected: 'one JSON object', found: describe(json) });
+  const faults = new Faults();
   const { id, sid, ...attributes } = json;
   checkId(id, faults);
   checkSid(sid, codebookSizes, faults);
   const names = Object.keys(schema);
-  for (const name of Object.keys(attributes)) {
-    if (!Object.hasOwn(schema, name)) faults.push(unknownAttribute(name, names));
-  }
+  const unknown = Object.keys(attributes).filter((name) => !Object.hasOwn(schema, name));
+  addUnknownAttributes(unknown, names, faults);
   const values = names.map((name) => {
     const value = Object.hasOwn(attributes, name) ? attributes[name] : undefined;
     if (value === undefined || value === null) return undefined;
     return parseValue(schema[name].type, value, name, faults);
   });
-  return faults.length > 0 ? faults : { id: id as string, sid: sid as number[], attributes: values };
+  return faults.count > 0 ? faults : { id: id as string, sid: sid as number[], attributes: values };
 }
 
-export function unknownAttribute(name: string, known: readonly string[]): ErrorDetail {
-  return { field: name, expected: `one of the attributes ${known.join(', ')}`, found: name };
+export function addUnknownAttributes(
+  unknown: readonly string[],
+  known: readonly string[],
+  faults: Faults,
+): void {
+  if (unknown.length === 0) return;
+  const expected = `one of the attributes ${known.join(', ')}`;
+  for (const name of unknown) faults.add({ field: name, expected, found: name });
 }
 
-export function checkId(id: unknown, faults: ErrorDetail[]): void {
+export function checkId(id: unknown, faults: Faults): void {
   if (typeof id !== 'string' || id.length < 1 || id.length > MAX_ID_LENGTH || !id.isWellFormed()) {
     const expected = `a string of 1 to ${MAX_ID_LENGTH} characters`;
-    faults.push({ field: 'id', expected, found: describe(id) });
+    faults.add({ field: 'id', expected, found: describe(id) });
   }
 }
 
-export function checkSid(sid: unknown, codebookSizes: readonly number[], faults: ErrorDetail[]): void {
+export function checkSid(sid: unknown, codebookSizes: readonly number[], faults: Faults): void {
   const levels = codebookSizes.length;
   if (!Array.isArray(sid) || sid.length !== levels) {
     const found = Array.isArray(sid) ? `${sid.length} codes` : describe(sid);
-    faults.push({ field: 'sid', expected: `a list of ${levels} codes`, found });
+    faults.add({ field: 'sid', expected: `a list of ${levels} codes`, found });
     return;
   }
   sid.forEach((code, level) => {
     if (!Number.isInteger(code) || code < 0 || code >= codebookSizes[level]) {
       const expected = `an integer from 0 to ${codebookSizes[level] - 1}`;
-      faults.push({ field: `sid[${level}]`, expected, found: describe(code) });
+      faults.add({ field: `sid[${level}]`, expected, found: describe(code) });
     }
   });
 }
@@ -67,10 +73,10 @@ export function parseValue(
   type: AttributeType,
   value: unknown,
   field: string,
-  faults: ErrorDetail[],
+  faults: Faults,
 ): AttributeValue | undefined {
   const parsed = parsers[type].parse(value);
-  if (parsed === undefined) faults.push({ field, expected: parsers[type].expected, found: describe(value) });
+  if (parsed === undefined) faults.add({ field, expected: parsers[type].expected, found: describe(value) });
   return parsed;
 }
 

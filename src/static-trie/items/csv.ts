@@ -4,6 +4,7 @@ import { TextDecoder } from 'node:util';
 import { type CsvError, parse } from 'csv-parse';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { AttributeType } from '../columns.js';
+import { Faults } from './faults.js';
 import type { ItemSource, SourceRow } from './item-source.js';
 import { checkTableColumns, type RowShape } from './table-columns.js';
 import { unpackedBytes } from './unpacked.js';
@@ -28,6 +29,8 @@ export const readCsv: ItemSource = async function* (file, options) {
     info: true,
     relax_column_count: true,
     max_record_size: MAX_RECORD_CHARACTERS,
+    // Left to guess, the parser takes the first line's end for all of them. The longest comes first.
+    record_delimiter: ['\r\n', '\n', '\r'],
   });
   // Whoever reads the parser sees what fails before it; the pipeline's promise repeats that.
   pipeline(Readable.from(decoded(unpackedBytes(file, options))), parser).catch(() => {});
@@ -50,14 +53,18 @@ export const readCsv: ItemSource = async function* (file, options) {
   } catch (thrown) {
     if ((thrown as CsvError).code?.startsWith('CSV_') !== true) throw thrown;
     // What follows a broken record can't be told apart.
-    rows.push({ line: (thrown as CsvError).lines as number, faults: [syntaxFault(thrown as CsvError)] });
+    rows.push({
+      line: (thrown as CsvError).lines as number,
+      faults: Faults.of(syntaxFault(thrown as CsvError)),
+    });
   }
   yield rows;
 };
 
 function rowOf(record: string[], names: string[], shape: RowShape, line: number): SourceRow {
   if (record.length !== names.length) {
-    return { line, faults: [{ expected: `${names.length} fields`, found: `${record.length} fields` }] };
+    const fault = { expected: `${names.length} fields`, found: `${record.length} fields` };
+    return { line, faults: Faults.of(fault) };
   }
   const item: Record<string, unknown> = {};
   names.forEach((name, index) => {

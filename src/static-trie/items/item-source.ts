@@ -1,6 +1,6 @@
-import type { ErrorDetail } from '../../errors.js';
 import type { Progress } from '../progress.js';
 import type { ByteBudget } from './byte-budget.js';
+import type { Faults } from './faults.js';
 import type { RowShape } from './table-columns.js';
 
 export const itemFormats = ['ndjson', 'csv', 'parquet', 'arrow'] as const;
@@ -27,7 +27,7 @@ export interface SourceOptions {
  * One row as it came, a JSON value still to be checked, or what is wrong with it. `line` counts lines in text formats,
  * rows in others, from 1.
  */
-export type SourceRow = { line: number; item: unknown } | { line: number; faults: ErrorDetail[] };
+export type SourceRow = { line: number; item: unknown } | { line: number; faults: Faults };
 
 /** Rows in the file's order, some at a time. @throws EspalierError ESP_UPLOAD_INVALID, ESP_BODY_TOO_LARGE */
 export type ItemSource = (file: ItemFile, options: SourceOptions) => AsyncGenerator<SourceRow[]>;

@@ -1,4 +1,5 @@
 import { TextDecoder } from 'node:util';
+import { Faults } from './faults.js';
 import type { ItemSource, SourceRow } from './item-source.js';
 import { type Line, readLines } from './read-lines.js';
 import { findRepeatedName } from './repeated-name.js';
@@ -18,18 +19,19 @@ function rowOf({ number: line, bytes }: Line, decoder: TextDecoder, { jsonLine }
   try {
     text = decoder.decode(bytes);
   } catch {
-    return [{ line, faults: [{ expected: 'UTF-8 text', found: 'bytes that are not UTF-8' }] }];
+    return [{ line, faults: Faults.of({ expected: 'UTF-8 text', found: 'bytes that are not UTF-8' }) }];
   }
   if (text.trim() === '') return [];
   let item: unknown;
   try {
     item = JSON.parse(text);
   } catch (thrown) {
-    return [{ line, faults: [{ expected: jsonLine, found: (thrown as Error).message }] }];
+    return [{ line, faults: Faults.of({ expected: jsonLine, found: (thrown as Error).message }) }];
   }
   const repeated = findRepeatedName(text);
   if (repeated !== undefined) {
-    return [{ line, faults: [{ field: repeated, expected: 'each name once', found: `${repeated} twice` }] }];
+    const fault = { field: repeated, expected: 'each name once', found: `${repeated} twice` };
+    return [{ line, faults: Faults.of(fault) }];
   }
   return [{ line, item }];
 }

@@ -2,13 +2,15 @@ import {
   type AsyncBuffer,
   asyncBufferFromFile,
   type FileMetaData,
+  type ParquetParsers,
   parquetMetadataAsync,
   parquetReadObjects,
 } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { EspalierError } from '../../errors.js';
-import type { ItemSource, SourceRow } from './item-source.js';
-import { plainValue } from './plain-value.js';
+import { exactTime } from './exact-time.js';
+import type { ItemSource } from './item-source.js';
+import { plainRow } from './plain-value.js';
 import { checkTableColumns } from './table-columns.js';
 import { withUnpackedFile } from './unpacked.js';
 import { unreadable } from './unreadable.js';
@@ -19,6 +21,14 @@ import { unreadable } from './unreadable.js';
  */
 const ROWS_AT_A_TIME = 65_536;
 const PART_OF_GROUP = 1 / 8;
+
+/** The library's own would cut what is finer than a millisecond, and make of other times dates that are none. */
+const parsers: Partial<ParquetParsers> = {
+  timestampFromMilliseconds: (count) => exactTime(count, 'milliseconds'),
+  timestampFromMicroseconds: (count) => exactTime(count, 'microseconds'),
+  timestampFromNanoseconds: (count) => exactTime(count, 'nanoseconds'),
+  dateFromDays: (count) => exactTime(BigInt(count), 'days'),
+};
 
 /** Parquet: SIDs and lists are list columns. */
 export const readParquet: ItemSource = (file, options) =>
@@ -32,7 +42,7 @@ export const readParquet: ItemSource = (file, options) =>
     let line = 0;
     for (const [from, to] of rowRanges(metadata)) {
       const rows = await rowsOf(buffer, metadata, from, to);
-      yield rows.map((row): SourceRow => ({ line: ++line, item: plainRow(row) }));
+      yield rows.map((row) => plainRow(++line, Object.entries(row)));
       onProgress('parsing', to / rowCount);
     }
   });
@@ -58,15 +68,11 @@ async function open(path: string): Promise<{ buffer: AsyncBuffer; metadata: File
 
 async function rowsOf(file: AsyncBuffer, metadata: FileMetaData, rowStart: number, rowEnd: number) {
   try {
-    return await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors });
+    return await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors, parsers });
   } catch (thrown) {
     if (thrown instanceof EspalierError) throw thrown;
     throw unreadable('Parquet', thrown);
   }
-}
-
-function plainRow(row: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plainValue(value)]));
 }
 
 function childNames({ schema: [root, ...elements] }: FileMetaData): string[] {

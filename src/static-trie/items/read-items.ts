@@ -2,6 +2,7 @@ import { describe, type ErrorDetail, EspalierError } from '../../errors.js';
 import { type CatalogVersion, CatalogVersionBuilder } from '../catalog-version.js';
 import type { AttributeSchema } from '../columns.js';
 import { checkItem } from './check-item.js';
+import { Faults } from './faults.js';
 import type { ItemFile } from './item-source.js';
 import { type ReadOptions, readRows } from './read-rows.js';
 import { itemShape } from './table-columns.js';
@@ -9,7 +10,7 @@ import { itemShape } from './table-columns.js';
 /**
  * Reads files of items into one catalog version. All or nothing.
  * @param files one or several; a path alone: NDJSON, not packed
- * @throws EspalierError ESP_UPLOAD_INVALID with the faults of the first 100 bad lines; ESP_UPLOAD_EMPTY;
+ * @throws EspalierError ESP_UPLOAD_INVALID with the first 100 faults, of each line 10 at most; ESP_UPLOAD_EMPTY;
  *   ESP_BODY_TOO_LARGE; ESP_CANCELLED
  * @see docs/uploads.md
  */
@@ -22,9 +23,9 @@ export async function readItems(
   const builder = new CatalogVersionBuilder(schema, codebookSizes);
   await readRows(filesOf(files), itemShape(schema), options, (value, place, places) => {
     const item = checkItem(value, schema, codebookSizes);
-    if (Array.isArray(item)) return item;
+    if (item instanceof Faults) return item;
     const earlier = builder.add(item, place);
-    return earlier === undefined ? [] : [duplicate(item.id, places.detail(earlier))];
+    return earlier === undefined ? undefined : Faults.of(duplicate(item.id, places.detail(earlier)));
   });
   if (builder.itemCount === 0) throw new EspalierError('ESP_UPLOAD_EMPTY', 'the upload has no items');
   const { onProgress, signal } = options;

@@ -2,12 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { Progress } from '../progress.js';
 import { ByteBudget } from './byte-budget.js';
+import { Faults, MAX_FAULTS } from './faults.js';
 import type { ItemFile, ItemFormat, ItemSource, SourceRow } from './item-source.js';
 import { readNdjson } from './ndjson.js';
 import type { RowShape } from './table-columns.js';
 import { UploadPlaces } from './upload-places.js';
-
-const MAX_BAD_LINES = 100;
 
 /** Loaded with the first file of their format: who only serves a catalog needs none of their libraries. */
 const sources: Record<ItemFormat, () => Promise<ItemSource>> = {
@@ -26,11 +25,12 @@ export interface ReadOptions {
 }
 
 /** Takes one row's JSON value. @param place a number for the places of the upload @returns what is wrong with it */
-export type TakeRow = (value: unknown, place: number, places: UploadPlaces) => ErrorDetail[];
+export type TakeRow = (value: unknown, place: number, places: UploadPlaces) => Faults | undefined;
 
 /**
  * Reads the rows of an upload's files, one file after the other.
- * @throws EspalierError ESP_UPLOAD_INVALID with the faults of the first 100 bad lines; ESP_BODY_TOO_LARGE; ESP_CANCELLED
+ * @throws EspalierError ESP_UPLOAD_INVALID with the first 100 faults, of each line 10 at most; ESP_BODY_TOO_LARGE;
+ *   ESP_CANCELLED
  */
 export async function readRows(
   files: readonly ItemFile[],
@@ -55,7 +55,7 @@ export async function readRows(
     } catch (thrown) {
       if (files.length === 1 || !isBadFile(thrown)) throw thrown;
       // The others are still worth looking at: whoever mends the upload wants to know all.
-      faults.add(thrown.details!.map((fault) => ({ ...places.file(index), ...fault })));
+      faults.add(Faults.of(...thrown.details!), places.file(index));
     }
   }
   faults.refuse();
@@ -65,7 +65,7 @@ function takeRows(rows: SourceRow[], places: UploadPlaces, take: TakeRow, faults
   for (const row of rows) {
     const place = places.at(row.line);
     const found = 'faults' in row ? row.faults : take(row.item, place, places);
-    if (found.length > 0) faults.add(found.map((fault) => ({ ...places.detail(place), ...fault })));
+    if (found !== undefined) faults.add(found, places.detail(place));
     if (faults.isFull) return;
   }
 }
@@ -80,28 +80,28 @@ async function refuseCancelled(signal: AbortSignal): Promise<void> {
   if (signal.aborted) throw new EspalierError('ESP_CANCELLED', 'the upload was cancelled');
 }
 
-/** The faults of the first lines that have any. */
+/** The faults of the first lines that have any. Reading ends with the last one that is told. */
 class BadLines {
-  readonly #faults: ErrorDetail[] = [];
+  readonly #faults = new Faults(MAX_FAULTS);
   #count = 0;
 
   get isFull(): boolean {
-    return this.#count === MAX_BAD_LINES;
+    return this.#faults.isFull;
   }
 
-  add(faults: ErrorDetail[]): void {
-    this.#faults.push(...faults);
+  add(faults: Faults, place: Pick<ErrorDetail, 'file' | 'line'>): void {
+    this.#faults.addAll(faults, (fault) => ({ ...place, ...fault }));
     this.#count++;
   }
 
   /** @throws EspalierError ESP_UPLOAD_INVALID where there is any */
   refuse(): void {
     if (this.#count === 0) return;
-    const { file, line, field, expected, found } = this.#faults[0];
+    const { file, line, field, expected, found } = this.#faults.told[0];
     const place = [file, line && `line ${line}`, field && `field ${field}`].filter(Boolean).join(', ');
     const count = this.isFull ? `at least ${this.#count}` : this.#count;
     const lines = this.#count === 1 ? 'line' : 'lines';
-    const message = `${count} bad ${lines}; first: ${place}: expected ${expected}, found ${found}`;
-    throw new EspalierError('ESP_UPLOAD_INVALID', message, { details: this.#faults });
+    const message = `${count} bad ${lines}; first: ${place}: expected ${expected}, found ${found}${this.#faults.untold}`;
+    throw new EspalierError('ESP_UPLOAD_INVALID', message, { details: [...this.#faults.told] });
   }
 }

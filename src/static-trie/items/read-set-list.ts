@@ -3,6 +3,7 @@ import { describe, type ErrorDetail, EspalierError } from '../../errors.js';
 import { writeDurably } from '../durable-file.js';
 import { StringTableBuilder } from '../string-table.js';
 import { checkId, checkSid, isObject } from './check-item.js';
+import { Faults } from './faults.js';
 import type { ItemFile } from './item-source.js';
 import { type ReadOptions, readRows } from './read-rows.js';
 import { listShape } from './table-columns.js';
@@ -29,7 +30,7 @@ const CHUNK_CHARACTERS = 1 << 18;
  * Reads a list of item ids, or of SIDs, and writes it to a file of its own, durably: a JSON value a line, in the order
  * of the upload, each once. Nothing is written unless all of the upload is good.
  * @param out where the list goes
- * @throws EspalierError ESP_UPLOAD_INVALID with the faults of the first 100 bad lines; ESP_UPLOAD_EMPTY;
+ * @throws EspalierError ESP_UPLOAD_INVALID with the first 100 faults, of each line 10 at most; ESP_UPLOAD_EMPTY;
  *   ESP_BODY_TOO_LARGE; ESP_CANCELLED; ESP_WRITE_FAILED
  * @see docs/uploads.md#lists
  */
@@ -61,20 +62,20 @@ class ListBuilder {
   }
 
   /** @returns what is wrong with a row */
-  add(value: unknown, place: number, places: UploadPlaces): ErrorDetail[] {
+  add(value: unknown, place: number, places: UploadPlaces): Faults | undefined {
     const entry = entryOf(value);
     if ('faults' in entry) return entry.faults;
-    const faults: ErrorDetail[] = [];
+    const faults = new Faults();
     if (entry.kind === 'items') checkId(entry.value, faults);
     else checkSid(entry.value, this.#codebookSizes, faults);
-    if (faults.length > 0) return faults;
+    if (faults.count > 0) return faults;
     if (this.kind === undefined) {
       this.kind = entry.kind;
       this.#firstPlace = place;
     }
-    if (entry.kind !== this.kind) return [this.#mixed(entry.value, places)];
+    if (entry.kind !== this.kind) return Faults.of(this.#mixed(entry.value, places));
     this.entries.intern(this.kind === 'items' ? (entry.value as string) : JSON.stringify(entry.value));
-    return [];
+    return undefined;
   }
 
   #mixed(found: unknown, places: UploadPlaces): ErrorDetail {
@@ -85,18 +86,20 @@ class ListBuilder {
   }
 }
 
-type Entry = { kind: ListKind; value: unknown } | { faults: ErrorDetail[] };
+type Entry = { kind: ListKind; value: unknown } | { faults: Faults };
 
 /** `"85123A"`, `[17, 203, 9]`, or an object that calls one of them `id` or `sid`. */
 function entryOf(value: unknown): Entry {
   if (typeof value === 'string') return { kind: 'items', value };
   if (Array.isArray(value)) return { kind: 'sids', value };
-  if (!isObject(value)) return { faults: [{ expected: listShape.jsonLine, found: describe(value) }] };
+  if (!isObject(value))
+    return { faults: Faults.of({ expected: listShape.jsonLine, found: describe(value) }) };
   const names = Object.keys(value);
   const [name] = names;
   if (names.length === 1 && name === 'id') return { kind: 'items', value: value.id };
   if (names.length === 1 && name === 'sid') return { kind: 'sids', value: value.sid };
-  return { faults: [{ expected: 'one field, either id or sid', found: names.join(', ') || 'none' }] };
+  const fault = { expected: 'one field, either id or sid', found: names.join(', ') || 'none' };
+  return { faults: Faults.of(fault) };
 }
 
 /** The file's text, hashed as it is written. */

@@ -1,6 +1,7 @@
-import { type ErrorDetail, EspalierError } from '../../errors.js';
+import { EspalierError } from '../../errors.js';
 import type { AttributeSchema, AttributeType } from '../columns.js';
-import { unknownAttribute } from './check-item.js';
+import { addUnknownAttributes } from './check-item.js';
+import { Faults, MAX_FAULTS } from './faults.js';
 
 /** What the rows of an upload are made of. */
 export interface RowShape {
@@ -8,8 +9,8 @@ export interface RowShape {
   jsonLine: string;
   /** How CSV reads a column other than `id` and `sid`. */
   typeOf(name: string): AttributeType;
-  /** What is wrong with a table's columns, each of which comes once. */
-  columnFaults(names: readonly string[]): ErrorDetail[];
+  /** Adds what is wrong with a table's columns, each of which comes once. */
+  checkColumns(names: readonly string[], faults: Faults): void;
 }
 
 /** Items: `id`, `sid` and any attributes. */
@@ -18,14 +19,14 @@ export function itemShape(schema: AttributeSchema): RowShape {
   return {
     jsonLine: 'one JSON object',
     typeOf: (name) => schema[name].type,
-    columnFaults: (names) => [
-      ...['id', 'sid']
-        .filter((name) => !names.includes(name))
-        .map((name) => ({ field: name, expected: `a column ${name}`, found: names.join(', ') })),
-      ...names
-        .filter((name) => name !== 'id' && name !== 'sid' && !known.includes(name))
-        .map((name) => unknownAttribute(name, known)),
-    ],
+    checkColumns(names, faults) {
+      for (const name of ['id', 'sid']) {
+        if (names.includes(name)) continue;
+        faults.add({ field: name, expected: `a column ${name}`, found: names.join(', ') });
+      }
+      const unknown = names.filter((name) => name !== 'id' && name !== 'sid' && !known.includes(name));
+      addUnknownAttributes(unknown, known, faults);
+    },
   };
 }
 
@@ -33,10 +34,11 @@ export function itemShape(schema: AttributeSchema): RowShape {
 export const listShape: RowShape = {
   jsonLine: 'an id or a SID',
   typeOf: () => 'string',
-  columnFaults: ([first, ...others]) => {
-    if ((first === 'id' || first === 'sid') && others.length === 0) return [];
+  checkColumns(names, faults) {
+    const [first] = names;
+    if ((first === 'id' || first === 'sid') && names.length === 1) return;
     const expected = 'one column, either id or sid';
-    return [{ field: first ?? 'id', expected, found: [first, ...others].join(', ') || 'none' }];
+    faults.add({ field: first ?? 'id', expected, found: names.join(', ') || 'none' });
   },
 };
 
@@ -46,15 +48,17 @@ export const listShape: RowShape = {
  * @throws EspalierError ESP_UPLOAD_INVALID naming those that should not be there, or should
  */
 export function checkTableColumns(names: readonly string[], shape: RowShape, line?: number): void {
-  const distinct = [...new Set(names)];
-  const repeated = names.filter((name, index) => names.indexOf(name) < index);
-  const faults: ErrorDetail[] = [
-    ...repeated.map((name) => ({ field: name, expected: 'each column once', found: `${name} twice` })),
-    ...shape.columnFaults(distinct),
-  ];
-  if (faults.length === 0) return;
-  const [{ field, expected, found }] = faults;
-  throw new EspalierError('ESP_UPLOAD_INVALID', `column ${field}: expected ${expected}, found ${found}`, {
-    details: faults.map((fault) => ({ ...(line !== undefined && { line }), ...fault })),
+  const faults = new Faults(MAX_FAULTS);
+  const distinct = new Set<string>();
+  for (const name of names) {
+    if (distinct.has(name)) faults.add({ field: name, expected: 'each column once', found: `${name} twice` });
+    distinct.add(name);
+  }
+  shape.checkColumns([...distinct], faults);
+  if (faults.count === 0) return;
+  const [{ field, expected, found }] = faults.told;
+  const message = `column ${field}: expected ${expected}, found ${found}${faults.untold}`;
+  throw new EspalierError('ESP_UPLOAD_INVALID', message, {
+    details: faults.told.map((fault) => ({ ...(line !== undefined && { line }), ...fault })),
   });
 }

@@ -1,11 +1,11 @@
 import { createReadStream, createWriteStream, rmSync, statSync } from 'node:fs';
 import { Readable, Transform, type TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
 import { EspalierError } from '../../errors.js';
 import type { ByteBudget } from './byte-budget.js';
 import type { ItemFile, SourceOptions } from './item-source.js';
 import { unreadable } from './unreadable.js';
+import { WholeGunzip } from './whole-gunzip.js';
 
 /** Progress is told in steps of so much. */
 const STEP = 1 / 256;
@@ -27,7 +27,7 @@ export async function* unpackedBytes(
     return;
   }
   const guard = new SizeGuard(budget);
-  const done = pipeline(packed, createGunzip(), guard);
+  const done = pipeline(packed, new WholeGunzip(), guard);
   // Whoever reads the guard sees its error; the pipeline's promise repeats it.
   done.catch(() => {});
   try {

@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { EspalierError, fieldError } from '../../../errors.js';
+import { WholeGunzip } from '../../../static-trie/index.js';
 import { BulkAnswers } from '../../bulk/bulk-answers.js';
 import { abortedWhenGone } from '../aborted-when-gone.js';
 import type { AppDeps } from '../app-deps.js';
@@ -77,7 +77,7 @@ function bytesOf(request: FastifyRequest): AsyncIterable<Buffer> {
   const { isGzip } = kindOfBody(request.headers);
   const { raw } = request;
   if (!isGzip) return readAlong(raw);
-  const unpacked = createGunzip();
+  const unpacked = new WholeGunzip();
   // Not as a pipeline: what fails to unpack must not end the connection, on which the answer goes.
   raw.pipe(unpacked);
   raw.once('error', (error) => unpacked.destroy(error));

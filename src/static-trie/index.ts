@@ -69,7 +69,7 @@ export type { ReadOptions } from './items/read-rows.js';
 export { type ListKind, readSetList, type SetList } from './items/read-set-list.js';
 export { findRepeatedName } from './items/repeated-name.js';
 export { unpackedBytes } from './items/unpacked.js';
-export { type ListedItems, type ListFile, selectListed } from './list-file.js';
+export { isListed, type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';

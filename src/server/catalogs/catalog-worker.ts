@@ -11,6 +11,7 @@ import {
   type SetTruth,
   sampleItems,
 } from '../../static-trie/index.js';
+import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
 import { OpenedSnapshots } from './opened-snapshots.js';
 
@@ -48,11 +49,14 @@ const handlers = {
 
   /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
   verify(path: string): void {
+    lists.forget(path);
     snapshots.verify(path);
   },
 
   evaluate(task: SetTask): DerivedSet {
-    return open(task).derive(task.truth, task.nowMs);
+    const derived = open(task).derive(task.truth, task.nowMs);
+    if (derived.list !== undefined) lists.keep(task.path, derived.list.hash, derived.set);
+    return derived;
   },
 
   /** @returns for each id whether the version has it, removed items not among them. */
@@ -65,7 +69,7 @@ const handlers = {
   },
 
   viewItem(task: VersionTask, id: string, sets: readonly SetToExplain[]): ItemView | undefined {
-    return viewItem(open(task), id, sets);
+    return viewItem(open(task), id, sets, ({ hash }) => lists.find(task.path, hash));
   },
 
   preview(task: SetTask): RulePreview {
@@ -86,6 +90,7 @@ const handlers = {
 export type CatalogHandlers = typeof handlers;
 
 const snapshots = new OpenedSnapshots();
+const lists = new EvaluatedLists();
 
 function open({ path, schema, changes }: VersionTask): CatalogSnapshot {
   return snapshots.open(path, schema, changes);

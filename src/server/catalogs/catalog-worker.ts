@@ -13,14 +13,12 @@ import {
 } from '../../static-trie/index.js';
 import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
-import { OpenedSnapshots } from './opened-snapshots.js';
+import { OpenedSnapshots, type VersionFile } from './opened-snapshots.js';
 
 /** The catalog worker: evaluates rules and verifies files, off the HTTP thread. */
 
 /** A catalog version with its small changes. */
-export interface VersionTask {
-  /** The catalog version's file. */
-  path: string;
+export interface VersionTask extends VersionFile {
   schema: AttributeSchema;
   changes: ActivationChanges;
 }
@@ -48,9 +46,9 @@ const handlers = {
   },
 
   /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
-  verify(path: string): void {
-    lists.forget(path);
-    snapshots.verify(path);
+  verify(file: VersionFile): void {
+    lists.forget(file.path);
+    snapshots.verify(file);
   },
 
   evaluate(task: SetTask): DerivedSet {
@@ -92,8 +90,8 @@ export type CatalogHandlers = typeof handlers;
 const snapshots = new OpenedSnapshots();
 const lists = new EvaluatedLists();
 
-function open({ path, schema, changes }: VersionTask): CatalogSnapshot {
-  return snapshots.open(path, schema, changes);
+function open(task: VersionTask): CatalogSnapshot {
+  return snapshots.open(task, task.schema, task.changes);
 }
 
 serveThread(parentPort!, handlers, async () => snapshots.close());

@@ -30,6 +30,7 @@ export {
 export type { CatalogChange } from './change-lines.js';
 export { ChangeLog } from './change-log.js';
 export { ChangeReader } from './change-reader.js';
+export { changedAdds } from './changed-adds.js';
 export type { ItemUpdate } from './changed-items.js';
 export { buildColumn } from './column-builder.js';
 export {

@@ -26,6 +26,11 @@ interface ChangesPayload {
   by: string | null;
   /** The file of the new items. */
   adds: string;
+  /**
+   * The last small change before the new items, or that came with them; those after it apply to them, too. Absent of
+   * jobs that an earlier server accepted.
+   */
+  changesAfter?: number;
   /** The small change that came with them: all of that request is in force, or nothing of it. */
   withChange?: number;
 }
@@ -67,8 +72,9 @@ export class ChangeBuilds {
     const path = store.uploadPath(randomUUID());
     writeDurably(path, [JSON.stringify(add)]);
     const version = store.reserveVersion(catalog);
-    const payload: ChangesPayload = { catalog, version, by, adds: store.relativePath(path) };
-    if (hasChange) payload.withChange = changes.of(catalog).lastSeq + 1;
+    const changesAfter = changes.of(catalog).lastSeq + (hasChange ? 1 : 0);
+    const payload: ChangesPayload = { catalog, version, by, adds: store.relativePath(path), changesAfter };
+    if (hasChange) payload.withChange = changesAfter;
     const job = await jobs.submit({
       kind: 'catalog-changes',
       payload: { ...payload },
@@ -97,7 +103,7 @@ export class ChangeBuilds {
   }
 
   /** Changes up to here are the version's own; later ones are applied to it as to any other. */
-  async #prepare({ catalog, version, adds }: ChangesPayload): Promise<Payload> {
+  async #prepare({ catalog, version, adds, changesAfter }: ChangesPayload): Promise<Payload> {
     const { store, records, changes } = this.#deps;
     return records.mutex.run(catalog, async () => {
       const record = records.get(catalog);
@@ -108,6 +114,7 @@ export class ChangeBuilds {
         base: store.relativePath(store.catalogFilePath(catalog, base.version)),
         changes: { ...log, path: store.relativePath(log.path) },
         adds,
+        ...(changesAfter !== undefined && { addedAfter: changesAfter }),
         // Of this preparation alone: work of an earlier one may still write its own.
         path: store.relativePath(`${store.catalogFilePath(catalog, version)}.${randomUUID()}.tmp`),
         schema: record.attributes,

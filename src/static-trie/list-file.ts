@@ -42,8 +42,8 @@ export function selectListed({ path, hash }: ListFile, version: CatalogVersion):
 }
 
 /**
- * Whether a list names an item, by its id or by its SID. The file is searched for the line that would, which takes a
- * hundredth of the time of `selectListed`: nothing is parsed, and no other item looked up.
+ * Whether a list names an item, by its id or by its SID. The file is searched for the line that would, which takes far
+ * less than `selectListed`: nothing is parsed, and no other item looked up.
  * @throws EspalierError ESP_ARTIFACT_CORRUPT where the file is gone, or is not what was written
  */
 export function isListed({ path, hash }: ListFile, version: CatalogVersion, item: number): boolean {

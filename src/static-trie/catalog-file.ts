@@ -76,12 +76,17 @@ export async function openCatalogFileInTurns(path: string): Promise<CatalogVersi
 
 /**
  * Reads a file as a whole, and checks that it is what was written (checksums) and that it means something.
+ * @param expectedHash SHA-256 of the file in hex, where it is known; a sound file in its place is refused, too
  * @throws EspalierError ESP_ARTIFACT_CORRUPT with the first fault.
  */
-export function verifyCatalogFile(path: string, onProgress: (fraction: number) => void = () => {}): void {
+export function verifyCatalogFile(
+  path: string,
+  onProgress: (fraction: number) => void = () => {},
+  expectedHash?: string,
+): void {
   const file = new SectionFile<CatalogMeta>(path, KIND);
   try {
-    file.verify((fraction) => onProgress(fraction * CHECKSUM_SHARE));
+    file.verify((fraction) => onProgress(fraction * CHECKSUM_SHARE), expectedHash);
     verifyCatalogVersion(versionFromSections(file), (fraction) => {
       onProgress(CHECKSUM_SHARE + fraction * (1 - CHECKSUM_SHARE));
     });

@@ -1,8 +1,7 @@
-import { describe, EspalierError } from '../errors.js';
 import { clearBit, setBit } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
 import type { CatalogChange } from './change-lines.js';
-import { ChangedItems, type ItemUpdate, type ItemValues } from './changed-items.js';
+import { ChangedItems, type ItemValues, setValues } from './changed-items.js';
 import { type AttributeSchema, type AttributeValue, jsonValueOf, valueAt } from './columns.js';
 import { type ConstraintSet, constraintSetFromItems, patchSet } from './constraint-set.js';
 import { type ListedItems, type ListFile, selectListed } from './list-file.js';
@@ -217,8 +216,7 @@ export class CatalogSnapshot {
         const item = find(id);
         if (item === undefined) continue;
         const values = updating.get(item) ?? this.#valuesOf(item);
-        this.#setValues(values, attributes);
-        updating.set(item, values);
+        updating.set(item, setValues(values, attributes, this.schema));
         for (const name of Object.keys(attributes)) touched.set(name, seq);
       }
     }
@@ -245,20 +243,6 @@ export class CatalogSnapshot {
 
   #valuesOf(item: number): ItemValues {
     return Object.keys(this.schema).map((name) => this.valueOf(name, item));
-  }
-
-  #setValues(values: ItemValues, attributes: ItemUpdate['attributes']): void {
-    const names = Object.keys(this.schema);
-    for (const [name, value] of Object.entries(attributes)) {
-      const index = names.indexOf(name);
-      if (index < 0) {
-        const details = [{ field: name, expected: `one of ${names.join(', ')}`, found: name }];
-        const message = `the catalog has no attribute ${describe(name)}`;
-        throw new EspalierError('ESP_ATTRIBUTE_NOT_FOUND', message, { details });
-      }
-      // A log, being JSON, keeps no −0: nobody is to see one before it was written and none after.
-      values[index] = typeof value === 'number' ? value + 0 : (value ?? undefined);
-    }
   }
 
   /** Sets that knew all changes before `updated`, with those. */

@@ -1,3 +1,4 @@
+import { describe, EspalierError } from '../errors.js';
 import { isBitSet } from '../kernels/index.js';
 import { buildColumn } from './column-builder.js';
 import type { AttributeSchema, AttributeValue, ColumnTable } from './columns.js';
@@ -11,6 +12,31 @@ export interface ItemUpdate {
 
 /** All values of one item, in the order of the schema's names. */
 export type ItemValues = (AttributeValue | undefined)[];
+
+/**
+ * An item's values after an update.
+ * @param values not changed
+ * @throws EspalierError ESP_ATTRIBUTE_NOT_FOUND on a name that is not in the schema
+ */
+export function setValues(
+  values: Readonly<ItemValues>,
+  update: ItemUpdate['attributes'],
+  schema: AttributeSchema,
+): ItemValues {
+  const names = Object.keys(schema);
+  const updated = [...values];
+  for (const [name, value] of Object.entries(update)) {
+    const index = names.indexOf(name);
+    if (index < 0) {
+      const details = [{ field: name, expected: `one of ${names.join(', ')}`, found: name }];
+      const message = `the catalog has no attribute ${describe(name)}`;
+      throw new EspalierError('ESP_ATTRIBUTE_NOT_FOUND', message, { details });
+    }
+    // A log, being JSON, keeps no −0: nobody is to see one before it was written and none after.
+    updated[index] = typeof value === 'number' ? value + 0 : (value ?? undefined);
+  }
+  return updated;
+}
 
 /** Items whose attributes differ from the version's, with all their values as they are now; immutable. */
 export class ChangedItems {

@@ -30,6 +30,7 @@ export {
 export type { CatalogChange } from './change-lines.js';
 export { ChangeLog } from './change-log.js';
 export { ChangeReader } from './change-reader.js';
+export { changedAdds } from './changed-adds.js';
 export type { ItemUpdate } from './changed-items.js';
 export { buildColumn } from './column-builder.js';
 export {
@@ -71,7 +72,7 @@ export { type ListKind, readSetList, type SetList } from './items/read-set-list.
 export { findRepeatedName } from './items/repeated-name.js';
 export { unpackedBytes } from './items/unpacked.js';
 export { WholeGunzip } from './items/whole-gunzip.js';
-export { type ListedItems, type ListFile, selectListed } from './list-file.js';
+export { isListed, type ListedItems, type ListFile, selectListed } from './list-file.js';
 export { constraintSetFromList } from './listed-set.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { EspalierError } from '../errors.js';
 import { firstItemOf, type LeafItems, setBit, wordsFor } from '../kernels/index.js';
-import type { CatalogVersion } from './catalog-version.js';
+import { type CatalogVersion, sidOf } from './catalog-version.js';
 import { findLeaf } from './find-leaf.js';
 
 /** A constraint set's list as `readSetList` wrote it. */
@@ -41,6 +41,28 @@ export function selectListed({ path, hash }: ListFile, version: CatalogVersion):
   return { bits, unknownCount, unknown };
 }
 
+/**
+ * Whether a list names an item, by its id or by its SID. The file is searched for the line that would, which takes far
+ * less than `selectListed`: nothing is parsed, and no other item looked up.
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT where the file is gone, or is not what was written
+ */
+export function isListed({ path, hash }: ListFile, version: CatalogVersion, item: number): boolean {
+  const id = JSON.stringify(version.ids.at(item));
+  const sid = JSON.stringify(Array.from(sidOf(version, item)));
+  const lines = [id, sid].map((line) => Buffer.from(`\n${line}\n`));
+  const overlap = Math.max(...lines.map(({ length }) => length)) - 1;
+  let isFound = false;
+  // The first line has none before it whose end would set it off.
+  let rest: Buffer = Buffer.from([NEWLINE]);
+  verify(path, hash, (chunk) => {
+    if (isFound) return;
+    const bytes = Buffer.concat([rest, chunk]);
+    isFound = lines.some((line) => bytes.includes(line));
+    rest = bytes.subarray(-overlap);
+  });
+  return isFound;
+}
+
 function select(
   entry: string | number[],
   { trie, leafItems, ids }: CatalogVersion,
@@ -63,10 +85,7 @@ function setItemsOfLeaf(leafItems: LeafItems, leaf: number, bits: Uint32Array): 
 
 /** Lines of a file whose bytes have been seen to be the right ones: it is read twice, and parsed only then. */
 function* verifiedLines(path: string, expected: string): Generator<string> {
-  const hash = createHash('sha256');
-  for (const chunk of chunksOf(path)) hash.update(chunk);
-  const found = hash.digest('hex');
-  if (found !== expected) throw damaged(`SHA-256 must be ${expected}, found ${found}`);
+  verify(path, expected);
   let rest: Buffer = Buffer.alloc(0);
   for (const chunk of chunksOf(path)) {
     const bytes = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk;
@@ -78,6 +97,17 @@ function* verifiedLines(path: string, expected: string): Generator<string> {
     // A copy: the chunk's memory is read into again.
     rest = Buffer.from(bytes.subarray(begin));
   }
+}
+
+/** @param onChunk gets the bytes before it is known that they are the right ones; they are read over afterwards */
+function verify(path: string, expected: string, onChunk: (chunk: Buffer) => void = () => {}): void {
+  const hash = createHash('sha256');
+  for (const chunk of chunksOf(path)) {
+    hash.update(chunk);
+    onChunk(chunk);
+  }
+  const found = hash.digest('hex');
+  if (found !== expected) throw damaged(`SHA-256 must be ${expected}, found ${found}`);
 }
 
 function* chunksOf(path: string): Generator<Buffer> {

@@ -1,3 +1,4 @@
+import { createHash, type Hash } from 'node:crypto';
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
@@ -165,22 +166,32 @@ export class SectionFile<Meta> {
     return this.#file.piece(this.#base + this.#entry(name).offset, this.byteLengthOf(name));
   }
 
-  /** Reads every byte. @throws EspalierError ESP_ARTIFACT_CORRUPT on the first section that is damaged. */
-  verify(onProgress: (fraction: number) => void = () => {}): void {
-    this.#verifyPadding('the header', this.#headerEnd, this.#base);
+  /**
+   * Reads every byte, once.
+   * @param expectedHash SHA-256 in hex; undefined where it is not known what the file was
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT on the first section that is damaged, or where it is another file.
+   */
+  verify(onProgress: (fraction: number) => void = () => {}, expectedHash?: string): void {
+    const hash = expectedHash === undefined ? undefined : createHash('sha256');
+    hash?.update(new Uint8Array(this.#file.piece(0, this.#headerEnd)));
+    this.#verifyPadding('the header', this.#headerEnd, this.#base, hash);
     for (const { name, crc, offset } of this.#entries.values()) {
       const start = this.#base + offset;
       const bytes = new Uint8Array(this.#file.piece(start, this.byteLengthOf(name)));
-      if (crcOf(bytes) !== crc) throw this.corrupt(`section ${name} to fit its checksum`, 'a damaged one');
+      if (crcOf(bytes, hash) !== crc)
+        throw this.corrupt(`section ${name} to fit its checksum`, 'a damaged one');
       const end = start + bytes.length;
-      this.#verifyPadding(`section ${name}`, end, align(end));
+      this.#verifyPadding(`section ${name}`, end, align(end), hash);
       onProgress(end / this.byteLength);
     }
+    const found = hash?.digest('hex');
+    if (found !== expectedHash) throw this.corrupt(`SHA-256 ${expectedHash}`, `${found}: another file`);
   }
 
-  #verifyPadding(what: string, from: number, to: number): void {
+  #verifyPadding(what: string, from: number, to: number, hash: Hash | undefined): void {
     const padding = new Uint8Array(this.#file.piece(from, to - from));
     if (padding.some((byte) => byte !== 0)) throw this.corrupt(`zeros behind ${what}`, 'other bytes');
+    hash?.update(padding);
   }
 
   /** Arrays that were taken stay valid. */
@@ -253,9 +264,13 @@ export class SectionFile<Meta> {
   }
 }
 
-function crcOf(bytes: Uint8Array): number {
+/** @param hash gets the same bytes */
+function crcOf(bytes: Uint8Array, hash?: Hash): number {
   let crc = 0;
-  for (const piece of piecesOf(bytes)) crc = crc32(piece, crc);
+  for (const piece of piecesOf(bytes)) {
+    crc = crc32(piece, crc);
+    hash?.update(piece);
+  }
   return crc;
 }
 

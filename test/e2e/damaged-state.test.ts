@@ -53,6 +53,7 @@ beforeAll(async () => {
   const first = await startTestServer(dataDir, [], models);
   await makeSmallCatalog(first);
   for (const set of ['red', 'kept']) await putRule(first, set, 'colour == "red"');
+  await putRule(first, 'cheap', 'price < 2.0');
   await putList(first);
   const front = { alias: 'front', catalog: 'small', constraintSet: 'kept' };
   expect((await send(first, 'POST', '/v1/aliases', { actions: [{ set: front }] })).status).toBe(200);
@@ -76,6 +77,8 @@ beforeAll(async () => {
   writeFileSync(path('catalogs/other/versions/2/version.json'), '{"version": 2}\n');
   writeFileSync(path('catalogs/small/constraint-sets/red.json'), '{"name": "red", "versions": [');
   writeFileSync(path('catalogs/small/constraint-sets/listed.json'), 'null');
+  const cheap = readFileSync(path('catalogs/small/constraint-sets/cheap.json'), 'utf8');
+  writeFileSync(path('catalogs/small/constraint-sets/cheap.json'), cheap.replace('< 2.0', '< 6.0'));
   writeFileSync(path('catalogs/small/constraint-sets/picked.1.list'), '"1-1"\n');
   writeFileSync(path('aliases.json'), '[]');
   writeFileSync(path('data-dir.json'), '\0\0\0\0');
@@ -106,6 +109,7 @@ describe('damaged state files', () => {
       /version 2 of catalog other is damaged: version.json cannot be read: /,
       /constraint set red of catalog small is damaged: red.json cannot be read: /,
       /constraint set listed of catalog small is damaged: listed.json cannot be read: /,
+      /constraint set cheap of catalog small is damaged: cheap.json cannot be read: SHA-256 of the rule of version 1 must be /,
       /constraint set picked of catalog small is damaged: list of a constraint set: /,
       /catalog small is served, but requests under its constraint set picked are refused/,
       /aliases.json cannot be read: /,
@@ -124,16 +128,21 @@ describe('damaged state files', () => {
     expect(catalogs.map((one: { items: number }) => one.items).sort()).toEqual([0, 6]);
     const { constraintSets, damaged } = (await send(server, 'GET', SETS)).body;
     expect(constraintSets.map(({ name }: { name: string }) => name)).toEqual(['kept', 'picked']);
-    expect(damaged.map(({ name }: { name: string }) => name).sort()).toEqual(['listed', 'picked', 'red']);
+    expect(damaged.map(({ name }: { name: string }) => name).sort()).toEqual([
+      'cheap',
+      'listed',
+      'picked',
+      'red',
+    ]);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    expect(metrics).toContain('espalier_constraint_sets_failing{catalog="small"} 3');
-    expect(metrics).toContain('espalier_constraint_sets{catalog="small"} 4');
+    expect(metrics).toContain('espalier_constraint_sets_failing{catalog="small"} 4');
+    expect(metrics).toContain('espalier_constraint_sets{catalog="small"} 5');
   });
 
   it('leave the rest in service, and refuse what needs them', async () => {
     expect(await idsUnder(server)).toEqual(ALL);
     expect(await idsUnder(server, { set: 'kept' })).toEqual(['0-0', '1-0']);
-    for (const set of ['red', 'listed', 'picked', 'front']) {
+    for (const set of ['red', 'listed', 'cheap', 'picked', 'front']) {
       await refused('POST', '/v1/recommend', { ...request, constraint: { set } });
     }
     const inactive = await send(server, 'POST', '/v1/recommend', { ...request, catalog: 'other' });

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
@@ -11,8 +11,12 @@ async function recommend(server: ServerProcess) {
   return send(server, 'POST', '/v1/recommend', { catalog: 'small', history: [] });
 }
 
+function fileOf(dataDir: string, version: number, name = 'catalog.bin'): string {
+  return join(dataDir, `catalogs/small/versions/${version}/${name}`);
+}
+
 function flipBit(dataDir: string, version: number): void {
-  const path = join(dataDir, `catalogs/small/versions/${version}/catalog.bin`);
+  const path = fileOf(dataDir, version);
   const bytes = readFileSync(path);
   bytes[bytes.indexOf('0-1')] ^= 1;
   writeFileSync(path, bytes);
@@ -41,6 +45,38 @@ describe('a damaged version of a catalog without constraint sets', () => {
     ]);
     const reply = await recommend(second);
     expect([reply.status, reply.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
+    await second.stop();
+  });
+
+  it('is one with the sound file of another, too, unless its record does not say what its file was', async () => {
+    const dataDir = makeDataDir();
+    const first = await startTestServer(dataDir, [], models);
+    const definition = { model: 'table', sid: { codebookSizes: [2, 3] }, attributes: {} };
+    expect((await send(first, 'PUT', '/v1/catalogs/small', definition)).status).toBe(201);
+    expect((await upload(first, 'small', items)).result.version).toBe(1);
+    expect((await upload(first, 'small', items.slice(1), false)).result.version).toBe(2);
+    const [one, two] = [1, 2].map((version) => readFileSync(fileOf(dataDir, version)));
+    writeFileSync(fileOf(dataDir, 2), one);
+    const activate = () => send(first, 'POST', '/v1/catalogs/small/versions/2/activate');
+    const { status, body } = await activate();
+    expect([status, body.error.code]).toEqual([500, 'ESP_ARTIFACT_CORRUPT']);
+    expect(body.error.message).toMatch(/^catalog.bin: expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}: /);
+    writeFileSync(fileOf(dataDir, 2), two);
+    // As earlier servers wrote it.
+    const { hash, ...record } = JSON.parse(readFileSync(fileOf(dataDir, 2, 'version.json'), 'utf8'));
+    expect(hash).toMatch(/^[0-9a-f]{64}$/);
+    writeFileSync(fileOf(dataDir, 2, 'version.json'), JSON.stringify(record));
+    expect((await activate()).body.activeVersion).toBe(2);
+    expect((await send(first, 'POST', '/v1/catalogs/small/versions/1/activate')).body.activeVersion).toBe(1);
+    await first.stop();
+
+    copyFileSync(fileOf(dataDir, 2), fileOf(dataDir, 1));
+    const second = await startTestServer(dataDir, [], models);
+    expect((await send(second, 'GET', '/readyz')).body.reasons).toEqual([
+      expect.stringMatching(
+        /^catalog small is not served: ESP_ARTIFACT_CORRUPT: catalog.bin: expected SHA-256 /,
+      ),
+    ]);
     await second.stop();
   });
 });

@@ -147,6 +147,21 @@ describe('small changes', () => {
     expect((await endOf(server, job.id)).state).toBe('succeeded');
     expect(await idsUnder(server)).toEqual(['0-0', '0-2', '1-0', '1-1', '1-2']);
   });
+
+  it('hold for items that are still to be added, in their order', async () => {
+    const lines = items.map((item) => JSON.stringify(item)).join('\n');
+    // So that what is added waits.
+    await send(server, 'POST', `${CATALOG}/versions`, lines, 'application/x-ndjson');
+    const add = ['gone', 'back', 'kept'].map((id) => ({ id, sid: [0, 1], price: 4, colour: 'red' }));
+    const jobs = [(await patch({ add })).body.job];
+    await patch({ remove: ['gone', 'back'], update: [{ id: 'kept', price: 7, colour: null }] });
+    jobs.push((await patch({ remove: ['back'], add: [{ id: 'back', sid: [0, 1], price: 5 }] })).body.job);
+    for (const { id } of jobs) expect((await endOf(server, id)).state).toBe('succeeded');
+    expect(await idsUnder(server)).toEqual(['0-0', '0-2', '1-0', '1-1', '1-2', 'back', 'kept']);
+    expect([await priceOf('kept'), await priceOf('back')]).toEqual([7, 5]);
+    expect(await idsUnder(server, { filter: '!has(item.colour)' })).toEqual(['back', 'kept']);
+    expect((await view('gone')).status).toBe(404);
+  });
 });
 
 describe('one item', () => {

@@ -10,6 +10,7 @@ import {
   CatalogVersionBuilder,
   ChangeLog,
   ChangeReader,
+  changedAdds,
   type EffectiveSet,
   type ItemUpdate,
   isExcluded,
@@ -347,6 +348,28 @@ describe('a catalog with small changes', () => {
     expect(() => before.withSet('bad', { kind: 'rule', rule: 'price <', params: {} }, 0)).toThrow(
       code('ESP_RULE_SYNTAX'),
     );
+  });
+});
+
+describe('new items', () => {
+  it('are as the changes that came after them leave them', () => {
+    const adds = ['a', 'b', 'c'].map((id) =>
+      parsed({ id, sid: [0, 0, 0], price: 1, brand: 'x', tags: ['new'] }),
+    );
+    const change = (seq: number, part: Partial<CatalogChange>): CatalogChange => ({ seq, at: '', ...part });
+    const changes = [
+      change(1, { update: [{ id: 'a', attributes: { price: 2, brand: null } }] }),
+      change(2, { remove: ['b', 'nobody'], update: [{ id: 'b', attributes: { price: 3 } }] }),
+      change(3, { update: [{ id: 'a', attributes: { price: -0 } }] }),
+    ];
+    const found = changedAdds(adds, changes, schema);
+    expect(found.map(({ id, attributes }) => [id, ...attributes])).toEqual([
+      ['a', 0, undefined, ['new']],
+      ['c', 1, 'x', ['new']],
+    ]);
+    expect(adds[0].attributes).toEqual([1, 'x', ['new']]);
+    const unknown = [change(1, { update: [{ id: 'c', attributes: { prize: 1 } }] })];
+    expect(() => changedAdds(adds, unknown, schema)).toThrow('the catalog has no attribute "prize"');
   });
 });
 

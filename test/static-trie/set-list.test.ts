@@ -12,6 +12,7 @@ import {
   type CatalogVersion,
   type ItemFile,
   type ItemFormat,
+  isListed,
   type ListKind,
   readItems,
   readSetList,
@@ -159,9 +160,12 @@ describe('the items that a list names', () => {
         const keys = new Set(entries.map((entry) => JSON.stringify(entry)));
         const keyOf = (item: number) =>
           JSON.stringify(kind === 'items' ? known[item] : Array.from(sidOf(version, item)));
-        const { bits, unknownCount, unknown } = selectListed({ path: out, hash: list.hash }, version);
+        const truth = { path: out, hash: list.hash };
+        const { bits, unknownCount, unknown } = selectListed(truth, version);
         const found = known.map((_, item) => isBitSet(bits, item));
         expect(found).toEqual(known.map((_, item) => keys.has(keyOf(item))));
+        const one = random.below(known.length);
+        expect(isListed(truth, version, one)).toBe(found[one]);
         const lacking = [...keys].filter((key) => !known.some((_, item) => keyOf(item) === key));
         expect([list.kind, list.count, unknownCount]).toEqual([kind, keys.size, lacking.length]);
         expect(unknown).toEqual(lacking.slice(0, 10));
@@ -177,12 +181,28 @@ describe('the items that a list names', () => {
     expect([isBitSet(bits, 0), unknownCount, unknown.at(-1)]).toEqual([true, 399_999, '"é9"']);
   });
 
+  it('are found one by one, also where a piece ends within the line', async () => {
+    const entries = Array.from({ length: 200_000 }, (_, index) => `é${index}`);
+    const list = listTruth(entries);
+    const pieceBytes = 2 ** 20;
+    const atBound = readFileSync(list.path).subarray(0, pieceBytes).toString().split('\n').length - 1;
+    const listed = [...entries.slice(atBound - 1, atBound + 2), entries[0], entries.at(-1)!];
+    const others = ['é', 'é200000', '9', `${listed[0]}0`];
+    const lines = [...listed, ...others].map((id) => JSON.stringify({ id, sid: [0, 0] }));
+    const version = await readItems(file('some.ndjson', lines.join('\n')), {}, CODEBOOKS);
+    const found = idsOf(version).filter((_, item) => isListed(list, version, item));
+    expect(found.sort()).toEqual(listed.sort());
+  });
+
   it('are none where the file is not what was written, or is gone', async () => {
     const version = await readItems(file('one.ndjson', '{"id":"a","sid":[0,0]}'), {}, CODEBOOKS);
     const list = listTruth(['a', 'b']);
     expect(selectListed(list, version).unknownCount).toBe(1);
     writeFileSync(list.path, '"a"\n');
-    expect(() => selectListed(list, version)).toThrow(/SHA-256 must be/);
-    expect(() => selectListed({ ...list, path: join(folder, 'gone') }, version)).toThrow(/cannot be opened/);
+    const gone = { ...list, path: join(folder, 'gone') };
+    for (const look of [selectListed, isListed]) {
+      expect(() => look(list, version, 0)).toThrow(/SHA-256 must be/);
+      expect(() => look(gone, version, 0)).toThrow(/cannot be opened/);
+    }
   });
 });

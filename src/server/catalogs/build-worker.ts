@@ -8,6 +8,7 @@ import {
   CatalogSnapshot,
   type CatalogVersion,
   ChangeReader,
+  changedAdds,
   checkItem,
   Faults,
   type ItemFile,
@@ -43,6 +44,8 @@ export interface RebuildInput {
   changes: ActivationChanges;
   /** A file of one JSON array: the new items. */
   adds: string;
+  /** The last small change before them; those after it apply to them, too. Absent where that is not known: none does. */
+  addedAfter?: number;
   /** Where the catalog version's file goes. */
   path: string;
   schema: AttributeSchema;
@@ -72,17 +75,22 @@ const handlers = {
     return write(path, await readItems(files, schema, codebookSizes, { onProgress, maxBytes, signal }));
   },
 
-  async rebuild({ base, changes, adds, schema, path }: RebuildInput): Promise<BuildCounts> {
+  async rebuild({ base, changes, adds, schema, path, ...input }: RebuildInput): Promise<BuildCounts> {
     onProgress('copying', 0);
+    const { addedAfter = changes.upTo } = input;
     const version = openCatalogFile(base);
     const { codebookSizes } = version.trie;
-    const log = new ChangeReader(changes.path, changes.after);
-    const before = CatalogSnapshot.of(version, schema, changes.after);
-    const { snapshot } = before.withChanges(log.catchUp(changes.upTo));
+    const log = new ChangeReader(changes.path, Math.min(changes.after, addedAfter));
+    const all = log.catchUp(changes.upTo);
+    const { snapshot } = CatalogSnapshot.of(version, schema, changes.after).withChanges(all);
+    const later = all.filter(({ seq }) => seq > addedAfter);
     const items = (JSON.parse(readFileSync(adds, 'utf8')) as unknown[]).map((item) =>
       checkedItem(item, schema, codebookSizes),
     );
-    return write(path, await rebuildVersion(snapshot, items, { onProgress, signal }));
+    return write(
+      path,
+      await rebuildVersion(snapshot, changedAdds(items, later, schema), { onProgress, signal }),
+    );
   },
 
   readList({ files, codebookSizes, maxBytes, path }: ListInput): Promise<SetList> {

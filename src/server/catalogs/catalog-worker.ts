@@ -11,15 +11,14 @@ import {
   type SetTruth,
   sampleItems,
 } from '../../static-trie/index.js';
+import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
-import { OpenedSnapshots } from './opened-snapshots.js';
+import { OpenedSnapshots, type VersionFile } from './opened-snapshots.js';
 
 /** The catalog worker: evaluates rules and verifies files, off the HTTP thread. */
 
 /** A catalog version with its small changes. */
-export interface VersionTask {
-  /** The catalog version's file. */
-  path: string;
+export interface VersionTask extends VersionFile {
   schema: AttributeSchema;
   changes: ActivationChanges;
 }
@@ -47,12 +46,15 @@ const handlers = {
   },
 
   /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
-  verify(path: string): void {
-    snapshots.verify(path);
+  verify(file: VersionFile): void {
+    lists.forget(file.path);
+    snapshots.verify(file);
   },
 
   evaluate(task: SetTask): DerivedSet {
-    return open(task).derive(task.truth, task.nowMs);
+    const derived = open(task).derive(task.truth, task.nowMs);
+    if (derived.list !== undefined) lists.keep(task.path, derived.list.hash, derived.set);
+    return derived;
   },
 
   /** @returns for each id whether the version has it, removed items not among them. */
@@ -65,7 +67,7 @@ const handlers = {
   },
 
   viewItem(task: VersionTask, id: string, sets: readonly SetToExplain[]): ItemView | undefined {
-    return viewItem(open(task), id, sets);
+    return viewItem(open(task), id, sets, ({ hash }) => lists.find(task.path, hash));
   },
 
   preview(task: SetTask): RulePreview {
@@ -86,9 +88,10 @@ const handlers = {
 export type CatalogHandlers = typeof handlers;
 
 const snapshots = new OpenedSnapshots();
+const lists = new EvaluatedLists();
 
-function open({ path, schema, changes }: VersionTask): CatalogSnapshot {
-  return snapshots.open(path, schema, changes);
+function open(task: VersionTask): CatalogSnapshot {
+  return snapshots.open(task, task.schema, task.changes);
 }
 
 serveThread(parentPort!, handlers, async () => snapshots.close());

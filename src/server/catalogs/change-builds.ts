@@ -25,6 +25,11 @@ export interface ChangeBuildsDeps {
 interface ChangesPayload extends BuiltVersion {
   /** The file of the new items. */
   adds: string;
+  /**
+   * The last small change before the new items, or that came with them; those after it apply to them, too. Absent of
+   * jobs that an earlier server accepted.
+   */
+  changesAfter?: number;
   /** The small change that came with them: all of that request is in force, or nothing of it. */
   withChange?: number;
 }
@@ -76,8 +81,10 @@ export class ChangeBuilds {
     writeDurably(path, [JSON.stringify(add)]);
     const version = store.reserveVersion(catalog);
     const { id: catalogId } = records.get(catalog);
-    const payload: ChangesPayload = { catalog, catalogId, version, by, adds: store.relativePath(path) };
-    if (hasChange) payload.withChange = changes.of(catalog).lastSeq + 1;
+    const changesAfter = changes.of(catalog).lastSeq + (hasChange ? 1 : 0);
+    const addsPath = store.relativePath(path);
+    const payload: ChangesPayload = { catalog, catalogId, version, by, adds: addsPath, changesAfter };
+    if (hasChange) payload.withChange = changesAfter;
     const job = await jobs.submit({
       kind: 'catalog-changes',
       payload: { ...payload },
@@ -112,7 +119,10 @@ export class ChangeBuilds {
   }
 
   /** Changes up to here are the version's own; later ones are applied to it as to any other. */
-  async #prepare(id: string, { catalog, catalogId, version, adds }: ChangesPayload): Promise<Payload> {
+  async #prepare(
+    id: string,
+    { catalog, catalogId, version, adds, changesAfter }: ChangesPayload,
+  ): Promise<Payload> {
     const { store, records, changes } = this.#deps;
     return records.mutex.run(catalog, async () => {
       const record = records.same(catalog, catalogId);
@@ -124,6 +134,7 @@ export class ChangeBuilds {
         base: store.relativePath(store.catalogFilePath(catalog, base.version)),
         changes: { ...log, path: store.relativePath(log.path) },
         adds,
+        ...(changesAfter !== undefined && { addedAfter: changesAfter }),
         // Of this preparation alone: work of an earlier one may still write its own.
         path: store.relativePath(`${store.catalogFilePath(catalog, version)}.${randomUUID()}.tmp`),
         schema: record.attributes,

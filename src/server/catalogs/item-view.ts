@@ -1,14 +1,17 @@
-import { isBitSet, leafOfItem } from '../../kernels/index.js';
+import { leafOfItem } from '../../kernels/index.js';
 import {
   type AttributeValue,
   buildColumn,
   type CatalogSnapshot,
   type ColumnTable,
+  type ConstraintSet,
   explainRule,
+  isListed,
   itemsOfLeaf,
+  type ListFile,
   type RuleVerdict,
   type SetTruth,
-  selectListed,
+  setHasItem,
   sidOf,
 } from '../../static-trie/index.js';
 
@@ -60,11 +63,16 @@ export function showItem(snapshot: CatalogSnapshot, item: number): ShownItem {
   return { id: version.ids.at(item), sid: Array.from(sidOf(version, item)), attributes };
 }
 
-/** @returns undefined where the catalog version has no such item. */
+/**
+ * @param evaluated what a list came to for the version, where that is known: its file is not read then
+ * @returns undefined where the catalog version has no such item.
+ * @throws EspalierError ESP_ARTIFACT_CORRUPT where a list that has to be read is damaged or gone
+ */
 export function viewItem(
   snapshot: CatalogSnapshot,
   id: string,
   sets: readonly SetToExplain[],
+  evaluated: (list: ListFile) => ConstraintSet | undefined,
 ): ItemView | undefined {
   const { version } = snapshot;
   const item = version.ids.find(id);
@@ -76,7 +84,7 @@ export function viewItem(
     removed: snapshot.isRemoved(item),
     sharing: sharing.slice(0, MAX_SHARING).map((one) => version.ids.at(one)),
     sharingCount: sharing.length,
-    sets: sets.map((set) => verdictOf(snapshot, item, row, set)),
+    sets: sets.map((set) => verdictOf(snapshot, item, row, set, evaluated)),
   };
 }
 
@@ -85,12 +93,17 @@ function verdictOf(
   item: number,
   row: ColumnTable,
   { name, version, truth, nowMs }: SetToExplain,
+  evaluated: (list: ListFile) => ConstraintSet | undefined,
 ): SetVerdict {
   const isRemoved = snapshot.isRemoved(item);
   if (truth.kind === 'list') {
-    const isListed = isBitSet(selectListed(truth, snapshot.version).bits, item);
-    const reason = isRemoved ? 'removed' : isListed ? 'listed' : 'not listed';
-    return { name, version, allowed: isListed && !isRemoved, reason };
+    const set = evaluated(truth);
+    const isNamed =
+      set === undefined
+        ? isListed(truth, snapshot.version, item)
+        : setHasItem(snapshot.version.leafItems, set, item);
+    const reason = isRemoved ? 'removed' : isNamed ? 'listed' : 'not listed';
+    return { name, version, allowed: isNamed && !isRemoved, reason };
   }
   const rule = explainRule(truth.rule, snapshot.schema, truth.params, row, 0, nowMs);
   const allowed = rule.verdict === 'true' && !isRemoved;

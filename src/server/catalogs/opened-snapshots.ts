@@ -13,6 +13,13 @@ import {
 /** The active version, and the one that is to follow it. */
 const MAX_OPENED = 2;
 
+/** A catalog version's file. */
+export interface VersionFile {
+  path: string;
+  /** SHA-256 of what was written; absent where an earlier server did. */
+  hash?: string;
+}
+
 interface Opened {
   snapshot: CatalogSnapshot;
   reader: ChangeReader;
@@ -29,16 +36,17 @@ export class OpenedSnapshots {
    * Reads a file as a whole. One of its name that was open before may have been another.
    * @throws EspalierError ESP_ARTIFACT_CORRUPT
    */
-  verify(path: string): void {
+  verify({ path, hash }: VersionFile): void {
     this.#verified.delete(path);
     this.#opened.delete(path);
-    orCorrupt(path, () => verifyCatalogFile(path));
+    orCorrupt(path, () => verifyCatalogFile(path, () => {}, hash));
     this.#verified.add(path);
   }
 
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
-  open(path: string, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
-    if (!this.#verified.has(path)) this.verify(path);
+  open(file: VersionFile, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
+    const { path } = file;
+    if (!this.#verified.has(path)) this.verify(file);
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
         orCorrupt(path, () => openCatalogFile(path)),

@@ -7,6 +7,7 @@ import type { CatalogRecord, CatalogStore, VersionRecord } from './catalog-store
 import type { CatalogHandlers, RulePreview, SetTask, VersionTask } from './catalog-worker.js';
 import type { ChangeLogs } from './change-logs.js';
 import type { ItemView } from './item-view.js';
+import type { VersionFile } from './opened-snapshots.js';
 
 /** A set's bitmaps for one catalog version, and the time that `now` stood for. */
 export interface TimedSnapshot extends SetSnapshot {
@@ -53,10 +54,10 @@ export class SetEvaluator {
 
   /**
    * Reads a catalog version's file as a whole, before the decode engine opens it without reading it.
-   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT where it is damaged, or not the file that the record is of
    */
-  async verify({ name }: CatalogRecord, { version: catalogVersion }: VersionRecord): Promise<void> {
-    await this.#thread.call('verify', this.#store.catalogFilePath(name, catalogVersion));
+  async verify({ name }: CatalogRecord, version: VersionRecord): Promise<void> {
+    await this.#thread.call('verify', this.#fileOf(name, version));
   }
 
   /** @throws EspalierError ESP_RULE_…; ESP_ARTIFACT_CORRUPT where its list is damaged or gone */
@@ -160,7 +161,10 @@ export class SetEvaluator {
   }
 
   #versionTask({ name, attributes: schema }: CatalogRecord, version: VersionRecord): VersionTask {
-    const path = this.#store.catalogFilePath(name, version.version);
-    return { path, schema, changes: this.#changes.after(name, version) };
+    return { ...this.#fileOf(name, version), schema, changes: this.#changes.after(name, version) };
+  }
+
+  #fileOf(catalog: string, { version, hash }: VersionRecord): VersionFile {
+    return { path: this.#store.catalogFilePath(catalog, version), ...(hash !== undefined && { hash }) };
   }
 }

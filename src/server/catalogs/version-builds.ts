@@ -57,8 +57,9 @@ export class VersionBuilds {
 
   /** What versions that are to come need of the small changes. */
   unfinished(catalog: string): { changesAfter: number }[] {
-    const builds = this.#deps.jobs.unfinishedOf(catalog).filter(({ kind }) => kind === 'catalog-build');
-    return builds.map((job) => ({ changesAfter: payloadOf(job).changesAfter }));
+    // Those of new items say it in the same way; other jobs need none.
+    const payloads = this.#deps.jobs.unfinishedOf(catalog).map(payloadOf);
+    return payloads.filter(({ changesAfter }) => changesAfter !== undefined);
   }
 
   /** Starts the build of a new version from an upload that was received, for the catalog's model as it is now. */

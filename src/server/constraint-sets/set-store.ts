@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { EspalierError } from '../../errors.js';
 import { isSystemError, orWriteFailure, syncFolder } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
-import { hashOfRule, type SetRecord } from './set-record.js';
+import { hashOfRule, type SetRecord, type SetVersion } from './set-record.js';
 
 /** The sets of a catalog. */
 interface SetsOfCatalog {
@@ -212,9 +212,21 @@ function readSet(path: string, expected: string): SetRecord {
   };
 }
 
-/** Whether a record has the version that it says is in force, and each version a truth. */
+/**
+ * Whether a record has the version that it says is in force, and each version a truth.
+ * @throws Error where a rule is not the one that its hash is of
+ */
 function isWhole({ versions, active, earlier, lastVersion }: SetRecord): boolean {
   const hasTruths = Array.isArray(versions) && versions.every(({ truth }) => typeof truth?.kind === 'string');
   const hasActive = hasTruths && (active === null || versions.some(({ version }) => version === active));
+  if (hasTruths) for (const version of versions) checkRule(version);
   return hasActive && Array.isArray(earlier) && Number.isInteger(lastVersion);
+}
+
+/** Of lists the hash is checked when they are read. */
+function checkRule({ version, truth, hash }: SetVersion): void {
+  if (truth.kind !== 'rule') return;
+  const found = hashOfRule(truth.rule, truth.params);
+  if (found !== hash)
+    throw new Error(`SHA-256 of the rule of version ${version} must be ${hash}, found ${found}`);
 }

@@ -52,7 +52,10 @@ export const ItemsPatch = Type.Object(
 export const PatchAnswer = Type.Object({
   removed: Type.Integer(),
   updated: Type.Integer(),
-  unknownItems: Type.Array(Type.String()),
+  unknownItems: Type.Array(Type.String(), {
+    description:
+      'ids to remove or update that the active version does not have; an item that is still to be added follows the change all the same',
+  }),
   job: Type.Optional(JobResource),
   version: Type.Optional(Type.Integer({ description: 'That has the added items when the job has ended.' })),
 });

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { CatalogActivation, SetSnapshot } from '../../src/decoder/activation.js';
 import { EngineClient, type EngineClientOptions } from '../../src/decoder/engine-client.js';
 import { type EngineIsolation, engineStarter } from '../../src/decoder/engine-port.js';
+import { monotonicMs } from '../../src/decoder/monotonic-ms.js';
 import type { EspalierError } from '../../src/errors.js';
 import { CatalogSnapshot, ChangeLog, openCatalogFile } from '../../src/static-trie/index.js';
 import { query } from '../helpers/query.js';
@@ -82,8 +83,7 @@ describe.each(['thread', 'process'] as const)('an engine in a %s', (isolation) =
 
   it('ends a request at its deadline while the model is at work, and then goes on', async () => {
     const { client, failures } = await startClient('slow', isolation);
-    const startMs = performance.now();
-    const deadlineAtMs = performance.timeOrigin + startMs + 100;
+    const deadlineAtMs = monotonicMs() + 100;
     await expect(ask(client, BAD, { deadlineAtMs })).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
     expect((await ask(client, ['0-0'])).items).toHaveLength(3);
     expect(failures).toEqual([]);
@@ -119,6 +119,21 @@ describe('an engine in a process', () => {
     expect(failures).toHaveLength(1);
     expect(failures[0].message).toContain('SIGKILL');
     expect(kills).toHaveLength(2);
+  });
+
+  it('answers when its wall clock is an hour ahead of this process', async () => {
+    const before = process.env.NODE_OPTIONS;
+    const shift = 'Object.defineProperty(performance,"timeOrigin",{value:performance.timeOrigin+3600000})';
+    process.env.NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(shift)}`;
+    try {
+      const { client } = await startClient('failing', 'process');
+      const { items, timings } = await ask(client, ['0-0'], { deadlineAtMs: monotonicMs() + 20_000 });
+      expect(items).toHaveLength(3);
+      expect(timings.queueMs).toBeLessThan(20_000);
+    } finally {
+      if (before === undefined) delete process.env.NODE_OPTIONS;
+      else process.env.NODE_OPTIONS = before;
+    }
   });
 
   it('that hangs is killed and replaced', async () => {

@@ -116,6 +116,7 @@ async function startClient(maxBatchRows: number): Promise<Running> {
     maxBatchRows,
     maxBatchWaitMs: Number(values['wait-ms']),
     hangTimeoutMs: 60_000,
+    modelOpenTimeoutMs: 60_000,
     onFailure: (error) => {
       throw error;
     },

@@ -52,6 +52,7 @@ export class PinnedEngine {
       maxBatchRows: 1_024,
       maxBatchWaitMs: 2,
       hangTimeoutMs: TIMEOUT_MS,
+      modelOpenTimeoutMs: TIMEOUT_MS,
       // The memory of a GPU is for those who wait for their answer.
       cuda: cudaOff('bulk jobs decode on the CPU'),
       onFailure: (error) => {

@@ -234,7 +234,13 @@ describe('the rounds of espalier bench', () => {
   beforeAll(async () => {
     engine = new EngineClient({
       ...{ isolation: 'thread', engineCount: 1, threads: 1, stepThreads: 1, prefillCacheBytes: 0 },
-      ...{ queueLimit: 64, maxBatchRows: 1, maxBatchWaitMs: 0, hangTimeoutMs: 60_000, modelOpenTimeoutMs: 60_000 },
+      ...{
+        queueLimit: 64,
+        maxBatchRows: 1,
+        maxBatchWaitMs: 0,
+        hangTimeoutMs: 60_000,
+        modelOpenTimeoutMs: 60_000,
+      },
       onFailure: (error) => {
         throw error;
       },

@@ -2,7 +2,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { EngineClient, type RecommendAnswer, type RecommendQuery } from '../dist/decoder/index.js';
+import {
+  EngineClient,
+  monotonicMs,
+  type RecommendAnswer,
+  type RecommendQuery,
+} from '../dist/decoder/index.js';
 import { modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { buildRetailCatalog } from '../test/helpers/retail.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
@@ -111,6 +116,7 @@ async function startClient(maxBatchRows: number): Promise<Running> {
     maxBatchRows,
     maxBatchWaitMs: Number(values['wait-ms']),
     hangTimeoutMs: 60_000,
+    modelOpenTimeoutMs: 60_000,
     onFailure: (error) => {
       throw error;
     },
@@ -148,7 +154,7 @@ async function run(running: Running, beamWidth: number): Promise<Round> {
 }
 
 function toQuery(index: number, beamWidth: number): RecommendQuery {
-  const enqueuedAtMs = performance.timeOrigin + performance.now();
+  const enqueuedAtMs = monotonicMs();
   return {
     requestId: `${index}`,
     catalog: 'retail',

@@ -97,6 +97,10 @@ export const errorCatalogue = {
     summary:
       "The model's inputs, outputs, vocabulary, codebooks or tokens don't fit its contract or the catalog.",
   },
+  ESP_MODEL_TIMEOUT: {
+    statusCode: 422,
+    summary: 'The model was not open, checked and measured within modelOpenTimeoutMs.',
+  },
   ESP_MODEL_OUTPUT: { statusCode: 500, summary: 'The model answered with NaN or +infinity.' },
   ESP_UPLOAD_INVALID: { statusCode: 422, summary: 'The upload has bad lines; nothing was changed.' },
   ESP_UPLOAD_ABORTED: { statusCode: 400, summary: 'The client went away before the upload was complete.' },

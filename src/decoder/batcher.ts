@@ -1,6 +1,7 @@
 import { EspalierError } from '../errors.js';
 import { BatchCost } from './batch-cost.js';
 import type { BatchReply } from './engine.js';
+import { monotonicMs } from './monotonic-ms.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
 
 /** Estimates are averages: what would only just be in time is not taken on. */
@@ -286,5 +287,5 @@ function rowsOf(requests: readonly Waiting[]): number {
 }
 
 function leftMs(deadlineAtMs: number): number {
-  return deadlineAtMs - performance.timeOrigin - performance.now();
+  return deadlineAtMs - monotonicMs();
 }

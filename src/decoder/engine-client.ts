@@ -1,9 +1,15 @@
 import type { EspalierError } from '../errors.js';
-import type { CudaFinding, DeviceReport } from '../kernels/index.js';
+import { type CudaFinding, cudaOff, type DeviceReport } from '../kernels/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { Batcher, type BatcherOptions } from './batcher.js';
 import { EnginePool } from './engine-pool.js';
-import { type EngineIsolation, engineStarter, type StartEngine } from './engine-port.js';
+import {
+  type EngineIsolation,
+  engineStarter,
+  processStarter,
+  type StartEngine,
+  type StartProcess,
+} from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
 import type { Recheck } from './recheck.js';
 import type { RecommendAnswer, RecommendQuery } from './recommend-query.js';
@@ -25,6 +31,8 @@ export interface EngineClientOptions {
   maxBatchWaitMs: number;
   /** An engine in a process of its own is killed when a batch takes so long. */
   hangTimeoutMs: number;
+  /** A model that is not open, checked and measured within this time is refused. */
+  modelOpenTimeoutMs: number;
   /** An engine has failed and is being replaced. */
   onFailure: (error: EspalierError) => void;
   onBatch?: BatcherOptions['onBatch'];
@@ -38,6 +46,8 @@ export interface EngineClientOptions {
   onDevice?: (report: DeviceReport) => void;
   /** How engines are started; by default as `isolation` says. */
   start?: StartEngine;
+  /** How processes are started that models are tried in; by default with the same threads, and without a GPU. */
+  startTrial?: StartProcess;
 }
 
 /** The decode engines as the server sees them: elsewhere, behind a queue that lets requests decode together. */
@@ -63,6 +73,12 @@ export class EngineClient {
     this.#maxBatchRows = options.maxBatchRows;
     this.#pool = new EnginePool({
       start: options.start ?? engineStarter(isolation, engineOptions),
+      trials: {
+        start: options.startTrial ?? processStarter({ ...engineOptions, ...TRIAL }),
+        timeoutMs: options.modelOpenTimeoutMs,
+        // Where every request decodes alone there is nothing to measure.
+        calibrates: this.#maxBatchRows > 1,
+      },
       engineCount,
       hangTimeoutMs: options.hangTimeoutMs,
       onFailure: options.onFailure,
@@ -97,8 +113,21 @@ export class EngineClient {
     return this.#pool.deviceReports;
   }
 
+  /**
+   * Opens a model in every engine. Where something serves, it is tried elsewhere first, and the engines open it one after
+   * the other while the rest decode.
+   * @throws EspalierError as `tryModel`
+   */
   loadModel(ref: ModelRef): Promise<ModelInfo> {
     return this.#pool.loadModel(ref);
+  }
+
+  /**
+   * Opens, checks and measures a model in a process of its own: whatever comes of it, nothing that serves notices.
+   * @throws EspalierError ESP_MODEL_…, ESP_ENGINE_FAILED where the process ends under it
+   */
+  tryModel(ref: ModelRef): Promise<ModelInfo> {
+    return this.#pool.tryModel(ref);
   }
 
   /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
@@ -115,7 +144,6 @@ export class EngineClient {
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, model } = activation;
     await this.#pool.prepareCatalog(activation);
-    // Where every request decodes alone there is nothing to measure.
     if (this.#maxBatchRows > 1 && !this.#bestRows.has(keyOf(model))) {
       const { bestRows } = await this.#pool.calibrate(model);
       this.#bestRows.set(keyOf(model), bestRows);
@@ -189,6 +217,14 @@ export class EngineClient {
     this.#pool.kill();
   }
 }
+
+/** What the engine of a trial does not need: it answers no request. */
+const TRIAL = {
+  stepThreads: 1,
+  prefillCacheBytes: 0,
+  recheckShare: 0,
+  cuda: cudaOff('models are tried on the CPU'),
+};
 
 function keyOf({ name, version, folder }: ModelRef): string {
   return JSON.stringify([name, version, folder]);

@@ -2,14 +2,17 @@ import { EspalierError } from '../errors.js';
 import type { DeviceReport } from '../kernels/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
-import type { BatchReply } from './engine.js';
+import type { BatchReply, LoadedModel } from './engine.js';
 import type { EnginePort, StartEngine } from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
+import { ModelTrials, type ModelTrialsOptions, modelTimeout } from './model-trials.js';
 import type { Recheck } from './recheck.js';
 import type { RecommendQuery } from './recommend-query.js';
 
 export interface EnginePoolOptions {
   start: StartEngine;
+  /** How models are tried before an engine that serves opens them; each may take the engine as long. */
+  trials: ModelTrialsOptions;
   /** How many engines decode side by side. */
   engineCount: number;
   /** An engine that can be killed is, when a batch takes so long. */
@@ -27,13 +30,17 @@ export interface EnginePoolOptions {
 /** An engine of the pool. */
 interface Slot {
   engine: EnginePort;
-  isBusy: boolean;
+  /** What it has been taken for: a batch, models to open. Where there is nothing, it is free for a batch. */
+  tasks: number;
+  /** The batch under way, or the last one; never fails. */
+  batch: Promise<void>;
   /** It has failed: it gets nothing more, and another one takes its place. */
   isLost: boolean;
   /** How its device stands, where it has one. */
   device?: DeviceReport;
 }
 
+const BEING_REPLACED = 'the decode engine is being replaced';
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 30_000;
 
@@ -52,11 +59,15 @@ export class EnginePool {
   /** By catalog: what is prepared, and on which engines. */
   readonly #prepared = new Map<string, { activation: CatalogActivation; slots: Set<Slot> }>();
   readonly #retries = new Set<NodeJS.Timeout>();
+  readonly #trials: ModelTrials;
+  /** Ends when the models end that are being opened: on one engine at a time, since the others decode meanwhile. */
+  #opening: Promise<void> = Promise.resolve();
   readonly #leaving = new Map<EnginePort, Promise<void>>();
   #isClosed = false;
 
   constructor(options: EnginePoolOptions) {
     this.#options = options;
+    this.#trials = new ModelTrials(options.trials);
     for (let count = 0; count < options.engineCount; count++) this.#slots.push(this.#startSlot());
   }
 
@@ -71,18 +82,42 @@ export class EnginePool {
   }
 
   get hasIdle(): boolean {
-    return this.#slots.some(({ isBusy }) => !isBusy);
+    return this.#slots.some(({ tasks }) => tasks === 0);
   }
 
-  /** Opens a model on every engine, and checks it. */
-  async loadModel(ref: ModelRef): Promise<ModelInfo> {
-    const [info] = await this.#onEach((engine) => engine.loadModel(ref));
+  /** Checks a model, and changes no engine. @throws EspalierError as `ModelTrials.run` */
+  async tryModel(ref: ModelRef): Promise<ModelInfo> {
+    const { info } = await this.#trials.run(ref);
     return info;
   }
 
-  /** On one engine: the others run on the same cores. */
-  calibrate(ref: ModelRef): Promise<Calibration> {
-    return this.#first().engine.calibrate(ref);
+  /**
+   * Opens a model on every engine, one after the other. Where something serves, it has been tried before an engine sees it.
+   * @throws EspalierError as `ModelTrials.run`
+   */
+  async loadModel(ref: ModelRef): Promise<ModelInfo> {
+    // Where nothing serves nobody waits, and a server that starts is ready sooner.
+    if (this.#serving.size > 0 && this.#trials.known(ref) === undefined) await this.#trials.run(ref);
+    const opened = this.#opening.then(async () => {
+      let info: ModelInfo | undefined;
+      for (const slot of [...this.#slots]) {
+        await slot.batch;
+        // Its batch has failed: who takes its place opens what it needs.
+        if (!slot.isLost) ({ info } = await this.#open(slot, ref));
+      }
+      if (info === undefined) throw failed(BEING_REPLACED);
+      return info;
+    });
+    this.#opening = opened.then(noMatter, noMatter);
+    return opened;
+  }
+
+  /** As the trial found it, or on one engine: the others run on the same cores. */
+  async calibrate(ref: ModelRef): Promise<Calibration> {
+    const known = this.#trials.known(ref)?.calibration;
+    if (known !== undefined) return known;
+    const slot = this.#first();
+    return this.#take(slot, () => slot.engine.calibrate(ref));
   }
 
   async releaseModels(keep: readonly ModelRef[]): Promise<void> {
@@ -97,6 +132,7 @@ export class EnginePool {
   /** Does everything that can fail, on every engine. Where one cannot follow, none keeps what it has prepared. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path } = activation;
+    await this.loadModel(activation.model);
     const slots = new Set(this.#slots);
     const openings = [...slots].map(({ engine }) => engine.openCatalog(catalog, path));
     try {
@@ -123,7 +159,10 @@ export class EnginePool {
     // First of all: an engine that dies meanwhile is replaced by one with the new state.
     this.#serving.set(catalog, activation);
     await this.#onEachThatLives(async (slot) => {
-      if (!prepared.slots.has(slot)) await slot.engine.prepareCatalog(activation);
+      if (!prepared.slots.has(slot)) {
+        await this.#open(slot, activation.model);
+        await slot.engine.prepareCatalog(activation);
+      }
       await slot.engine.commitCatalog(catalog);
     });
   }
@@ -204,24 +243,12 @@ export class EnginePool {
     queries: readonly RecommendQuery[],
     onStart: (cancel: (requestId: string) => void) => void,
   ): Promise<BatchReply> {
-    const slot = this.#slots.find(({ isBusy }) => !isBusy);
+    const slot = this.#slots.find(({ tasks }) => tasks === 0);
     if (slot === undefined) throw new EspalierError('ESP_INTERNAL', 'no engine is free');
-    slot.isBusy = true;
-    const { engine } = slot;
-    const watchdog = engine.kill && setTimeout(() => engine.kill?.(), this.#options.hangTimeoutMs);
-    try {
-      onStart((requestId) => engine.cancel(requestId));
-      return await engine.recommendBatch(queries);
-    } catch (thrown) {
-      const cause = EspalierError.from(thrown);
-      this.#replace(slot, failed(cause.message, cause));
-      // What a runtime says of its inside is for the log.
-      throw failed('the decode engine failed under this batch of requests; try again', cause);
-    } finally {
-      clearTimeout(watchdog);
-      slot.isBusy = false;
-      if (!slot.isLost) this.#options.onIdle();
-    }
+    slot.tasks++;
+    const decoding = this.#decode(slot, queries, onStart);
+    slot.batch = decoding.then(noMatter, noMatter);
+    return decoding;
   }
 
   /**
@@ -230,6 +257,7 @@ export class EnginePool {
    */
   async close(graceMs = this.#options.hangTimeoutMs): Promise<void> {
     this.#isClosed = true;
+    this.#trials.close();
     for (const retry of this.#retries) clearTimeout(retry);
     const timer = setTimeout(() => this.kill(), graceMs);
     await Promise.all(this.#slots.map(({ engine }) => engine.close()));
@@ -239,6 +267,7 @@ export class EnginePool {
 
   /** Ends at once every engine that can be ended so. */
   kill(): void {
+    this.#trials.close();
     for (const engine of [...this.#slots.map(({ engine }) => engine), ...this.#leaving.keys()])
       engine.kill?.();
   }
@@ -256,10 +285,71 @@ export class EnginePool {
           this.#options.onDevice?.(event.device);
         },
       ),
-      isBusy: false,
+      tasks: 0,
+      batch: Promise.resolve(),
       isLost: false,
     };
     return slot;
+  }
+
+  async #decode(
+    slot: Slot,
+    queries: readonly RecommendQuery[],
+    onStart: (cancel: (requestId: string) => void) => void,
+  ): Promise<BatchReply> {
+    const { engine } = slot;
+    // An engine that opens a model gets no batch: the time that it takes for that is not the batch's.
+    const watchdog = engine.kill && setTimeout(() => engine.kill?.(), this.#options.hangTimeoutMs);
+    try {
+      onStart((requestId) => engine.cancel(requestId));
+      return await engine.recommendBatch(queries);
+    } catch (thrown) {
+      const cause = EspalierError.from(thrown);
+      this.#replace(slot, failed(cause.message, cause));
+      // What a runtime says of its inside is for the log.
+      throw failed('the decode engine failed under this batch of requests; try again', cause);
+    } finally {
+      clearTimeout(watchdog);
+      slot.tasks--;
+      if (!slot.isLost) this.#options.onIdle();
+    }
+  }
+
+  /** Opens a model on an engine, which takes no batch meanwhile. One that cannot come to an end of it is replaced. */
+  #open(slot: Slot, ref: ModelRef): Promise<LoadedModel> {
+    return this.#take(slot, async () => {
+      const { timeoutMs } = this.#options.trials;
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => {
+          const error = modelTimeout(ref, timeoutMs);
+          this.#replace(slot, failed(error.message, error));
+          slot.engine.kill?.();
+          reject(error);
+        }, timeoutMs);
+      });
+      try {
+        const loading = slot.engine.loadModel(ref, this.#trials.known(ref));
+        const loaded = await Promise.race([loading, late]);
+        if (this.#trials.known(ref) === undefined) this.#trials.keep(loaded);
+        return loaded;
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+  }
+
+  /** Lets an engine end its batch, and gives it no other one until `task` ends: none is to wait behind that. */
+  async #take<Result>(slot: Slot, task: () => Promise<Result>): Promise<Result> {
+    slot.tasks++;
+    try {
+      await slot.batch;
+      if (slot.isLost) throw failed(BEING_REPLACED);
+      return await task();
+    } finally {
+      slot.tasks--;
+      if (!slot.isLost) this.#options.onIdle();
+    }
   }
 
   #replace(slot: Slot, failure: EspalierError): void {
@@ -284,8 +374,7 @@ export class EnginePool {
     const done = new Map<string, CatalogActivation>();
     try {
       // What serves may change meanwhile.
-      for (let next = this.#behind(done); next !== undefined; next = this.#behind(done))
-        await next(slot.engine);
+      for (let next = this.#behind(done); next !== undefined; next = this.#behind(done)) await next(slot);
       if (slot.isLost) throw failed('a decode engine ended while it started');
     } catch (thrown) {
       this.#replace(slot, EspalierError.from(thrown));
@@ -306,14 +395,16 @@ export class EnginePool {
   }
 
   /** What brings an engine that has done some of it a step nearer to what serves. */
-  #behind(done: Map<string, CatalogActivation>): ((engine: EnginePort) => Promise<void>) | undefined {
+  #behind(done: Map<string, CatalogActivation>): ((slot: Slot) => Promise<void>) | undefined {
     for (const [catalog, activation] of this.#serving) {
       const before = done.get(catalog);
       if (before === activation) continue;
-      return async (engine) => {
+      return async (slot) => {
+        const { engine } = slot;
         if (before !== undefined && differInChangesOnly(before, activation)) {
           await engine.applyChanges(catalog, activation.changes!.upTo);
         } else {
+          await this.#open(slot, activation.model);
           await engine.prepareCatalog(activation);
           await engine.commitCatalog(catalog);
         }
@@ -322,7 +413,7 @@ export class EnginePool {
     }
     const gone = [...done.keys()].find((catalog) => !this.#serving.has(catalog));
     if (gone === undefined) return undefined;
-    return async (engine) => {
+    return async ({ engine }) => {
       await engine.removeCatalog(gone);
       done.delete(gone);
     };
@@ -337,7 +428,7 @@ export class EnginePool {
 
   #first(): Slot {
     const [slot] = this.#slots;
-    if (slot === undefined) throw failed('the decode engine is being replaced');
+    if (slot === undefined) throw failed(BEING_REPLACED);
     return slot;
   }
 
@@ -369,6 +460,8 @@ export class EnginePool {
 function differInChangesOnly(a: CatalogActivation, b: CatalogActivation): boolean {
   return a.path === b.path && a.version === b.version && a.sets === b.sets && a.model === b.model;
 }
+
+function noMatter(): void {}
 
 function failed(message: string, cause?: EspalierError): EspalierError {
   return new EspalierError('ESP_ENGINE_FAILED', message, { cause });

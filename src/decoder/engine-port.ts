@@ -1,9 +1,8 @@
 import type { EspalierError } from '../errors.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
-import type { BatchReply, EngineEvent, EngineOptions } from './engine.js';
+import type { BatchReply, EngineEvent, EngineOptions, LoadedModel } from './engine.js';
 import type { EngineHandlers } from './engine-worker.js';
-import type { ModelInfo } from './model-fingerprint.js';
 import { ProcessClient } from './process-rpc.js';
 import type { RecommendQuery } from './recommend-query.js';
 import { ThreadClient } from './thread-rpc.js';
@@ -13,7 +12,7 @@ import { ThreadClient } from './thread-rpc.js';
  * under what was committed and put before it, whatever comes meanwhile.
  */
 export interface EnginePort {
-  loadModel(ref: ModelRef): Promise<ModelInfo>;
+  loadModel(ref: ModelRef, tried?: LoadedModel): Promise<LoadedModel>;
   calibrate(ref: ModelRef): Promise<Calibration>;
   releaseModels(keep: readonly ModelRef[]): Promise<void>;
   openModels(): Promise<string[]>;
@@ -44,6 +43,9 @@ export type StartEngine = (
   onEvent?: (event: EngineEvent) => void,
 ) => EnginePort;
 
+/** One that can be killed. */
+export type StartProcess = (...listeners: Parameters<StartEngine>) => Required<EnginePort>;
+
 /** How an engine is kept apart from this thread: on another one, or so that its crashes and hangs are contained. */
 export const engineIsolations = ['thread', 'process'] as const;
 export type EngineIsolation = (typeof engineIsolations)[number];
@@ -60,6 +62,10 @@ export function engineStarter(
     return (onExit, onEvent) =>
       portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent)));
   }
+  return processStarter(options, script);
+}
+
+export function processStarter(options: EngineOptions, script: URL = WORKER): StartProcess {
   return (onExit, onEvent) => {
     const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent));
     return { ...portOf(client), kill: () => client.kill() };
@@ -72,7 +78,7 @@ function asEvents(onEvent: ((event: EngineEvent) => void) | undefined) {
 
 function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): EnginePort {
   return {
-    loadModel: (ref) => client.call('loadModel', ref),
+    loadModel: (ref, tried) => client.call('loadModel', ref, tried),
     calibrate: (ref) => client.call('calibrate', ref),
     releaseModels: (keep) => client.call('releaseModels', keep),
     openModels: () => client.call('openModels'),

@@ -7,8 +7,10 @@ import { AnswerRechecks } from './answer-rechecks.js';
 import { type Calibration, calibrate } from './calibrate.js';
 import type { DecodeReport } from './decode-report.js';
 import { DeviceWatch } from './device-watch.js';
+import { stampFolder } from './folder-stamp.js';
 import type { Model } from './model.js';
 import { fingerprintFaults, fingerprintModel, type ModelInfo } from './model-fingerprint.js';
+import type { ProbeResult } from './model-probe.js';
 import { OpenModels } from './open-models.js';
 import { PrefillCache } from './prefill-cache.js';
 import type { Recheck } from './recheck.js';
@@ -30,6 +32,14 @@ export interface EngineOptions {
 
 /** What an engine says of its own accord. */
 export type EngineEvent = { recheck: Recheck } | { device: DeviceReport };
+
+/** A model that is open in an engine, and what opening it has told. */
+export interface LoadedModel {
+  info: ModelInfo;
+  probe: ProbeResult;
+  /** Of its folder, before it was opened. @see stampFolder */
+  stamp: string;
+}
 
 /** One request of a batch: its answer, or its own error. */
 export type QueryResult = { answer: RecommendAnswer } | { error: PlainError };
@@ -79,10 +89,14 @@ export class DecodeEngine {
     this.#recommender = new Recommender(kernel, this.#prefills);
   }
 
-  /** Opens a model, or takes the one that is open, and checks it. */
-  async loadModel(ref: ModelRef): Promise<ModelInfo> {
-    const { manifest, vocabSize } = await this.#models.get(ref);
-    return fingerprintModel(manifest, vocabSize);
+  /**
+   * Opens a model, or takes the one that is open, and checks it.
+   * @param tried what another engine has found: of the same files, the model is not tried again
+   */
+  async loadModel(ref: ModelRef, tried?: LoadedModel): Promise<LoadedModel> {
+    const stamp = stampFolder(ref.folder);
+    const { manifest, vocabSize, batchesRagged } = await this.#models.get(ref, tried);
+    return { info: fingerprintModel(manifest, vocabSize), probe: { vocabSize, batchesRagged }, stamp };
   }
 
   /** Measures, once for each model, how many rows are worth decoding together. */

@@ -18,6 +18,7 @@ export { historyTokens } from './history-tokens.js';
 export { type Model, openModel } from './model.js';
 export { fingerprintFaults, type ModelInfo } from './model-fingerprint.js';
 export { type ModelManifest, readModelManifest } from './model-manifest.js';
+export { monotonicMs } from './monotonic-ms.js';
 export { ProcessClient, serveProcess, tellParentProcess } from './process-rpc.js';
 export { type Recheck, type ViolationKind, violationKinds } from './recheck.js';
 export {

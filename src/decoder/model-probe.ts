@@ -35,7 +35,7 @@ export async function probe(
   let alone: Float32Array[][];
   try {
     // One small token first: a token beyond the vocabulary fails inside the graph, which names no field.
-    const [first] = await runner.prefill([[Math.min(...longest)]]);
+    const [first] = await runner.prefill([[longest.reduce((a, b) => Math.min(a, b))]]);
     vocabSize = first.logits.length;
     refuseMisfit(name, checkVocabulary(manifest, levelTokens, vocabSize));
     [prefill] = await runner.prefill([longest]);

@@ -5,7 +5,7 @@ import type { Contract, ModelDecoding, ModelRunner, Prefill } from './contracts/
 import { contracts } from './contracts/contracts.js';
 import { firstLine, refuseMisfit } from './model-faults.js';
 import { levelTokensOf, type ModelManifest, readModelManifest } from './model-manifest.js';
-import { probe } from './model-probe.js';
+import { type ProbeResult, probe } from './model-probe.js';
 import { type OnnxGraph, openOnnxGraph } from './onnx-graph.js';
 import { Turns } from './turns.js';
 
@@ -40,9 +40,10 @@ export interface Model extends ModelRunner {
  * Opens the model in `folder` and makes sure that it fits: names, types and shapes of inputs and outputs, the
  * vocabulary, and one decode over the longest context that the manifest allows.
  * @param threads threads that one run may use.
+ * @param probed what trying it has told before, of these very files: it is not tried again.
  * @throws EspalierError ESP_MODEL_NOT_FOUND, ESP_MODEL_MANIFEST, ESP_MODEL_MISFIT, ESP_MODEL_OUTPUT
  */
-export async function openModel(folder: string, threads: number): Promise<Model> {
+export async function openModel(folder: string, threads: number, probed?: ProbeResult): Promise<Model> {
   const manifest = readModelManifest(folder);
   const graphs: Record<string, OnnxGraph> = {};
   const close = async () => {
@@ -56,7 +57,7 @@ export async function openModel(folder: string, threads: number): Promise<Model>
     refuseMisfit(manifest.name, contract.check(graphs));
     const runner = contract.open(graphs, manifest.tokens);
     const levelTokens = levelTokensOf(manifest);
-    const { vocabSize, batchesRagged } = await probe(manifest, levelTokens, runner);
+    const { vocabSize, batchesRagged } = probed ?? (await probe(manifest, levelTokens, runner));
     const turns = new Turns();
     let isClosed = false;
     let closing: Promise<void> | undefined;

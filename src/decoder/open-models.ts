@@ -1,6 +1,7 @@
 import type { ModelRef } from './activation.js';
 import { stampFolder } from './folder-stamp.js';
 import { type Model, openModel } from './model.js';
+import type { ProbeResult } from './model-probe.js';
 
 interface OpenModel {
   folder: string;
@@ -19,12 +20,17 @@ export class OpenModels {
     this.#threads = threads;
   }
 
-  /** Opens a model, or takes the one that is open. @throws as `openModel` */
-  get({ folder }: ModelRef): Promise<Model> {
+  /**
+   * Opens a model, or takes the one that is open.
+   * @param tried what trying it has told, of files with this stamp: where they are the same, it is not tried again.
+   * @throws as `openModel`
+   */
+  get({ folder }: ModelRef, tried?: { stamp: string; probe: ProbeResult }): Promise<Model> {
     const key = stampFolder(folder);
     const known = this.#models.get(key);
     if (known !== undefined) return known.model;
-    const entry: OpenModel = { folder, model: openModel(folder, this.#threads), isOpen: false };
+    const probed = tried?.stamp === key ? tried.probe : undefined;
+    const entry: OpenModel = { folder, model: openModel(folder, this.#threads, probed), isOpen: false };
     this.#models.set(key, entry);
     const onOpen = () => {
       entry.isOpen = true;

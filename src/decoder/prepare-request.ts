@@ -11,6 +11,7 @@ import {
 } from '../static-trie/index.js';
 import type { ActiveCatalog, NamedSet, ResolvedSets } from './active-catalog.js';
 import { historyTokens, maxHistoryTokens } from './history-tokens.js';
+import { monotonicMs } from './monotonic-ms.js';
 import type { RecommendQuery } from './recommend-query.js';
 
 /** A request with everything that its decode needs, pinned to the catalog version, sets and model it began with. */
@@ -51,8 +52,9 @@ export interface PreparedRequest {
  */
 export function prepareRequest(catalog: ActiveCatalog, query: RecommendQuery): PreparedRequest {
   const startedAtMs = performance.now();
-  const queueMs = Math.max(0, performance.timeOrigin + startedAtMs - query.enqueuedAtMs);
-  const deadlineMs = query.deadlineAtMs - performance.timeOrigin;
+  const nowMs = monotonicMs();
+  const queueMs = Math.max(0, nowMs - query.enqueuedAtMs);
+  const deadlineMs = startedAtMs + query.deadlineAtMs - nowMs;
   if (startedAtMs >= deadlineMs) throw new EspalierError('ESP_TIMEOUT', 'the deadline passed in the queue');
   checkAttributes(catalog, query);
   const beamWidths = beamWidthsOf(catalog, query);

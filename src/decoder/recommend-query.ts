@@ -23,7 +23,7 @@ export interface RecommendQuery {
   diversity?: Diversity;
   /** What happened at each step, and to each of these items. */
   explain?: boolean | { items: readonly string[] };
-  /** Milliseconds since 1970, fractional. */
+  /** Both on the clock of `monotonicMs`: the query may cross to another process. */
   enqueuedAtMs: number;
   deadlineAtMs: number;
 }

@@ -65,6 +65,12 @@ export const ConfigSchema = Type.Object(
       default: 60_000,
       description: 'An engine in a process of its own is replaced when a batch takes so long.',
     }),
+    modelOpenTimeoutMs: Type.Integer({
+      minimum: 100,
+      maximum: 3_600_000,
+      default: 300_000,
+      description: 'A model that takes longer to open, to be checked and measured is refused.',
+    }),
     maxBatchRows: Type.Integer({
       minimum: 1,
       maximum: 65_536,

@@ -204,6 +204,7 @@ function startEngine(config: Config, { metrics, log, logger, cuda }: EngineDeps)
     maxBatchRows: config.maxBatchRows,
     maxBatchWaitMs: config.maxBatchWaitMs,
     hangTimeoutMs: config.decodeHangTimeoutMs,
+    modelOpenTimeoutMs: config.modelOpenTimeoutMs,
     onFailure: (error) => {
       metrics.engineFailures.inc();
       logger.error({ err: error }, 'a decode engine is being replaced');

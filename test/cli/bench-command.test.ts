@@ -9,7 +9,12 @@ import { AnswerCheck } from '../../dist/cli/bench/answer-check.js';
 import { measureRounds } from '../../dist/cli/bench/rounds.js';
 import { spreadOf } from '../../dist/cli/bench/spread.js';
 import { benchCommand } from '../../dist/cli/bench-command.js';
-import { EngineClient, type RecommendAnswer, type RecommendQuery } from '../../dist/decoder/index.js';
+import {
+  EngineClient,
+  monotonicMs,
+  type RecommendAnswer,
+  type RecommendQuery,
+} from '../../dist/decoder/index.js';
 import { CatalogSnapshot, openCatalogFile } from '../../dist/static-trie/index.js';
 import { attributes } from '../../examples/online-retail/retail.js';
 import type { BenchReport } from '../../src/cli/bench/bench-report.js';
@@ -229,7 +234,13 @@ describe('the rounds of espalier bench', () => {
   beforeAll(async () => {
     engine = new EngineClient({
       ...{ isolation: 'thread', engineCount: 1, threads: 1, stepThreads: 1, prefillCacheBytes: 0 },
-      ...{ queueLimit: 64, maxBatchRows: 1, maxBatchWaitMs: 0, hangTimeoutMs: 60_000 },
+      ...{
+        queueLimit: 64,
+        maxBatchRows: 1,
+        maxBatchWaitMs: 0,
+        hangTimeoutMs: 60_000,
+        modelOpenTimeoutMs: 60_000,
+      },
       onFailure: (error) => {
         throw error;
       },
@@ -294,7 +305,7 @@ describe('the rounds of espalier bench', () => {
 
   it('looks at every item of an answer, and at what the answer says of itself', async () => {
     const check = new AnswerCheck(snapshot, [set]);
-    const deadlineAtMs = performance.timeOrigin + performance.now() + 60_000;
+    const deadlineAtMs = monotonicMs() + 60_000;
     const answer = await engine.recommend({ ...query, deadlineAtMs });
     const { items } = answer;
     expect(items).toHaveLength(3);

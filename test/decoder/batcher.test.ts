@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Batcher, type BatcherOptions, type DecodedBatch, type Refusal } from '../../src/decoder/batcher.js';
 import { newReport } from '../../src/decoder/decode-report.js';
 import type { BatchReply } from '../../src/decoder/engine.js';
+import { monotonicMs } from '../../src/decoder/monotonic-ms.js';
 import type { RecommendAnswer, RecommendQuery } from '../../src/decoder/recommend-query.js';
 import { EspalierError } from '../../src/errors.js';
 import { query } from '../helpers/query.js';
@@ -179,7 +180,7 @@ describe('requests that do not get an answer', () => {
   it('are refused at once where those before them leave no time, and taken where they do', async () => {
     const engines = new HeldEngines(1, { maxRowsOf: () => 10 });
     await engines.decodeFor(100);
-    const within = (ms: number) => ({ deadlineAtMs: performance.timeOrigin + performance.now() + ms });
+    const within = (ms: number) => ({ deadlineAtMs: monotonicMs() + ms });
     // An idle engine always tries.
     const tried = engines.ask('tried', within(50));
     const behind = engines.ask('behind', within(60_000));
@@ -204,7 +205,7 @@ describe('requests that do not get an answer', () => {
     for (let batch = 0; batch < 3; batch++) await engines.decodeFor(20, 1);
     const within = (ms: number) => ({
       beamWidth: 100,
-      deadlineAtMs: performance.timeOrigin + performance.now() + ms,
+      deadlineAtMs: monotonicMs() + ms,
     });
     // 20 ms each, as far as anybody knows: by the row it would be 2 s each.
     const wide = ['1', '2', '3', '4'].map((id) => engines.ask(id, within(1_000)));
@@ -225,7 +226,7 @@ describe('requests that do not get an answer', () => {
   it('make room once they are too late, and the last one is tried all the same', async () => {
     const engines = new HeldEngines(1, { maxRowsOf: () => 10 });
     await engines.decodeFor(300);
-    const within = (ms: number) => ({ deadlineAtMs: performance.timeOrigin + performance.now() + ms });
+    const within = (ms: number) => ({ deadlineAtMs: monotonicMs() + ms });
     const decoding = engines.ask('decoding');
     const late = engines.ask('late', within(1_500));
     const last = engines.ask('last', within(1_500));
@@ -244,7 +245,7 @@ describe('requests that do not get an answer', () => {
     void engines.ask('decoding');
     const gone = new AbortController();
     const left = [1, 2, 3].map((id) => engines.ask(`${id}`, { signal: gone.signal }));
-    const ask = () => engines.ask('next', { deadlineAtMs: performance.timeOrigin + performance.now() + 600 });
+    const ask = () => engines.ask('next', { deadlineAtMs: monotonicMs() + 600 });
     expect(ask).toThrow(expect.objectContaining({ code: 'ESP_OVERLOADED' }));
     gone.abort();
     await Promise.allSettled(left);
@@ -254,7 +255,7 @@ describe('requests that do not get an answer', () => {
 
   it('end at their deadline, in the queue and in a batch', async () => {
     const engines = new HeldEngines(1);
-    const soon = () => ({ deadlineAtMs: performance.timeOrigin + performance.now() + 20 });
+    const soon = () => ({ deadlineAtMs: monotonicMs() + 20 });
     const decoding = engines.ask('decoding', soon());
     const waiting = engines.ask('waiting', soon());
     const patient = engines.ask('patient');

@@ -1,10 +1,16 @@
-import { existsSync, mkdtempSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { CatalogActivation, SetSnapshot } from '../../src/decoder/activation.js';
+import type { CatalogActivation, ModelRef, SetSnapshot } from '../../src/decoder/activation.js';
 import { EngineClient, type EngineClientOptions } from '../../src/decoder/engine-client.js';
-import { type EngineIsolation, engineStarter } from '../../src/decoder/engine-port.js';
+import {
+  type EngineIsolation,
+  engineStarter,
+  processStarter,
+  type StartProcess,
+} from '../../src/decoder/engine-port.js';
+import { monotonicMs } from '../../src/decoder/monotonic-ms.js';
 import type { EspalierError } from '../../src/errors.js';
 import { CatalogSnapshot, ChangeLog, openCatalogFile } from '../../src/static-trie/index.js';
 import { query } from '../helpers/query.js';
@@ -14,6 +20,21 @@ const script = new URL('../../dist/decoder/engine-worker.js', import.meta.url);
 const folder = (name: string) => new URL(`../fixtures/engine-models/${name}/1`, import.meta.url).pathname;
 /** A history of two items: what the models of this folder fail on. */
 const BAD = ['0-0', '1-1'];
+
+/** A folder with the slow model, whose loop has no end in sight, and which reads two items when it is opened. */
+function hangingModel(): ModelRef {
+  const copy = mkdtempSync(join(tmpdir(), 'espalier-hanging-'));
+  cpSync(folder('slow'), copy, { recursive: true });
+  const bytes = readFileSync(join(copy, 'model.onnx'));
+  const loops = Buffer.alloc(8);
+  loops.writeBigInt64LE(4_000n);
+  bytes.writeBigInt64LE(1n << 40n, bytes.indexOf(loops));
+  writeFileSync(join(copy, 'model.onnx'), bytes);
+  const manifest = JSON.parse(readFileSync(join(copy, 'model.json'), 'utf8'));
+  const context = { ...manifest.context, maxItems: 2 };
+  writeFileSync(join(copy, 'model.json'), JSON.stringify({ ...manifest, context }));
+  return { name: 'hanging', version: 1, folder: copy };
+}
 
 const clients: EngineClient[] = [];
 afterEach(async () => {
@@ -37,8 +58,10 @@ async function startClient(
     maxBatchRows: 64,
     maxBatchWaitMs: 0,
     hangTimeoutMs: 60_000,
+    modelOpenTimeoutMs: 60_000,
     onFailure: (error) => failures.push(error),
     start: engineStarter(isolation, engineOptions, script),
+    startTrial: processStarter(engineOptions, script),
     ...options,
   });
   clients.push(client);
@@ -46,6 +69,9 @@ async function startClient(
   await client.commitCatalog('small');
   return { client, failures };
 }
+
+const refOf = (name: string): ModelRef => ({ name, version: 1, folder: folder(name) });
+const trialOptions = { threads: 1, stepThreads: 1, prefillCacheBytes: 0 };
 
 const ask = (client: EngineClient, history: string[], fields = {}) =>
   client.recommend(query({ catalog: 'small', history, k: 3, beamWidth: 6, ...fields }));
@@ -82,8 +108,7 @@ describe.each(['thread', 'process'] as const)('an engine in a %s', (isolation) =
 
   it('ends a request at its deadline while the model is at work, and then goes on', async () => {
     const { client, failures } = await startClient('slow', isolation);
-    const startMs = performance.now();
-    const deadlineAtMs = performance.timeOrigin + startMs + 100;
+    const deadlineAtMs = monotonicMs() + 100;
     await expect(ask(client, BAD, { deadlineAtMs })).rejects.toMatchObject({ code: 'ESP_TIMEOUT' });
     expect((await ask(client, ['0-0'])).items).toHaveLength(3);
     expect(failures).toEqual([]);
@@ -95,6 +120,130 @@ describe.each(['thread', 'process'] as const)('an engine in a %s', (isolation) =
     const closed = client.close();
     expect((await answer).items).toHaveLength(3);
     await closed;
+  });
+
+  it('answers while a model is tried that hangs, and the model is refused', async () => {
+    const ends: string[] = [];
+    const startTrial: StartProcess = (onExit) =>
+      processStarter(
+        trialOptions,
+        script,
+      )((error) => {
+        ends.push(error.message);
+        onExit(error);
+      });
+    const options = { startTrial, modelOpenTimeoutMs: 4_000 };
+    const { client, failures } = await startClient('failing', isolation, options);
+    let isTried = false;
+    const model = hangingModel();
+    const loading = client.loadModel(model).finally(() => {
+      isTried = true;
+    });
+    const refused = expect(loading).rejects.toMatchObject({
+      code: 'ESP_MODEL_TIMEOUT',
+      details: [{ field: 'model', expected: expect.stringContaining('4000 ms') }],
+    });
+    for (let asked = 0; asked < 10; asked++) {
+      expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(isTried).toBe(false);
+    await refused;
+    while (ends.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(ends).toEqual(['a child process ended by SIGKILL']);
+    expect(await client.openModels()).not.toContain(model.folder);
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+    expect(failures).toEqual([]);
+  });
+});
+
+describe('models that are opened while engines serve', () => {
+  it('are opened by one engine after the other, which get no batch meanwhile, as the trial found them', async () => {
+    const faults: string[] = [];
+    const trials: unknown[] = [];
+    let opening = 0;
+    let answeredMeanwhile = 0;
+    const start = engineStarter('thread', trialOptions, script);
+    const { client } = await startClient('failing', 'thread', {
+      engineCount: 2,
+      start(onExit, onEvent) {
+        const engine = start(onExit, onEvent);
+        let isOpening = false;
+        return {
+          ...engine,
+          async loadModel(ref, tried) {
+            if (++opening > 1) faults.push('two engines at once');
+            isOpening = true;
+            trials.push(tried);
+            const loaded = await engine.loadModel(ref, tried);
+            // As long as a large model takes, or until a request was answered.
+            const before = answeredMeanwhile;
+            for (let waits = 0; waits < 400 && before === answeredMeanwhile; waits++) {
+              await new Promise((resolve) => setTimeout(resolve, 5));
+              if (trials.length <= 2) break;
+            }
+            isOpening = false;
+            opening--;
+            return loaded;
+          },
+          async recommendBatch(queries) {
+            if (isOpening) faults.push('a batch behind a model');
+            return engine.recommendBatch(queries);
+          },
+        };
+      },
+    });
+    trials.length = 2;
+    let isDone = false;
+    const asking = (async () => {
+      while (!isDone) {
+        const meanwhile = opening > 0;
+        await ask(client, ['0-0']);
+        if (meanwhile) answeredMeanwhile++;
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    })();
+    const slow = { ...(await smallActivation(folder('slow'))), version: 2 };
+    await client.prepareCatalog(slow);
+    await client.commitCatalog('small');
+    isDone = true;
+    await asking;
+    expect(faults).toEqual([]);
+    expect(answeredMeanwhile).toBeGreaterThanOrEqual(2);
+    expect(trials.slice(2)).toEqual(
+      new Array(2).fill(
+        expect.objectContaining({ probe: { vocabSize: 7, batchesRagged: expect.any(Boolean) } }),
+      ),
+    );
+    expect((await ask(client, ['0-0'])).versions.catalog).toBe(2);
+  });
+
+  it('fail alone where they end the process that tries them', async () => {
+    const startTrial: StartProcess = (onExit) => {
+      const engine = processStarter(trialOptions, script)(onExit);
+      engine.kill();
+      return engine;
+    };
+    const { client, failures } = await startClient('failing', 'thread', { startTrial });
+    await expect(client.tryModel(refOf('slow'))).rejects.toMatchObject({
+      code: 'ESP_ENGINE_FAILED',
+      message: 'model slow, while it was tried: a child process ended by SIGKILL',
+    });
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+    expect(failures).toEqual([]);
+  });
+});
+
+describe('the first model of an engine in a process', () => {
+  it('is refused where it hangs, and the engine is replaced', async () => {
+    const { client, failures } = await startClient('failing', 'process', { modelOpenTimeoutMs: 6_000 });
+    await client.removeCatalog('small');
+    await expect(client.loadModel(hangingModel())).rejects.toMatchObject({ code: 'ESP_MODEL_TIMEOUT' });
+    expect(failures.map(({ code }) => code)).toEqual(['ESP_ENGINE_FAILED']);
+    while (client.engineCount === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await client.prepareCatalog(await smallActivation(folder('failing')));
+    await client.commitCatalog('small');
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
   });
 });
 
@@ -119,6 +268,21 @@ describe('an engine in a process', () => {
     expect(failures).toHaveLength(1);
     expect(failures[0].message).toContain('SIGKILL');
     expect(kills).toHaveLength(2);
+  });
+
+  it('answers when its wall clock is an hour ahead of this process', async () => {
+    const before = process.env.NODE_OPTIONS;
+    const shift = 'Object.defineProperty(performance,"timeOrigin",{value:performance.timeOrigin+3600000})';
+    process.env.NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(shift)}`;
+    try {
+      const { client } = await startClient('failing', 'process');
+      const { items, timings } = await ask(client, ['0-0'], { deadlineAtMs: monotonicMs() + 20_000 });
+      expect(items).toHaveLength(3);
+      expect(timings.queueMs).toBeLessThan(20_000);
+    } finally {
+      if (before === undefined) delete process.env.NODE_OPTIONS;
+      else process.env.NODE_OPTIONS = before;
+    }
   });
 
   it('that hangs is killed and replaced', async () => {

@@ -1,3 +1,6 @@
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { historyTokens } from '../../src/decoder/history-tokens.js';
 import { openModel } from '../../src/decoder/model.js';
@@ -8,6 +11,17 @@ const folder = (name: string) => new URL(`../fixtures/models/${name}/1`, import.
 describe('opening a model', () => {
   it('takes one that fits', async () => {
     const model = await openModel(folder('table'), 1);
+    expect(model.vocabSize).toBe(7);
+    await model.close();
+  });
+
+  it('takes one whose context is longer than a call may have arguments', async () => {
+    const long = mkdtempSync(join(tmpdir(), 'espalier-long-'));
+    cpSync(folder('table'), long, { recursive: true });
+    const manifest = JSON.parse(readFileSync(join(long, 'model.json'), 'utf8'));
+    const context = { ...manifest.context, maxItems: 80_000 };
+    writeFileSync(join(long, 'model.json'), JSON.stringify({ ...manifest, context }));
+    const model = await openModel(long, 1);
     expect(model.vocabSize).toBe(7);
     await model.close();
   });

@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { stampFolder } from '../../src/decoder/folder-stamp.js';
 import { OpenModels } from '../../src/decoder/open-models.js';
 
 const fixture = (name: string) => new URL(`../fixtures/models/${name}/1`, import.meta.url).pathname;
@@ -35,6 +36,19 @@ describe('the models that are open', () => {
     const after = await models.get(refOf(folder));
     expect(after).not.toBe(before);
     expect(models.folders()).toEqual([folder]);
+    await models.close();
+  });
+
+  it('are not tried again where their files were, and only then', async () => {
+    const models = new OpenModels(1);
+    const table = refOf(fixture('table'));
+    // What no trial would find.
+    const probe = { vocabSize: 4711, batchesRagged: false };
+    const trusting = await models.get(table, { stamp: stampFolder(table.folder), probe });
+    expect(trusting.vocabSize).toBe(4711);
+    await models.close();
+    const checking = await models.get(table, { stamp: 'of other files', probe });
+    expect(checking.vocabSize).toBe(7);
     await models.close();
   });
 });

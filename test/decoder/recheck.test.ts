@@ -227,6 +227,7 @@ describe.each(['thread', 'process'] as const)('an engine in a %s', (isolation) =
       maxBatchRows: 64,
       maxBatchWaitMs: 0,
       hangTimeoutMs: 60_000,
+      modelOpenTimeoutMs: 60_000,
       onFailure: (error) => expect.fail(error.message),
       onRecheck: (one) => rechecks.push(one),
       start: engineStarter(isolation, engineOptions, script),

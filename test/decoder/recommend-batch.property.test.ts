@@ -3,6 +3,7 @@ import { ActiveCatalog } from '../../src/decoder/active-catalog.js';
 import type { DecodeEngine, QueryResult } from '../../src/decoder/engine.js';
 import type { RecommendAnswer, RecommendQuery } from '../../src/decoder/index.js';
 import { openModel } from '../../src/decoder/model.js';
+import { monotonicMs } from '../../src/decoder/monotonic-ms.js';
 import { PrefillCache } from '../../src/decoder/prefill-cache.js';
 import { Recommender } from '../../src/decoder/recommend.js';
 import { chooseKernel, normalizations } from '../../src/kernels/index.js';
@@ -193,7 +194,7 @@ describe.each([
       ['ESP_BEAM_WIDTH', { beamWidth: [20] }],
       ['ESP_REQUEST_INVALID', { inputIds: [100_000] }],
       ['ESP_CATALOG_INACTIVE', { catalog: 'nothing' }],
-      ['ESP_TIMEOUT', { deadlineAtMs: performance.timeOrigin + performance.now() - 1 }],
+      ['ESP_TIMEOUT', { deadlineAtMs: monotonicMs() - 1 }],
       ['ESP_MODEL_OUTPUT', nan],
       ['ESP_CANCELLED', { requestId: 'given up' }],
     ];
@@ -253,15 +254,14 @@ it('lets go between two steps what is late or given up, and the others go on', a
   /** Asked before each model run: the late one is kept until its deadline before the second step. */
   const isCancelled = (id: string) => {
     asked.set(id, (asked.get(id) ?? 0) + 1);
-    if (id === 'late' && asked.get(id) === 3)
-      while (performance.timeOrigin + performance.now() < late.deadlineAtMs);
+    if (id === 'late' && asked.get(id) === 3) while (monotonicMs() < late.deadlineAtMs);
     return id === 'given up' && asked.get(id) === 2;
   };
   const queries = ['first', 'late', 'given up', 'last'].map((requestId) =>
     query({ requestId, catalog: 'small', history: [smallItems[requestId.length].id] }),
   );
   const late = queries[1];
-  late.deadlineAtMs = performance.timeOrigin + performance.now() + 2_000;
+  late.deadlineAtMs = monotonicMs() + 2_000;
   const { answers } = await recommender.answer(
     queries.map((one) => ({ catalog, query: one })),
     isCancelled,

@@ -1,6 +1,7 @@
 // Decodes, and opens models and catalogs anew every so often, in a process of its own: `node --expose-gc leak-run.mjs
 // DECODES DECODES_PER_RELOAD CATALOG_FILE MODEL_FOLDER...`. Prints the resident bytes after each reload, as JSON.
 import { DecodeEngine } from '../../dist/decoder/engine.js';
+import { monotonicMs } from '../../dist/decoder/monotonic-ms.js';
 
 const [decodes, perReload] = process.argv.slice(2, 4).map(Number);
 const [path, ...folders] = process.argv.slice(4);
@@ -25,7 +26,7 @@ for (let decode = 0, reload = 0; decode < decodes; decode += 4) {
     globalThis.gc();
     resident.push(process.memoryUsage.rss());
   }
-  const now = performance.timeOrigin + performance.now();
+  const now = monotonicMs();
   const batch = [0, 1, 2, 3].map((index) => ({
     requestId: `r${index}`,
     catalog: 'retail',

@@ -1,8 +1,8 @@
-import type { RecommendQuery } from '../../src/decoder/index.js';
+import { monotonicMs, type RecommendQuery } from '../../src/decoder/index.js';
 
 /** A query with the defaults that the HTTP API would fill in. */
 export function query(fields: Partial<RecommendQuery>): RecommendQuery {
-  const enqueuedAtMs = performance.timeOrigin + performance.now();
+  const enqueuedAtMs = monotonicMs();
   return {
     requestId: 'test',
     catalog: 'retail',

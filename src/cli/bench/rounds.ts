@@ -1,5 +1,10 @@
 import { setTimeout } from 'node:timers/promises';
-import type { QueryConstraint, RecommendAnswer, RecommendQuery } from '../../decoder/index.js';
+import {
+  monotonicMs,
+  type QueryConstraint,
+  type RecommendAnswer,
+  type RecommendQuery,
+} from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import type { Progress } from '../../static-trie/index.js';
 import { Cell, type Sample } from './cells.js';
@@ -141,7 +146,7 @@ class Asking {
     const pending = engine.together(() =>
       queries.map((query) => {
         const askedMs = performance.now();
-        const enqueuedAtMs = performance.timeOrigin + askedMs;
+        const enqueuedAtMs = monotonicMs();
         const asked: RecommendQuery = {
           ...query,
           ...(constraint && { constraint }),

@@ -190,6 +190,7 @@ function startEngine(config: Config, cuda: CudaFinding, batches: Measuring['batc
     maxBatchRows: config.maxBatchRows,
     maxBatchWaitMs: config.maxBatchWaitMs,
     hangTimeoutMs: config.decodeHangTimeoutMs,
+    modelOpenTimeoutMs: config.modelOpenTimeoutMs,
     cuda,
     // What it was doing fails with the same error.
     onFailure: () => {},

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { EngineClient, type RecommendAnswer, type SetSnapshot } from '../../decoder/index.js';
+import { EngineClient, monotonicMs, type RecommendAnswer, type SetSnapshot } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
 import { cudaOff } from '../../kernels/index.js';
 import {
@@ -52,6 +52,7 @@ export class PinnedEngine {
       maxBatchRows: 1_024,
       maxBatchWaitMs: 2,
       hangTimeoutMs: TIMEOUT_MS,
+      modelOpenTimeoutMs: TIMEOUT_MS,
       // The memory of a GPU is for those who wait for their answer.
       cuda: cudaOff('bulk jobs decode on the CPU'),
       onFailure: (error) => {
@@ -172,6 +173,6 @@ export class PinnedEngine {
 
 /** Opening a catalog may have taken a while. */
 function nowUntil(timeoutMs: number): { enqueuedAtMs: number; deadlineAtMs: number } {
-  const enqueuedAtMs = performance.timeOrigin + performance.now();
+  const enqueuedAtMs = monotonicMs();
   return { enqueuedAtMs, deadlineAtMs: enqueuedAtMs + timeoutMs };
 }

@@ -64,6 +64,7 @@ export const ofModels = [
   'ESP_MODEL_NOT_FOUND',
   'ESP_MODEL_MANIFEST',
   'ESP_MODEL_MISFIT',
+  'ESP_MODEL_TIMEOUT',
   'ESP_MODEL_OUTPUT',
   ...ofThreads,
 ] as const satisfies ErrorCode[];

@@ -50,11 +50,16 @@ export class ModelRegistry {
   async use<Result>(ref: ModelRef, task: (info: ModelInfo) => Promise<Result>): Promise<Result> {
     this.#inUse.add(ref);
     try {
-      return await task(await this.#open(ref));
+      return await task(await this.#note(ref, () => this.#engine.loadModel(ref)));
     } finally {
       this.#inUse.delete(ref);
       await this.#release(FIRST_RETRY_MS);
     }
+  }
+
+  /** Tries a model where nothing serves, whatever is known of it. @throws EspalierError as `EngineClient.tryModel` */
+  async check(ref: ModelRef): Promise<void> {
+    await this.#note(ref, () => this.#engine.tryModel(ref));
   }
 
   /** What is known of a model version as it lies on disk now; undefined where it has not been opened yet. */
@@ -73,10 +78,11 @@ export class ModelRegistry {
     clearTimeout(this.#retry);
   }
 
-  async #open(ref: ModelRef): Promise<ModelInfo> {
+  /** Remembers what comes of opening a model. */
+  async #note(ref: ModelRef, open: () => Promise<ModelInfo>): Promise<ModelInfo> {
     const stamp = stampFolder(ref.folder);
     try {
-      const info = await this.#engine.loadModel(ref);
+      const info = await open();
       this.#outcomes.set(ref.folder, { stamp, outcome: { info } });
       return info;
     } catch (thrown) {

@@ -47,15 +47,15 @@ export class ModelService {
   }
 
   /**
-   * Opens a version in the engine and checks it. Nothing that serves changes, and it is closed again unless
-   * something serves with it.
+   * Opens a version in a process of its own and checks it there. Nothing that serves changes or waits.
    * @param version the newest on disk where it is undefined.
-   * @throws EspalierError ESP_MODEL_NOT_FOUND, ESP_MODEL_MANIFEST, ESP_MODEL_MISFIT, ESP_MODEL_OUTPUT
+   * @throws EspalierError ESP_MODEL_NOT_FOUND, ESP_MODEL_MANIFEST, ESP_MODEL_MISFIT, ESP_MODEL_OUTPUT,
+   *   ESP_MODEL_TIMEOUT; ESP_ENGINE_FAILED where the process ends under it
    */
   async load(name: string, version?: number): Promise<ModelVersion> {
     const { models, registry, engine } = this.#deps;
     const ref = models.find(name, version);
-    await registry.use(ref, async () => {});
+    await registry.check(ref);
     return this.#version(ref, new Set(await engine.openModels()));
   }
 

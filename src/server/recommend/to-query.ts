@@ -1,5 +1,5 @@
 import type { Static } from 'typebox';
-import type { RecommendQuery } from '../../decoder/index.js';
+import { monotonicMs, type RecommendQuery } from '../../decoder/index.js';
 import { fieldError } from '../../errors.js';
 import { MAX_BEAM_WIDTH } from '../http/schemas/common.js';
 import { type RecommendBody, recommendDefaults } from '../http/schemas/recommend.js';
@@ -33,7 +33,7 @@ export function toQuery(
   if (constraint.params !== undefined && constraint.filter === undefined) {
     throw fieldError('ESP_REQUEST_INVALID', 'constraint.filter', 'a rule that uses the params', 'nothing');
   }
-  const enqueuedAtMs = performance.timeOrigin + performance.now();
+  const enqueuedAtMs = monotonicMs();
   return {
     ...complete,
     history: history ?? [],

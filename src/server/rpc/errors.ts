@@ -34,6 +34,7 @@ const exceptions: Partial<Record<ErrorCode, Code>> = {
   // Nothing is wrong with the request: the model has to change.
   ESP_MODEL_MANIFEST: Code.FailedPrecondition,
   ESP_MODEL_MISFIT: Code.FailedPrecondition,
+  ESP_MODEL_TIMEOUT: Code.FailedPrecondition,
 };
 
 /** The gRPC code of one of our errors; Unknown where its status is new to the table, which a test keeps from happening. */

@@ -126,8 +126,8 @@ esp_status esp_cuda_stepper_create(esp_cuda_context *context, esp_cuda_stepper *
 void esp_cuda_stepper_release(esp_cuda_stepper *stepper);
 
 /*
- * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp. The requests'
- * tries have the same codebook at this depth. Logits on the device are there when it is called.
+ * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp; but beams that are no
+ * nodes of the trie are refused at every depth. The requests' tries have the same codebook at this depth. Logits on the device are there when it is called.
  * @return ESP_STATUS_SHAPE as esp_step does, and on null or misaligned pointers; ESP_STATUS_MEMORY; ESP_STATUS_SYSTEM
  *   where the device fails, after which every call of the context does
  */

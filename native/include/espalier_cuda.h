@@ -120,7 +120,10 @@ typedef struct esp_cuda_step_input {
   uint32_t token_table_length;
 } esp_cuda_step_input;
 
-/* A stream with scratch and staging memory, which grow to what the largest step needed. */
+/*
+ * A stream with scratch and staging memory, which grow to what the largest step needed: scratch by the requests, times the
+ * most beams that one of them has, times the largest beam width.
+ */
 typedef struct esp_cuda_stepper esp_cuda_stepper;
 esp_status esp_cuda_stepper_create(esp_cuda_context *context, esp_cuda_stepper **out);
 void esp_cuda_stepper_release(esp_cuda_stepper *stepper);
@@ -190,8 +193,8 @@ typedef struct esp_cuda_batch_step {
 
 /*
  * Launches one step on `stream` and returns. Outside of captures an event of the batch's follows it.
- * @return ESP_STATUS_SHAPE on a depth, a null or a misaligned pointer that doesn't fit. Beams that are no nodes of the
- *   trie keep no children: out_bad_beams is -2.
+ * @return ESP_STATUS_SHAPE on a depth, a null or a misaligned pointer that doesn't fit. Beams that are not the leaves
+ *   of one node of the trie at that depth keep no children: out_bad_beams is -2.
  */
 esp_status esp_cuda_batch_run(esp_cuda_batch *batch, const esp_cuda_batch_step *step, void *stream);
 

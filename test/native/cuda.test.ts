@@ -1,5 +1,13 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -105,7 +113,9 @@ describe.skipIf(noCompiler)(named('CUDA on a stand-in for a device', noCompiler)
         if (existsSync(path)) child.kill('SIGKILL');
       });
       await new Promise((resolve) => child.on('close', resolve));
-      const { rows, rowsLeftOut } = JSON.parse(readFileSync(path, 'utf8')) as NonNullable<CudaResults['time']>;
+      const { rows, rowsLeftOut } = JSON.parse(readFileSync(path, 'utf8')) as NonNullable<
+        CudaResults['time']
+      >;
       expect(rows.length).toBeGreaterThan(0);
       expect(rows.length + rowsLeftOut).toBe(12);
     },

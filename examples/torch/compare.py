@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import functools
 import json
+import os
 import sys
 import time
 from typing import Any, Callable, Iterator
@@ -29,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--library", dest="shared_object")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--vocab-size", type=int, default=2048)
-    parser.add_argument("--seconds", type=float, default=120, help="begins nothing new after so long")
+    parser.add_argument("--seconds", type=float, default=120, help="begins no row after so long")
     parser.add_argument("--out", help="where the JSON goes")
     parser.add_argument("--emulated", action="store_true")
     return parser.parse_args()
@@ -166,7 +167,7 @@ def wrong_states(index: Any, depth: int, beams: espalier_cuda.Beams, theirs: tup
 
 def rows_of(place: Place, options: argparse.Namespace, index: Any, on_device: espalier_cuda.DeviceTrie, context: Any, requests: int, width: int, logit_type: str) -> Iterator[dict[str, Any]]:
     """Decodes a batch level by level with our beams; at the timed levels both take the step, and are timed."""
-    from static_step import static_step
+    from static_step import mark_static, static_step
 
     torch = place.torch
     dtype = getattr(torch, logit_type)
@@ -192,6 +193,10 @@ def rows_of(place: Place, options: argparse.Namespace, index: Any, on_device: es
                 is_live = torch.arange(width, device=place.device) < beams.counts.unsqueeze(-1)
                 scores = torch.where(is_live, beams.scores, torch.full_like(beams.scores, -torch.inf))
                 states = index.states_of(depth, torch.where(is_live, beams.node_lo, torch.zeros_like(beams.node_lo)), beams.codes)
+            # Ours reads them where they lie, and so may theirs: under CUDA graphs PyTorch copies all other inputs in each call.
+            for tensor in (*index.tensors(), shaped, scores, states):
+                if tensor is not None:
+                    mark_static(tensor)
             step = functools.partial(static_step, index, depth, width, shaped, scores, states)
             eager = step()
             row = {"batch": requests, "beams": width, "depth": depth, "logits": logit_type, "vocabSize": options.vocab_size}
@@ -229,7 +234,6 @@ def time_both(place: Place, ours: Callable[[], None], step: Callable[[], Any], e
     try:
         times["torchUs"] = timed(place, captured(place, plain, GRAPH_STEPS), 1, GRAPH_STEPS)
     except RuntimeError as error:
-        times["torchUs"] = {}
         times["torchCaptureError"] = str(error).splitlines()[0]
     return times
 
@@ -239,14 +243,23 @@ def median(row: dict[str, Any], name: str) -> float:
 
 
 def print_row(row: dict[str, Any]) -> None:
-    called = median(row, "torchCalledUs") / median(row, "oursCalledUs") if median(row, "oursCalledUs") else 0
-    inside = median(row, "torchUs") / median(row, "oursUs") if median(row, "oursUs") else 0
+    def pair(ours: str, theirs: str) -> str:
+        mine, other = median(row, ours), median(row, theirs)
+        ratio = f"{other / mine:.1f}x" if mine and other else "not measured"
+        return f"{mine:10.2f} {other:10.2f} {ratio:>12}"
+
     verdict = "equal" if row["differingRequests"] == 0 and not row.get("compiledDiffers") else "DIFFERS"
     print(
-        f"{row['batch']:5} {row['beams']:5} {row['depth']:5} {row['logits']:8} {median(row, 'oursCalledUs'):10.2f} {median(row, 'torchCalledUs'):10.2f} {called:7.1f}x "
-        f"{median(row, 'oursUs'):10.2f} {median(row, 'torchUs'):10.2f} {inside:7.1f}x {verdict}",
+        f"{row['batch']:5} {row['beams']:5} {row['depth']:5} {row['logits']:8} {pair('oursCalledUs', 'torchCalledUs')} {pair('oursUs', 'torchUs')} {verdict}",
         flush=True,
     )
+
+
+def write_json(path: str, result: dict[str, Any]) -> None:
+    """Whole or not at all: whoever stops this program keeps what was measured."""
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=2)
+    os.replace(f"{path}.part", path)
 
 
 def main() -> int:
@@ -282,32 +295,34 @@ def main() -> int:
     name = "the CPU, emulated" if options.emulated else torch.cuda.get_device_name(0)
     print(f"compare: {name}, PyTorch {torch.__version__}; {trie.leaf_count} leaves, V={options.vocab_size}, {time.monotonic() - start:.1f} s to prepare")
     print("compare: microseconds for one step; called one by one (ours, PyTorch under reduce-overhead, ratio), and in a graph of many (ours, PyTorch, ratio)")
-    print(f"{'B':>5} {'M':>5} {'depth':>5} {'logits':8} {'ours':>10} {'PyTorch':>10} {'ratio':>8} {'ours':>10} {'PyTorch':>10} {'ratio':>8}", flush=True)
+    print(f"{'B':>5} {'M':>5} {'depth':>5} {'logits':8} {'ours':>10} {'PyTorch':>10} {'ratio':>12} {'ours':>10} {'PyTorch':>10} {'ratio':>12}", flush=True)
     shapes = [(2, 10)] if options.emulated else [(2, 70), (32, 50)]
+    logit_types = ("float32", "bfloat16")
+    planned = len(shapes) * len(logit_types) * len(TIMED_DEPTHS)
     found: list[dict[str, Any]] = []
-    left_out = 0
-    for requests, width in shapes:
-        for logit_type in ("float32", "bfloat16"):
-            if time.monotonic() - start > options.seconds:
-                left_out += len(TIMED_DEPTHS)
-                continue
-            for row in rows_of(place, options, index, on_device, context, requests, width, logit_type):
-                found.append(row)
-                print_row(row)
+    rows = (
+        row
+        for requests, width in shapes
+        for logit_type in logit_types
+        for row in rows_of(place, options, index, on_device, context, requests, width, logit_type)
+    )
+    while time.monotonic() - start <= options.seconds and (row := next(rows, None)) is not None:
+        found.append(row)
+        print_row(row)
+        if options.out:
+            result = {
+                "device": name,
+                "torch": torch.__version__,
+                "cuda": torch.version.cuda,
+                "isEmulated": options.emulated,
+                "leaves": trie.leaf_count,
+                "graphSteps": GRAPH_STEPS,
+                "rowsLeftOut": planned - len(found),
+                "rows": found,
+            }
+            write_json(options.out, result)
     wrong = sum(1 for row in found if row["differingRequests"] or row.get("compiledDiffers"))
-    if options.out:
-        result = {
-            "device": name,
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "isEmulated": options.emulated,
-            "leaves": trie.leaf_count,
-            "graphSteps": GRAPH_STEPS,
-            "rowsLeftOut": left_out,
-            "rows": found,
-        }
-        with open(options.out, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
+    left_out = planned - len(found)
     print(f"compare: {len(found)} rows, {wrong} differ, {left_out} left out for want of time, {time.monotonic() - start:.0f} s")
     return 1 if wrong or not found else 0
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
+import torch._dynamo
 
 DENSE_LEVELS = 2
 
@@ -64,9 +65,23 @@ class StaticIndex:
             following = torch.arange(len(tokens), dtype=torch.int32, device=sids.device)
             self.transitions[depth] = Transitions(indptr, tokens, following, int((indptr[1:] - indptr[:-1]).max()))
 
+    def tensors(self) -> list[torch.Tensor]:
+        """All that a step may read of it."""
+        found = [self.start_mask]
+        if self.level_count > 1:
+            found += [self.dense_mask, self.dense_states]
+        for level in self.transitions.values():
+            found += [level.indptr, level.tokens, level.next_states]
+        return found
+
     def states_of(self, depth: int, first_leaves: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """The states of nodes of this depth, by their first leaves and last codes."""
         return codes if depth == 1 else self._ranks[depth - 1][first_leaves.long()]
+
+
+def mark_static(tensor: torch.Tensor) -> None:
+    """Says that a tensor stays where it is: torch.compile then captures its address, where it would copy it in each call."""
+    torch._dynamo.mark_static_address(tensor)
 
 
 def static_step(

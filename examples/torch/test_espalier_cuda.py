@@ -275,6 +275,41 @@ class Decoding(unittest.TestCase):
                 call()
 
 
+class Baseline(unittest.TestCase):
+    def test_what_compare_times_against_reads_its_inputs_where_they_lie(self) -> None:
+        try:
+            import torch
+        except ImportError:
+            self.skipTest("no PyTorch")
+        import functools
+
+        from static_step import StaticIndex, mark_static, static_step
+        from torch._inductor import compile_fx
+
+        sids = torch.unique(torch.randint(0, 16, (300, 4), dtype=torch.int32), dim=0)
+        index = StaticIndex(sids, 16)
+        for depth in range(4):
+            logits = torch.rand(2, 1 if depth == 0 else 3, 16)
+            scores = None if depth == 0 else torch.zeros(2, 3)
+            states = None if depth == 0 else torch.zeros(2, 3, dtype=torch.int32)
+            for tensor in (*index.tensors(), logits, scores, states):
+                if tensor is not None:
+                    mark_static(tensor)
+            seen = []
+
+            def inner(graph: object, inputs: list, **options: object) -> object:
+                seen.append(([at for at, one in enumerate(inputs) if hasattr(one, "shape")], list(options["static_input_idxs"])))
+                return graph.forward
+
+            torch._dynamo.reset()
+            step = functools.partial(static_step, index, depth, 3, logits, scores, states)
+            torch.compile(step, backend=lambda graph, inputs: compile_fx.compile_fx(graph, inputs, inner_compile=inner), fullgraph=True, dynamic=False)()
+            self.assertEqual(len(seen), 1)
+            tensors, static = seen[0]
+            self.assertGreater(len(tensors), 1)
+            self.assertEqual(sorted(static), tensors, f"depth {depth}")
+
+
 def bits_of_half(value: float, logit_type: str) -> int:
     import struct
 

@@ -1,9 +1,13 @@
 // Requests whose beams stay on the device: their arguments lie there, and a step is one launch.
 #include <algorithm>
 #include <cstddef>
+#include <memory>
+#include <optional>
 #include <utility>
 
+#include "captures.h"
 #include "handles.h"
+#include "runs.h"
 #include "step_args.h"
 
 namespace espalier::cuda {
@@ -39,7 +43,7 @@ void check_same_codebooks(const esp_trie_arrays &first, const esp_trie_arrays &o
 
 }  // namespace
 
-class Batch {
+class Batch : public std::enable_shared_from_this<Batch> {
  public:
   Batch(ContextPointer context, const esp_cuda_batch_options &options, esp_cuda_constraint *const *constraints)
       : context_(std::move(context)), options_(options) {
@@ -53,7 +57,8 @@ class Batch {
 
   ~Batch() {
     const DeviceScope scope(context_->device());
-    for (const Replaced &replaced : replaced_) destroy(replaced.copied);
+    runs_.finish();
+    replaced_.clear();
   }
   Batch(const Batch &) = delete;
 
@@ -64,13 +69,12 @@ class Batch {
       fail(ESP_STATUS_SHAPE, "request must be < %u, found %u", options_.request_count, request);
     }
     const std::shared_ptr<const DeviceConstraint> next = checked(constraint, request);
-    cudaStreamCaptureStatus capture;
-    context_->check(cudaStreamIsCapturing(stream, &capture), "looking at a stream");
-    if (capture != cudaStreamCaptureStatusNone) fail(ESP_STATUS_SHAPE, "a constraint is set outside of captures");
+    if (capture_of(*context_, stream).graph != nullptr) fail(ESP_STATUS_SHAPE, "a constraint is set outside of captures");
     forget_replaced();
-    replaced_.push_back({nullptr, nullptr, false});
+    Event copied(*context_);
+    const Runs::Run run(*context_, runs_, stream);
+    replaced_.push_back({nullptr, std::move(copied), false});
     Replaced &replaced = replaced_.back();
-    context_->check(cudaEventCreateWithFlags(&replaced.copied, cudaEventDisableTiming), "making an event");
     // Held from here on, whatever fails below: the device may read the one or the other.
     replaced.constraint = std::exchange(constraints_[request], next);
     for (const uint64_t requests_at : {root_requests_at_, requests_at_}) {
@@ -79,7 +83,7 @@ class Batch {
       char *to = memory_.at(requests_at + request * sizeof(RequestArgs) + offsetof(RequestArgs, reach));
       context_->check(cudaMemcpyAsync(to, &reach, sizeof reach, cudaMemcpyHostToDevice, stream), "setting a constraint");
     }
-    context_->check(cudaEventRecord(replaced.copied, stream), "setting a constraint");
+    context_->check(cudaEventRecord(replaced.copied.get(), stream), "setting a constraint");
     replaced.is_recorded = true;
   }
 
@@ -92,19 +96,37 @@ class Batch {
            static_cast<unsigned long long>(uint64_t{step.token_offset} + codes - 1), options_.vocab_size);
     }
     check_pointers(step);
-    // What others left behind on this thread is not this launch's.
-    cudaGetLastError();
-    context_->check(static_cast<cudaError_t>(launch_step(arguments(step, codes), stream)), "launching a step");
+    const Capture capture = capture_of(*context_, stream);
+    if (capture.graph != nullptr) {
+      keep_in(capture);
+      launch(step, codes, stream);
+    } else {
+      const Runs::Run run(*context_, runs_, stream);
+      launch(step, codes, stream);
+    }
   }
 
  private:
   struct Replaced {
     std::shared_ptr<const DeviceConstraint> constraint;
     // On its stream, what read the constraint has ended once this has come.
-    cudaEvent_t copied;
+    Event copied;
     // False where setting failed half-way: it is held as long as the batch.
     bool is_recorded;
   };
+
+  // A decode's steps are mostly one capture's.
+  void keep_in(const Capture &capture) {
+    if (capture.id == last_capture_) return;
+    keep_with(*context_, capture, shared_from_this());
+    last_capture_ = capture.id;
+  }
+
+  void launch(const esp_cuda_batch_step &step, uint32_t codes, cudaStream_t stream) const {
+    // What others left behind on this thread is not this launch's.
+    cudaGetLastError();
+    context_->check(static_cast<cudaError_t>(launch_step(arguments(step, codes), stream)), "launching a step");
+  }
 
   std::shared_ptr<const DeviceConstraint> checked(const esp_cuda_constraint *constraint, uint32_t request) const {
     if (constraint == nullptr) fail(ESP_STATUS_SHAPE, "request %u: its constraint must not be null", request);
@@ -190,18 +212,10 @@ class Batch {
     return args;
   }
 
-  static void destroy(cudaEvent_t event) {
-    if (event != nullptr) cudaEventDestroy(event);
-  }
-
   // Lets go of constraints that nothing reads any more.
   void forget_replaced() {
-    const auto is_read = [](const Replaced &replaced) {
-      return replaced.constraint != nullptr && (!replaced.is_recorded || cudaEventQuery(replaced.copied) == cudaErrorNotReady);
-    };
-    const auto first = std::stable_partition(replaced_.begin(), replaced_.end(), is_read);
-    for (auto at = first; at != replaced_.end(); ++at) destroy(at->copied);
-    replaced_.erase(first, replaced_.end());
+    const auto is_unread = [](const Replaced &replaced) { return replaced.is_recorded && replaced.copied.has_passed(); };
+    replaced_.erase(std::remove_if(replaced_.begin(), replaced_.end(), is_unread), replaced_.end());
     cudaGetLastError();
   }
 
@@ -209,6 +223,8 @@ class Batch {
   esp_cuda_batch_options options_;
   std::vector<std::shared_ptr<const DeviceConstraint>> constraints_;
   std::vector<Replaced> replaced_;
+  Runs runs_;
+  std::optional<unsigned long long> last_capture_;
   Piece memory_;
   uint64_t root_requests_at_ = 0;
   uint64_t requests_at_ = 0;
@@ -230,17 +246,15 @@ esp_status esp_cuda_batch_create(esp_cuda_context *context, const esp_cuda_batch
     required(out, "out") = nullptr;
     state->check_usable();
     const DeviceScope scope(state->device());
+    drop_released();
     *out = new esp_cuda_batch{std::make_shared<Batch>(state, *options, constraints)};
   });
 }
 
 void esp_cuda_batch_release(esp_cuda_batch *batch) {
   if (batch == nullptr) return;
-  // A context that a handle keeps alive must not go while it works for that handle.
-  const espalier::cuda::ContextPointer context = batch->state->context();
-  std::shared_ptr<void> state = std::move(batch->state);
   delete batch;
-  context->drop_when_idle(std::move(state));
+  espalier::cuda::drop_released();
 }
 
 esp_status esp_cuda_batch_set_constraint(esp_cuda_batch *batch, uint32_t request, esp_cuda_constraint *constraint,

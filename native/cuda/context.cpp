@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "captures.h"
 #include "probe.h"
 
 namespace espalier::cuda {
@@ -96,6 +97,7 @@ esp_cuda_memory Context::memory() {
 }
 
 void Context::check_room(uint64_t bytes, const char *what) {
+  drop_released();
   const esp_cuda_memory now = memory();
   const uint64_t reserve = std::min(kReserve, now.total_bytes / kReservePart);
   if (bytes <= now.free_bytes && now.free_bytes - bytes >= reserve) return;
@@ -105,29 +107,10 @@ void Context::check_room(uint64_t bytes, const char *what) {
        static_cast<unsigned long long>(now.free_bytes), static_cast<unsigned long long>(now.total_bytes));
 }
 
-void Context::drop_when_idle(std::shared_ptr<void> thing) {
-  std::vector<std::shared_ptr<void>> dropped;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    dropped.swap(waiting_to_drop_);
-    dropped.push_back(std::move(thing));
-  }
-  const DeviceScope scope(device_);
-  const cudaError_t status = cudaDeviceSynchronize();
-  if (status == cudaSuccess) return;
-  cudaGetLastError();
-  // A device that failed runs nothing.
-  if (!is_passing(status)) return;
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (std::shared_ptr<void> &kept : dropped) waiting_to_drop_.push_back(std::move(kept));
-}
-
 void Context::close() {
   std::unique_lock<std::mutex> lock(mutex_);
   is_closed_ = true;
   idle_.wait(lock, [&] { return running_ == 0; });
-  lock.unlock();
-  drop_when_idle(nullptr);
 }
 
 Context::Running::Running(Context &context) : context_(context) {
@@ -164,6 +147,7 @@ esp_status esp_cuda_open(uint32_t device, esp_cuda_context **out) {
 void esp_cuda_close(esp_cuda_context *context) {
   if (context == nullptr) return;
   context->state->close();
+  espalier::cuda::drop_released();
   delete context;
 }
 
@@ -173,6 +157,7 @@ esp_status esp_cuda_memory_of(esp_cuda_context *context, esp_cuda_memory *out) {
     Context &state = *required(context, "context").state;
     state.check_usable();
     const DeviceScope scope(state.device());
+    drop_released();
     required(out, "out") = state.memory();
   });
 }

@@ -54,8 +54,7 @@ class Context {
   Uploader &bulk() { return bulk_; }
   Uploader &small() { return small_; }
 
-  // Frees a thing once nothing runs on the device any more; at once, unless a capture forbids to wait.
-  void drop_when_idle(std::shared_ptr<void> thing);
+  // Waits for steppers' steps; what batches have put on streams goes on, and they keep what it reads.
   void close();
 
   // Counts a step that runs.
@@ -77,7 +76,6 @@ class Context {
   bool is_closed_ = false;
   // Why the device answers nothing any more; empty while it does.
   std::string failure_;
-  std::vector<std::shared_ptr<void>> waiting_to_drop_;
   Uploader bulk_;
   Uploader small_;
 };

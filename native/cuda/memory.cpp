@@ -1,5 +1,7 @@
 #include "memory.h"
 
+#include "captures.h"
+
 namespace espalier::cuda {
 
 Piece::~Piece() {
@@ -12,7 +14,8 @@ Piece::~Piece() {
 
 Piece Piece::on_device(Context &context, Purpose purpose, uint64_t bytes, const char *what) {
   Piece piece;
-  const cudaError_t status = cudaMalloc(&piece.data_, bytes);
+  cudaError_t status = cudaMalloc(&piece.data_, bytes);
+  if (status == cudaErrorMemoryAllocation && drop_released()) status = cudaMalloc(&piece.data_, bytes);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     const esp_cuda_memory now = context.memory();

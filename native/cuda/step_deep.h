@@ -119,21 +119,25 @@ struct DeepRow {
   // By the scout: looks at a node of few leaves, so that what its children need from memory comes while logits are summed.
   __device__ void scout(uint32_t lo, uint32_t hi) {
     const esp_trie_arrays &trie = *view.reach->trie;
+    const bool is_inside = lo < hi && hi <= trie.leaf_count;
+    // Looked at last: until then all loads are on their way.
+    const bool is_whole = is_inside && is_node_as_far(trie.new_prefix[view.args.depth - 1], lo, hi);
     RowNode node = {};
-    node.is_node = lo < hi && hi <= trie.leaf_count;
     node.lo = lo;
     node.hi = hi;
-    if (lane_index() == 0) shared.node = node;
-    if (node.is_node == 0 || !is_few(node)) return;
-    const uint64_t *leaf_bits = view.reach->leaf_bits;
     const uint32_t count = hi - lo;
-    const bool is_leaf = lane_index() < count;
+    const bool has_few = is_inside && is_few(node);
+    const bool is_leaf = has_few && lane_index() < count;
     const uint32_t leaf = lo + lane_index();
     bool is_live = false;
     if (is_leaf) {
+      const uint64_t *leaf_bits = view.reach->leaf_bits;
       code = code_of(trie.rows, trie.is_wide, uint64_t{leaf} * trie.level_count + view.args.depth);
       is_live = leaf_bits == nullptr || (leaf_bits[leaf / 64] >> (leaf % 64) & 1) != 0;
     }
+    node.is_node = __ballot_sync(kWholeWarp, is_whole) == kWholeWarp;
+    if (lane_index() == 0) shared.node = node;
+    if (node.is_node == 0 || !has_few) return;
     // A child begins where the code changes.
     const uint32_t code_before = __shfl_up_sync(kWholeWarp, code, 1u);
     const bool begins = is_leaf && (lane_index() == 0 || code != code_before);
@@ -187,6 +191,28 @@ struct DeepRow {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
+
+  // Whether leaves [lo, hi) are those of one node, as far as a lane's words of its level's bits say: it begins at the first
+  // and no other does, but for the next one, at `hi`.
+  __device__ static bool is_node_as_far(const uint64_t *starts, uint32_t lo, uint32_t hi) {
+    const uint64_t first = lo / 64;
+    const uint64_t last = hi / 64;
+    bool is_so = true;
+    for (uint64_t at = first + lane_index(); at <= last; at += kWarpSize) {
+      uint64_t range = ~uint64_t{0};
+      uint64_t expected = 0;
+      if (at == first) {
+        range &= ~low_bits(lo % 64);
+        expected |= uint64_t{1} << (lo % 64);
+      }
+      if (at == last) {
+        range &= low_bits(hi % 64 + 1);
+        expected |= uint64_t{1} << (hi % 64);
+      }
+      is_so &= (starts[at] & range) == expected;
+    }
+    return is_so;
+  }
 
   __device__ static uint32_t leaf_of(const DeepWalk &walk, uint32_t tile, uint64_t reporters) {
     const uint64_t word = uint64_t{walk.lo} / 64 + uint64_t{tile} * kWarpSize + lane_index();

@@ -44,7 +44,10 @@ esp_status esp_cuda_probe(uint32_t device, esp_cuda_device *out);
 typedef struct esp_cuda_context esp_cuda_context;
 /* @return as esp_cuda_probe does */
 esp_status esp_cuda_open(uint32_t device, esp_cuda_context **out);
-/* Waits for running steps. Handles that are still held keep their memory; releasing them stays allowed. */
+/*
+ * Waits for calls of esp_cuda_step that run; what batches have launched goes on. Handles that are still held keep their
+ * memory; releasing them stays allowed.
+ */
 void esp_cuda_close(esp_cuda_context *context);
 
 /* Bytes of device memory by what they are for; staging is pinned host memory. */
@@ -117,14 +120,17 @@ typedef struct esp_cuda_step_input {
   uint32_t token_table_length;
 } esp_cuda_step_input;
 
-/* A stream with scratch and staging memory, which grow to what the largest step needed. */
+/*
+ * A stream with scratch and staging memory, which grow to what the largest step needed: scratch by the requests, times the
+ * most beams that one of them has, times the largest beam width.
+ */
 typedef struct esp_cuda_stepper esp_cuda_stepper;
 esp_status esp_cuda_stepper_create(esp_cuda_context *context, esp_cuda_stepper **out);
 void esp_cuda_stepper_release(esp_cuda_stepper *stepper);
 
 /*
- * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp. The requests'
- * tries have the same codebook at this depth. Logits on the device are there when it is called.
+ * esp_step on the device; returns when the output is there. Same results, given the same log-sum-exp; but beams that are no
+ * nodes of the trie are refused at every depth. The requests' tries have the same codebook at this depth. Logits on the device are there when it is called.
  * @return ESP_STATUS_SHAPE as esp_step does, and on null or misaligned pointers; ESP_STATUS_MEMORY; ESP_STATUS_SYSTEM
  *   where the device fails, after which every call of the context does
  */
@@ -132,7 +138,7 @@ esp_status esp_cuda_step(esp_cuda_stepper *stepper, const esp_cuda_step_input *i
 
 /* ---- steps that stay on the device ------------------------------------------------------------------- */
 
-/* Requests whose beams stay on the device from step to step. One launch a step, nothing else: it may be captured. */
+/* Requests whose beams stay on the device from step to step. A step is one launch, and may be captured. */
 typedef struct esp_cuda_batch esp_cuda_batch;
 
 /* All requests have room for `beam_width` beams; request r's lie from r * beam_width on. */
@@ -148,7 +154,11 @@ typedef struct esp_cuda_batch_options {
 /* @param constraints [request_count], of tries with the same levels and codebooks; retained */
 esp_status esp_cuda_batch_create(esp_cuda_context *context, const esp_cuda_batch_options *options,
                                  esp_cuda_constraint *const *constraints, esp_cuda_batch **out);
-/* Waits for all that runs on the device, so not while a stream is captured: what the batch holds would stay until later. */
+/*
+ * Waits for the batch's own runs, and for nothing else on the device: captures of other steps go on. What a capture of the
+ * batch's steps reads stays until the graph, what was made of it and its replays have gone; it is freed in the next call
+ * that makes or releases a batch, uploads, asks for memory or closes a context.
+ */
 void esp_cuda_batch_release(esp_cuda_batch *batch);
 /*
  * From the next step on `stream` on, which may be the replay of a captured one; itself it cannot be captured.
@@ -182,9 +192,9 @@ typedef struct esp_cuda_batch_step {
 } esp_cuda_batch_step;
 
 /*
- * Launches one step on `stream` and returns.
- * @return ESP_STATUS_SHAPE on a depth, a null or a misaligned pointer that doesn't fit. Beams that are no nodes of the
- *   trie keep no children: out_bad_beams is -2.
+ * Launches one step on `stream` and returns. Outside of captures an event of the batch's follows it.
+ * @return ESP_STATUS_SHAPE on a depth, a null or a misaligned pointer that doesn't fit. Beams that are not the leaves
+ *   of one node of the trie at that depth keep no children: out_bad_beams is -2.
  */
 esp_status esp_cuda_batch_run(esp_cuda_batch *batch, const esp_cuda_batch_step *step, void *stream);
 

@@ -249,13 +249,13 @@ void check_batch_decode(Random &random, esp_cuda_context *context, esp_stepper *
     check(live, "another constraint");
     esp_cuda_batch_release(batch);
   } else {
-    // Releasing it waits for what it runs.
+    // Releasing it waits for what it runs; a replay keeps what it reads.
     esp_cuda_batch_release(batch);
     check(live, "released in a decode");
   }
+  if (replay != nullptr) cudaGraphExecDestroy(replay);
   const esp_cuda_memory left = memory_of(context);
   CHECK(left.trie_bytes == 0 && left.set_bytes == 0 && left.exclusion_bytes == 0, "what the batch held is gone with it");
-  if (replay != nullptr) cudaGraphExecDestroy(replay);
   if (stream != nullptr) cudaStreamDestroy(stream);
 }
 

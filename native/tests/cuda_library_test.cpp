@@ -1,5 +1,5 @@
 // The library behind espalier_cuda.h over the stand-in for the CUDA runtime: the device, what lies on it and for how long;
-// and what cuda_refusals.cpp and cuda_decodes.cpp check.
+// and what cuda_refusals.cpp, cuda_captures.cpp and cuda_decodes.cpp check.
 //   cuda_library_test [--seed N] [--cases N]
 #include <atomic>
 #include <functional>
@@ -300,6 +300,7 @@ int main(int count, char **values) {
   check_broken_device(random);
   check_threads(random);
   check_refusals(random);
+  check_captures(random);
   check_decodes(random, cases);
   return finish("cuda_library_test");
 }

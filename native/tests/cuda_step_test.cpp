@@ -549,6 +549,24 @@ void one_case(Random &random, esp_stepper *stepper, ScratchMemory &scratch) {
   esp_trie_release(made.trie);
 }
 
+// One leaf more or fewer at one end, as far as there is one.
+void spoil_node(Random &random, uint32_t &lo, uint32_t &hi, uint32_t leaf_count) {
+  switch (random.below(4)) {
+    case 0: lo -= lo > 0; break;
+    case 1: lo += lo + 1 < hi; break;
+    case 2: hi += hi < leaf_count; break;
+    default: hi -= lo + 1 < hi; break;
+  }
+}
+
+bool is_node(const uint64_t *starts, uint32_t lo, uint32_t hi) {
+  if (!bit(starts, lo) || !bit(starts, hi)) return false;
+  for (uint32_t leaf = lo + 1; leaf < hi; leaf++) {
+    if (bit(starts, leaf)) return false;
+  }
+  return true;
+}
+
 // Beams that are no nodes, and a trie whose arrays lie: nothing but a refusal may come of the former, and nothing is read
 // that isn't the trie's, which a sanitizer sees.
 void one_lie(Random &random, ScratchMemory &scratch) {
@@ -595,6 +613,15 @@ void one_lie(Random &random, ScratchMemory &scratch) {
     } else if (depth > 1) {
       request.lo[beam] = static_cast<uint32_t>(random.below(arrays.leaf_count));
       request.hi[beam] = request.lo[beam] + 1 + static_cast<uint32_t>(random.below(arrays.leaf_count - request.lo[beam]));
+      // Half of them are nodes, and some of the others nearly.
+      const uint64_t *starts = arrays.new_prefix[depth - 1];
+      if (random.chance(0.7)) {
+        while (!bit(starts, request.lo[beam])) request.lo[beam]--;
+        request.hi[beam] = request.lo[beam] + 1;
+        while (!bit(starts, request.hi[beam])) request.hi[beam]++;
+        if (random.chance(0.3)) spoil_node(random, request.lo[beam], request.hi[beam], arrays.leaf_count);
+      }
+      has_wild |= !has_lies && !is_node(starts, request.lo[beam], request.hi[beam]);
     }
     if (!is_wild || random.chance(0.5)) continue;
     has_wild = true;
@@ -614,6 +641,7 @@ void one_lie(Random &random, ScratchMemory &scratch) {
   if (is_refused) {
     CHECK(step.arrays.bad_beams[0] == espalier::cuda::kNoNodes && step.arrays.counts[0] == 0, "beams that are no nodes: %d", step.arrays.bad_beams[0]);
   }
+  if (!has_lies && !is_refused) CHECK(step.arrays.bad_beams[0] != espalier::cuda::kNoNodes, "nodes are taken for none at depth %u", depth);
   CHECK(step.arrays.counts[0] <= request.width, "%u children", step.arrays.counts[0]);
   esp_constraint_release(request.constraint);
   esp_trie_release(made.trie);

@@ -133,10 +133,10 @@ function measured(results: CudaResults | undefined): string {
             row.logits,
             us(row.oursCalledUs),
             us(row.torchCalledUs),
-            ratio(row.torchCalledUs, row.oursCalledUs),
+            ratio(row.torchCalledUs, row.oursCalledUs, 'not measured'),
             us(row.oursUs),
             us(row.torchUs),
-            ratio(row.torchUs, row.oursUs),
+            ratio(row.torchUs, row.oursUs, 'not measured'),
           ),
         ),
       ),
@@ -150,5 +150,5 @@ const cells = (...values: (string | number)[]) => values.map(String);
 
 const us = (times: Times | undefined) => times?.median.toFixed(1) ?? '–';
 
-const ratio = (theirs: Times | undefined, ours: Times | undefined) =>
-  theirs && ours ? `${(theirs.median / ours.median).toFixed(1)}×` : '–';
+const ratio = (theirs: Times | undefined, ours: Times | undefined, absent = '–') =>
+  theirs && ours ? `${(theirs.median / ours.median).toFixed(1)}×` : absent;

@@ -59,6 +59,8 @@ export class ActiveCatalog {
   readonly #rules = new LruCache<CompiledRule>(MAX_COMPILED_RULES);
   readonly #filters = new LruCache(KEPT_SET_BYTES, weightOf);
   readonly #intersections = new LruCache(KEPT_SET_BYTES, weightOf);
+  /** Grows when a named set is replaced or goes, or changes come. */
+  #snapshots = 0;
   /** One constraint for each set, so that kernels need not look at its bitmaps for every request. */
   readonly #constraints = new WeakMap<ConstraintSet, Constraint>();
   readonly #unconstrained: Constraint;
@@ -87,6 +89,21 @@ export class ActiveCatalog {
     return this.#snapshot;
   }
 
+  /** Changes whenever a set that a request got may not be found by another any more. */
+  get setGeneration(): number {
+    return this.#snapshots + this.#filters.departures + this.#intersections.departures;
+  }
+
+  /** The sets that a request may find: named ones, filters and intersections, as they are and without removed items. */
+  *keptSets(): Generator<ConstraintSet> {
+    const named = Array.from(this.#snapshot.sets.values(), ({ set }) => set);
+    for (const set of [null, ...named, ...this.#filters.values(), ...this.#intersections.values()]) {
+      if (set !== null) yield set;
+      const folded = this.#snapshot.foldedSet(set);
+      if (folded !== null) yield folded;
+    }
+  }
+
   /** @throws EspalierError ESP_INTERNAL on a snapshot of another catalog version. */
   putSet(snapshot: SetSnapshot): void {
     this.#putSets([snapshot]);
@@ -94,6 +111,7 @@ export class ActiveCatalog {
 
   deleteSet(name: string): void {
     this.#snapshot = this.#snapshot.withoutSet(name);
+    this.#snapshots++;
     this.#sets.delete(name);
     this.#intersections.clear();
   }
@@ -112,6 +130,7 @@ export class ActiveCatalog {
     // Only now: what was read and could not be applied is read again.
     this.#changes = reader;
     this.#snapshot = snapshot;
+    this.#snapshots++;
     const sets = [...snapshot.sets].filter(([name, bound]) => before.sets.get(name) !== bound);
     // Some are of sets as they were. Removals are taken out later, and leave them as they are.
     if (sets.length > 0) this.#intersections.clear();
@@ -178,6 +197,7 @@ export class ActiveCatalog {
     this.#snapshot = this.#snapshot.withBoundSets(
       snapshots.map((snapshot) => [snapshot.name, { ...snapshot, set: alignedSet(snapshot.set) }]),
     );
+    this.#snapshots++;
     for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
     // Some are of the sets as they were.
     this.#intersections.clear();

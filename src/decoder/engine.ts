@@ -6,6 +6,7 @@ import { ActiveCatalog } from './active-catalog.js';
 import { AnswerRechecks } from './answer-rechecks.js';
 import { type Calibration, calibrate } from './calibrate.js';
 import type { DecodeReport } from './decode-report.js';
+import { DeviceSets } from './device-sets.js';
 import { DeviceWatch } from './device-watch.js';
 import { stampFolder } from './folder-stamp.js';
 import type { Model } from './model.js';
@@ -59,6 +60,7 @@ export interface BatchReply {
  */
 export class DecodeEngine {
   readonly #kernel: Kernel;
+  readonly #deviceSets: DeviceSets;
   readonly #deviceWatch: DeviceWatch;
   readonly #models: OpenModels;
   readonly #prefills: PrefillCache;
@@ -82,6 +84,7 @@ export class DecodeEngine {
     kernel: Kernel = chooseKernel(undefined, stepThreads, cuda),
   ) {
     this.#kernel = kernel;
+    this.#deviceSets = new DeviceSets(kernel.device);
     this.#deviceWatch = new DeviceWatch(kernel.device, (device) => tell({ device }));
     this.#rechecks = new AnswerRechecks(recheckShare, (recheck) => tell({ recheck }));
     this.#models = new OpenModels(threads);
@@ -175,13 +178,17 @@ export class DecodeEngine {
   putSet(catalog: string, snapshot: SetSnapshot): void {
     const active = this.#active.get(catalog);
     active?.putSet(snapshot);
+    this.#deviceSets.dropReplaced(active);
     const set = active?.snapshot.sets.get(snapshot.name)?.set;
-    if (set !== undefined) this.#kernel.device?.prepareSet(active!.constraintOf(set));
+    if (set !== undefined) this.#deviceSets.prepare(active!, set);
     this.#deviceWatch.look();
   }
 
   deleteSet(catalog: string, name: string): void {
-    this.#active.get(catalog)?.deleteSet(name);
+    const active = this.#active.get(catalog);
+    active?.deleteSet(name);
+    this.#deviceSets.dropReplaced(active);
+    this.#deviceWatch.look();
   }
 
   /**
@@ -189,8 +196,12 @@ export class DecodeEngine {
    * @throws EspalierError ESP_ARTIFACT_CORRUPT on a damaged log
    */
   applyChanges(catalog: string, upTo: number): AppliedChanges {
-    const applied = this.#active.get(catalog)?.applyChanges(upTo) ?? { sets: [], removedItems: 0 };
-    this.#prepared.get(catalog)?.applyChanges(upTo);
+    const active = this.#active.get(catalog);
+    const prepared = this.#prepared.get(catalog);
+    const applied = active?.applyChanges(upTo) ?? { sets: [], removedItems: 0 };
+    this.#deviceSets.dropReplaced(active);
+    prepared?.applyChanges(upTo);
+    this.#deviceSets.dropReplaced(prepared);
     return applied;
   }
 
@@ -217,6 +228,7 @@ export class DecodeEngine {
       const { answers, requests, report } = await this.#recommender.answer(pinned, (id) =>
         this.#cancelled.has(id),
       );
+      this.#deviceSets.afterBatch(requests);
       this.#rechecks.sample(requests, answers);
       this.#deviceWatch.lookSometimes();
       return {
@@ -260,7 +272,10 @@ export class DecodeEngine {
 
   /** Of a catalog version that no batch will read any more: calls run one after the other. */
   #retire(catalog: ActiveCatalog | undefined): void {
-    if (catalog !== undefined) this.#kernel.device?.release(catalog.items.trie);
+    if (catalog !== undefined) {
+      this.#kernel.device?.release(catalog.items.trie);
+      this.#deviceSets.forget(catalog);
+    }
     this.#deviceWatch.look();
   }
 
@@ -274,7 +289,7 @@ export class DecodeEngine {
     for (const { set } of catalog.snapshot.sets.values()) {
       // Further ones go there with their first request.
       if (bytes > PREPARED_SET_BYTES) break;
-      bytes += device.prepareSet(catalog.constraintOf(set));
+      bytes += this.#deviceSets.prepare(catalog, set);
     }
     this.#deviceWatch.look();
   }

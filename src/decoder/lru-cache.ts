@@ -8,6 +8,7 @@ export class LruCache<Value> {
   /** Least recently used first; a map keeps the order in which its keys were put. */
   readonly #values = new Map<string, Value>();
   #weight = 0;
+  #departures = 0;
 
   /** @param weigh what a value counts for against the limit, the same each time it is asked */
   constructor(limit: number, weigh: (value: Value) => number = () => 1) {
@@ -29,12 +30,23 @@ export class LruCache<Value> {
     while (this.#weight > this.#limit && this.#values.size > 1) {
       const [oldest, evicted] = this.#values.entries().next().value!;
       this.#values.delete(oldest);
+      this.#departures++;
       this.#weight -= this.#weigh(evicted);
     }
     return value;
   }
 
+  /** Grows with every value that has gone. */
+  get departures(): number {
+    return this.#departures;
+  }
+
+  values(): Iterable<Value> {
+    return this.#values.values();
+  }
+
   clear(): void {
+    this.#departures += this.#values.size;
     this.#values.clear();
     this.#weight = 0;
   }

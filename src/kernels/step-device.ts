@@ -1,6 +1,6 @@
 import type { LevelTokens } from './log-probs.js';
 import type { CudaMemory } from './native/addon.js';
-import type { Constraint, TrieArrays } from './types.js';
+import type { Constraint, LiveLeaves, TrieArrays } from './types.js';
 
 /** What a model's steps look like. */
 export interface StepShape {
@@ -32,8 +32,10 @@ export interface StepDevice {
   prepareTrie(trie: TrieArrays): Promise<void>;
   /** Compares the device's steps over the trie with the CPU's, and decides which of them runs. */
   decide(trie: TrieArrays, shape: StepShape): void;
-  /** Brings a set there before its first step. @returns its bytes, or 0 where it does not go there */
+  /** Brings a set there before its first step, to stay until it is dropped. @returns its bytes, or 0 where it does not go there */
   prepareSet(constraint: Constraint): number;
+  /** Frees a set that no request will name again; one that is used all the same is brought there again. */
+  dropSet(live: LiveLeaves): void;
   /** Frees what lies there of a trie that no step will read. */
   release(trie: TrieArrays): void;
   report(): DeviceReport;

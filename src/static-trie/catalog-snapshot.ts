@@ -122,6 +122,11 @@ export class CatalogSnapshot {
     return this.#removed.takenOutOf(set, this.version);
   }
 
+  /** The set that `withoutRemoved` has made of a set and gives again, if it has. */
+  foldedSet(set: ConstraintSet | null): ConstraintSet | null {
+    return this.#removed.foldOf(set);
+  }
+
   /**
    * The items for which a rule is true, removed ones among them.
    * @throws EspalierError ESP_RULE_… where it does not fit the schema

@@ -60,17 +60,25 @@ export class RemovedItems {
    * @param set null is the set of all items
    */
   takenOutOf(set: ConstraintSet | null, version: CatalogVersion): EffectiveSet {
-    const key = set ?? this.#list;
-    const fold = folds.get(key);
-    const isOurs = fold?.list === this.#list && fold.count <= this.count;
-    const base = isOurs ? fold.set : set;
-    const pending = this.#list.items.slice(isOurs ? fold.count : 0, this.count);
+    const fold = this.#foldOf(set);
+    const base = fold?.set ?? set;
+    const pending = this.#list.items.slice(fold?.count ?? 0, this.count);
     if (pending.length <= MAX_PENDING_REMOVALS) return { set: base, excluded: pending };
     const { trie, leafItems } = version;
     const removed = new Map(pending.map((item) => [item, false]));
     const folded = patchSet(trie, leafItems, base ?? constraintSetOfAll(trie, leafItems), removed);
-    folds.set(key, { set: folded, list: this.#list, count: this.count });
+    folds.set(set ?? this.#list, { set: folded, list: this.#list, count: this.count });
     return { set: folded, excluded: [] };
+  }
+
+  /** What the last fold has made of a set; null where there was none. */
+  foldOf(set: ConstraintSet | null): ConstraintSet | null {
+    return this.#foldOf(set)?.set ?? null;
+  }
+
+  #foldOf(set: ConstraintSet | null): Fold | undefined {
+    const fold = folds.get(set ?? this.#list);
+    return fold?.list === this.#list && fold.count <= this.count ? fold : undefined;
   }
 
   #copyList(): RemovalList {
@@ -80,5 +88,12 @@ export class RemovedItems {
   }
 }
 
+/** A set without the first `count` items of a list. */
+interface Fold {
+  set: ConstraintSet;
+  list: RemovalList;
+  count: number;
+}
+
 /** For each set (or for a list of removals, where there is none) its last fold. */
-const folds = new WeakMap<object, { set: ConstraintSet; list: RemovalList; count: number }>();
+const folds = new WeakMap<object, Fold>();

@@ -120,6 +120,41 @@ describe('filters', () => {
   });
 });
 
+describe('sets that requests may find', () => {
+  const filter = 'price < 3.0';
+
+  /** Whether a device may still be asked for a set, and whether it has been told to look. */
+  function watch(set: ConstraintSet) {
+    const generation = catalog.setGeneration;
+    return () => [[...catalog.keptSets()].includes(set), catalog.setGeneration !== generation];
+  }
+
+  it('are named ones, filters and what both come to', () => {
+    const named = catalog.resolve({ set: 'some' }).set!;
+    const filtered = catalog.resolve({ filter }).set!;
+    const both = catalog.resolve({ set: 'some', filter }).set!;
+    expect(new Set(catalog.keptSets())).toEqual(new Set([named, filtered, both]));
+    const looks = [named, filtered, both].map(watch);
+    catalog.putSet(snapshotOf(version, 'other', ids.slice(0, 5)));
+    expect(looks.map((look) => look()[0])).toEqual([true, true, false]);
+    catalog.putSet(snapshotOf(version, 'some', ids.slice(0, 5)));
+    expect(looks.map((look) => look())).toEqual([
+      [false, true],
+      [true, true],
+      [false, true],
+    ]);
+  });
+
+  it('are no deleted ones, and no filters that others have pushed out', () => {
+    const named = watch(catalog.resolve({ set: 'some' }).set!);
+    catalog.deleteSet('some');
+    expect(named()).toEqual([false, true]);
+    const filtered = watch(catalog.resolve({ filter }).set!);
+    for (let other = 0; other < 64; other++) catalog.resolve({ filter: `price < ${other + 10}.5` });
+    expect(filtered()).toEqual([false, true]);
+  });
+});
+
 describe('sets', () => {
   it('of another catalog version are refused', () => {
     const snapshot = { ...snapshotOf(version, 'some', ids), catalogVersion: 2 };

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { DecodeEngine, EngineEvent } from '../../src/decoder/engine.js';
+import type { RecommendQuery } from '../../src/decoder/index.js';
 import { compareSteps } from '../../src/kernels/cuda/compare-steps.js';
 import { CudaSteps } from '../../src/kernels/cuda/cuda-steps.js';
 import {
@@ -17,12 +18,13 @@ import {
 } from '../../src/kernels/index.js';
 import { type Addon, callNative, loadAddon } from '../../src/kernels/native/addon.js';
 import { handleOf } from '../../src/kernels/native/trie-handle.js';
-import { buildStaticTrie, constraintSetFromItems } from '../../src/static-trie/index.js';
+import { buildStaticTrie, type CatalogVersion, constraintSetFromItems } from '../../src/static-trie/index.js';
 import { answerDifference, goldenQueries, retailEngine } from '../helpers/compare-decodes.js';
 import { compareRandomSteps } from '../helpers/compare-steps.js';
 import { compileLibrary, emulatedCuda, noEmulatedCuda, realCudaLibrary, textFile } from '../helpers/cuda.js';
 import { named } from '../helpers/named.js';
 import { noNative } from '../helpers/native.js';
+import { query } from '../helpers/query.js';
 import { Random } from '../helpers/random.js';
 import { buildRetailCatalog } from '../helpers/retail.js';
 import { seeded } from '../helpers/seed.js';
@@ -398,25 +400,182 @@ describe.skipIf(noEmulation)(named('a GPU that fails', noEmulation), () => {
     expect(message).toMatch(/^a catalog runs with \w+: .*\d+.*\d+/);
   });
 
-  it('runs out of memory anywhere: every step is answered', () => {
+  it('runs out of memory anywhere: every step is answered, and the GPU is kept', () => {
     const found = lookForCuda(emulatedCuda());
+    const excluding: Constraint = { trie, live: null, dead: { leaves: Uint32Array.of(0, 1, 2) } };
+    let keptCount = 0;
     for (let allocation = 1, isFine = false; !isFine; allocation++) {
       expect(allocation).toBeLessThan(60);
       const library = emulatedCuda(`fail-allocation=${allocation}`);
       const kernel = chooseKernel('cuda', 1, { ...found, library });
-      expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+      expect(firstCodes(kernel, excluding)).toEqual([2]);
       isFine = !report(kernel).isProblem;
+      expect(report(kernel).state).not.toBe('failed');
+      expect(firstCodes(kernel)).toEqual([2, 1, 0]);
+      // Unless it had no room for the trie, the next step runs there.
+      const { memory } = report(kernel);
+      if (memory !== null && memory.trieBytes > 0) {
+        expect(memory.scratchBytes).toBeGreaterThan(0);
+        keptCount++;
+      }
       kernel.device!.close();
     }
+    // Of the exclusions, and of a step's five pieces.
+    expect(keptCount).toBeGreaterThanOrEqual(6);
+  });
+});
+
+describe.skipIf(noEmulation)(named('sets on a GPU that fills up', noEmulation), () => {
+  const rowCount = 20_000;
+  const random = new Random(7);
+  const large = buildStaticTrie({
+    codebookSizes: [64, 64, 64],
+    rowCount,
+    codes: Uint16Array.from({ length: rowCount * 3 }, () => random.below(64)),
+  });
+  let library: string;
+  let setBytes: number;
+
+  beforeAll(() => {
+    library = emulatedCuda();
+    const { device } = opened();
+    const set = everyNth(2);
+    decode(device, new StepBatch(2, 8), set, set);
+    const { trieBytes, scratchBytes, ...memory } = device.report().memory!;
+    device.close();
+    setBytes = memory.setBytes;
+    // Of all memory a 16th stays in reserve; beside the trie and a step's scratch there is room for a few sets.
+    library = emulatedCuda(`memory=${Math.ceil(((trieBytes + scratchBytes + 6.5 * setBytes) * 16) / 15)}`);
+  });
+
+  /** Steps on the device, which count those that the CPU makes. */
+  function opened(): { device: CudaSteps; hostSteps: () => number } {
+    const { step, name: stepName } = chooseKernel('native');
+    let hostSteps = 0;
+    const counting: Kernel['step'] = (batch, input) => {
+      hostSteps++;
+      step(batch, input);
+    };
+    const addon = loadAddon().addon as Addon;
+    const host = { step: counting, stepName };
+    const device = new CudaSteps({ addon, library, deviceName: 'a GPU', host, isForced: true });
+    device.decide(large.trie, { vocabSize: 64, tokens: [{ offset: 0 }, { offset: 0 }, { offset: 0 }] });
+    hostSteps = 0;
+    return { device, hostSteps: () => hostSteps };
+  }
+
+  /** Every `nth` item. */
+  function everyNth(nth: number): Constraint {
+    const { leafItems } = large;
+    const bits = new Uint32Array(Math.ceil(leafItems.itemCount / 64) * 2);
+    for (let item = 0; item < leafItems.itemCount; item += nth) bits[item >> 5] |= 1 << (item & 31);
+    return { trie: large.trie, live: constraintSetFromItems(large.trie, leafItems, bits).live, dead: null };
+  }
+
+  const leavesOf = ({ live }: Constraint) =>
+    Uint32Array.from({ length: large.trie.leafCount }, (_, leaf) => leaf).filter(
+      (leaf) => ((live!.leafBits[leaf >> 5] >>> (leaf & 31)) & 1) === 1,
+    );
+
+  function decode(device: CudaSteps, batch: StepBatch, ...constraints: Constraint[]): void {
+    batch.begin(
+      constraints.map((constraint) => ({
+        constraint,
+        beamWidth: 4,
+        normalize: 'vocabulary' as const,
+        temperature: 1,
+      })),
+    );
+    const logits = Float32Array.from({ length: constraints.length * 64 }, (_, index) => Math.sin(index));
+    device.step(batch, { depth: 0, logits, vocabSize: 64, tokens: { offset: 0 } });
+  }
+
+  // Held as a catalog holds them.
+  const held: Constraint[] = [];
+
+  /** Named sets, until there is no room for another. */
+  function fill(device: CudaSteps): { fitting: Constraint; noRoom: Constraint } {
+    const fitting = everyNth(2);
+    expect(device.prepareSet(fitting)).toBeGreaterThan(0);
+    for (let nth = 3; nth < 40; nth++) {
+      const set = everyNth(nth);
+      if (device.prepareSet(set) === 0) return { fitting, noRoom: set };
+      held.push(set);
+    }
+    throw new Error('the device has room for everything');
+  }
+  it('keep no exclusions of batches that the CPU runs, and no set is blamed for another', () => {
+    const { device, hostSteps } = opened();
+    const batch = new StepBatch(2, 8);
+    decode(device, batch, everyNth(1), everyNth(1));
+    const { fitting, noRoom } = fill(device);
+    const leaves = leavesOf(fitting);
+    const excluding = () => ({ ...fitting, dead: { leaves: leaves.slice(0, 5) } });
+    const before = device.report().memory!;
+    const steps = hostSteps();
+    for (let request = 0; request < 100; request++) decode(device, batch, excluding(), noRoom);
+    expect(hostSteps() - steps).toBe(100);
+    expect(device.report().memory!.exclusionBytes).toBeLessThanOrEqual(before.exclusionBytes);
+    decode(device, batch, excluding(), excluding());
+    expect(hostSteps() - steps).toBe(100);
+    // Exclusions for which there is no room: a request's misfortune, not its set's.
+    const heavy = () => ({ ...fitting, dead: { leaves: leaves.slice(0, 9_000) } });
+    decode(device, batch, heavy(), heavy());
+    expect(hostSteps() - steps).toBe(101);
+    expect(device.report()).toMatchObject({
+      state: 'running',
+      isProblem: true,
+      message: expect.stringMatching(/^a request runs with .*: out of memory: .*\d+/),
+    });
+    decode(device, batch, excluding(), excluding());
+    expect(hostSteps() - steps).toBe(101);
+    device.close();
+  });
+
+  it('go when they are dropped', () => {
+    const { device, hostSteps } = opened();
+    const { fitting, noRoom } = fill(device);
+    const batch = new StepBatch(1, 4);
+    const excluding = { ...fitting, dead: { leaves: leavesOf(fitting).slice(0, 5) } };
+    decode(device, batch, fitting);
+    decode(device, batch, excluding);
+    const before = device.report().memory!.setBytes;
+    device.dropSet(fitting.live!);
+    expect(before - device.report().memory!.setBytes).toBe(setBytes);
+    // There is room for another again; or for this one, if it is used all the same.
+    device.dropSet(noRoom.live!);
+    expect(device.prepareSet(noRoom)).toBeGreaterThan(0);
+    const steps = hostSteps();
+    decode(device, batch, noRoom);
+    expect(hostSteps()).toBe(steps);
+    device.dropSet(noRoom.live!);
+    decode(device, batch, excluding);
+    expect(hostSteps()).toBe(steps);
+    device.close();
+  });
+
+  it('make room for each other, where nobody has named them', () => {
+    const { device, hostSteps } = opened();
+    const batch = new StepBatch(1, 4);
+    const all: Constraint[] = [];
+    for (let nth = 2; nth < 40; nth++) {
+      all.push(everyNth(nth));
+      decode(device, batch, all.at(-1)!);
+    }
+    expect([hostSteps(), device.report().isProblem]).toEqual([0, false]);
+    expect(device.report().memory!.setBytes).toBeLessThanOrEqual(7 * setBytes);
+    device.close();
   });
 });
 
 describe.skipIf(noDevice)(named('the retail demo on a GPU', noDevice), () => {
   const events: EngineEvent[] = [];
   const engines: DecodeEngine[] = [];
+  let version: CatalogVersion;
 
   beforeAll(async () => {
-    const { path } = await buildRetailCatalog();
+    const { path, version: built } = await buildRetailCatalog();
+    version = built;
     const kernel = forced(realCudaLibrary ?? emulatedCuda());
     engines.push(await retailEngine(kernel, path, (event) => events.push(event)));
     engines.push(await retailEngine(chooseKernel('native'), path));
@@ -432,6 +591,43 @@ describe.skipIf(noDevice)(named('the retail demo on a GPU', noDevice), () => {
       expect(answerDifference(found, expected)).toBeNull();
     }
     expect(events.at(-1)).toMatchObject({ device: { state: 'running', stepName: 'cuda' } });
+  });
+
+  it('frees sets that no request can ask for any more', async () => {
+    const [engine] = engines;
+    const setOf = (...items: number[]) => {
+      const bits = new Uint32Array(Math.ceil(version.leafItems.itemCount / 64) * 2);
+      for (const item of items) bits[item >> 5] |= 1 << (item & 31);
+      return constraintSetFromItems(version.trie, version.leafItems, bits);
+    };
+    const put = (...items: number[]) =>
+      engine.putSet('retail', {
+        name: 'few',
+        catalogVersion: 1,
+        version: 1,
+        expiresAtMs: null,
+        rule: null,
+        changesUpTo: 0,
+        set: setOf(...items),
+      });
+    const setBytes = () => {
+      const { device } = events.at(-1) as { device: DeviceReport };
+      return device.memory!.setBytes;
+    };
+    const [{ history, k, beamWidth }] = goldenQueries();
+    put(1, 2, 3);
+    const [before, one] = [setBytes(), setOf(1)];
+    put(2, 3, 4);
+    expect(setBytes()).toBe(before);
+    const ask = (constraint: RecommendQuery['constraint']) =>
+      engine.recommend(query({ history, k, beamWidth, constraint }));
+    await ask({ set: 'few' });
+    await ask({ include: [version.ids.at(0), version.ids.at(9)] });
+    await ask({ include: [version.ids.at(5)] });
+    put(2, 3, 4);
+    expect(setBytes()).toBe(before);
+    engine.deleteSet('retail', 'few');
+    expect(before - setBytes()).toBeGreaterThanOrEqual(one.live.leafBits.byteLength);
   });
 
   it('frees a catalog that serves no more', () => {

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -64,6 +64,7 @@ describe.skipIf(noCompiler)(named('CUDA on a stand-in for a device', noCompiler)
     expect([status, stderr]).toEqual([0, expect.stringMatching(/^Ran [1-9]\d* tests/m)]);
   });
 
+  const noLong = IS_LONG ? undefined : 'npm run test:long';
   const noCheck = IS_LONG ? noPython : 'npm run test:long';
   it.skipIf(noCheck)(
     named("runs check.sh's programs, the Python wrapper and their summary", noCheck),
@@ -90,6 +91,56 @@ describe.skipIf(noCompiler)(named('CUDA on a stand-in for a device', noCompiler)
       );
     },
   );
+
+  it.skipIf(noLong)(named('keeps the rows of a table that is stopped', noLong), { timeout: 120_000 }, () => {
+    const path = join(folder, 'stopped.json');
+    // The device breaks amid them, which ends the program.
+    const { status } = spawnSync(`${built}/cuda_time`, ['--out', path], {
+      cwd: root,
+      env: { ...process.env, EMULATED_CUDA: 'fail-launch=150' },
+    });
+    expect(status).not.toBe(0);
+    const { rows, rowsLeftOut } = JSON.parse(readFileSync(path, 'utf8')) as NonNullable<CudaResults['time']>;
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rowsLeftOut).toBeGreaterThan(0);
+    expect(rows.length + rowsLeftOut).toBe(12);
+  });
+
+  it('gives each part what is left of the time, and leaves some for the next', { timeout: 60_000 }, () => {
+    const fake = join(folder, 'fake');
+    mkdirSync(fake);
+    writeFileSync(join(fake, 'libespalier_cuda_emulated.so'), '');
+    for (const program of ['cuda_check', 'cuda_time'])
+      writeFileSync(join(fake, program), '#!/bin/sh\necho "asked: $*"\n', { mode: 0o755 });
+    const secondsOf = (limit: number) => {
+      const { stdout } = spawnSync(
+        'bash',
+        [
+          'native/cuda/check.sh',
+          '--emulated',
+          '--only',
+          'check,table',
+          '--built',
+          fake,
+          '--limit',
+          String(limit),
+        ],
+        { cwd: root, encoding: 'utf8', env: { ...process.env, OUT: join(folder, 'fake-out') } },
+      );
+      const parts = stdout.matchAll(/^== (\w+) \(at most (\d+) s\)\nasked: .*--seconds (\d+)/gm);
+      return [...parts].map(([, name, most, seconds]) => ({ name, most: +most, seconds: +seconds }));
+    };
+    expect(secondsOf(465)).toEqual([
+      { name: 'check', most: 125, seconds: 110 },
+      { name: 'table', most: 150, seconds: 135 },
+    ]);
+    const [check, table] = secondsOf(130);
+    // Some seconds may have passed on the way.
+    expect(check.most).toBeLessThanOrEqual(40);
+    expect(check.seconds).toBeLessThan(check.most);
+    expect(table.most).toBeGreaterThan(90);
+    expect(table.most - table.seconds).toBe(15);
+  });
 
   it('ends with what has failed', { timeout: 60_000 }, () => {
     const empty = join(folder, 'empty');

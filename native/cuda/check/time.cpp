@@ -1,7 +1,9 @@
 // The timing table: one decode step, ours beside STATIC's, over batch, beams, vocabulary, level and logit type.
 //   time --out FILE [--seconds N] [--quick 1] [--tiny 1]
 // Winners are compared with esp_step's and with the baseline's before anything is timed. Rows that the seconds don't
-// suffice for are left out and counted. The JSON has no judgement: summary.py adds the marks.
+// suffice for are left out and counted. The JSON is whole after each row, so that whoever stops this program keeps what
+// was measured. It has no judgement: summary.py adds the marks.
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cstring>
@@ -100,6 +102,66 @@ const char *text_argument(int count, char **values, const char *name) {
   return nullptr;
 }
 
+bool can_write(const std::string &path) {
+  FILE *file = fopen((path + ".part").c_str(), "w");
+  return file != nullptr && fclose(file) == 0;
+}
+
+// The tiny table has one type of logits for sets.
+bool is_planned(bool is_tiny, const Axes &axes, esp_logit_type type) { return !is_tiny || axes.sets == 0 || type == ESP_LOGITS_F32; }
+constexpr esp_logit_type kTypes[] = {ESP_LOGITS_F32, ESP_LOGITS_BF16};
+const std::vector<uint32_t> kDepths = {0, 1, 2, 4};
+
+size_t planned_rows(const std::vector<Plan> &plans, bool is_tiny) {
+  size_t count = 0;
+  for (const Plan &plan : plans) {
+    for (const Axes &axes : plan.axes) {
+      for (const esp_logit_type type : kTypes) count += is_planned(is_tiny, axes, type) ? kDepths.size() : 0;
+    }
+  }
+  return count;
+}
+
+struct Results {
+  esp_cuda_device device = {};
+  double copied = 0;
+  double empty = 0;
+  size_t planned = 0;
+  std::string catalogs;
+  std::vector<Row> rows;
+
+  size_t left_out() const { return planned - std::min(planned, rows.size()); }
+
+  void add_catalog(const Catalog &catalog, uint32_t vocab_size) {
+    char text[512];
+    snprintf(text, sizeof text,
+             "%s    {\"leaves\": %u, \"levels\": %u, \"vocabSize\": %u, \"buildSeconds\": %.3f, \"uploadSeconds\": %.3f, \"deviceBytes\": %" PRIu64
+             ", \"baselineBytes\": %" PRIu64 "}",
+             catalogs.empty() ? "" : ",\n", catalog.arrays().leaf_count, kTimedLevels, vocab_size, catalog.build_seconds(), catalog.upload_seconds(),
+             catalog.device_bytes(), catalog.baseline_bytes());
+    catalogs += text;
+    printf("time: %u leaves, V=%u: built in %.2f s, uploaded in %.2f s, %.0f MB on the device; STATIC's tables %.0f MB\n", catalog.arrays().leaf_count,
+           vocab_size, catalog.build_seconds(), catalog.upload_seconds(), static_cast<double>(catalog.device_bytes()) / 1e6,
+           static_cast<double>(catalog.baseline_bytes()) / 1e6);
+  }
+
+  // Into a file beside it first. @return false where that fails
+  bool write(const std::string &path) const {
+    const std::string part = path + ".part";
+    FILE *file = fopen(part.c_str(), "w");
+    if (file == nullptr) return false;
+    fprintf(file, "{\n  \"device\": {\"name\": \"%s\", \"computeCapability\": \"%u.%u\", \"multiprocessors\": %u, \"memoryBytes\": %" PRIu64 ", \"driver\": %u, \"runtime\": %u},\n",
+            device.name, device.compute_major, device.compute_minor, device.multiprocessor_count, device.total_bytes, device.driver_version, device.runtime_version);
+    fprintf(file, "  \"isEmulated\": %s,\n  \"copyBytesPerSecond\": %.0f,\n  \"emptyUs\": %.3f,\n  \"graphSteps\": %u,\n  \"samples\": %u,\n  \"rowsLeftOut\": %zu,\n",
+            kIsEmulated ? "true" : "false", copied, empty, kGraphSteps, kIsEmulated ? 1 : 100, left_out());
+    fprintf(file, "  \"catalogs\": [\n%s\n  ],\n  \"rows\": [\n", catalogs.c_str());
+    for (size_t index = 0; index < rows.size(); index++) write_row(file, rows[index], index + 1 == rows.size());
+    fprintf(file, "  ]\n}\n");
+    const bool is_whole = ferror(file) == 0;
+    return fclose(file) == 0 && is_whole && rename(part.c_str(), path.c_str()) == 0;
+  }
+};
+
 }  // namespace
 
 int main(int argument_count, char **values) {
@@ -107,13 +169,15 @@ int main(int argument_count, char **values) {
   const double seconds = static_cast<double>(argument(argument_count, values, "--seconds", 180));
   const bool is_tiny = argument(argument_count, values, "--tiny", kIsEmulated ? 1 : 0) != 0;
   const bool is_quick = argument(argument_count, values, "--quick", 0) != 0;
-  FILE *file = out == nullptr ? nullptr : fopen(out, "w");
-  if (file == nullptr) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<Plan> plans = plans_for(is_quick, is_tiny);
+  Results results;
+  results.planned = planned_rows(plans, is_tiny);
+  if (out == nullptr || !can_write(out)) {
     fprintf(stderr, "time: --out FILE must name a file that can be written\n");
     return 2;
   }
-  const auto start = std::chrono::steady_clock::now();
-  esp_cuda_device device = {};
+  esp_cuda_device &device = results.device;
   esp_cuda_context *context = nullptr;
   esp_stepper *cpu = nullptr;
   if (esp_cuda_probe(0, &device) != ESP_OK || esp_cuda_open(0, &context) != ESP_OK || esp_stepper_create(esp_level_best(), 1, &cpu) != ESP_OK) {
@@ -121,49 +185,30 @@ int main(int argument_count, char **values) {
     return 1;
   }
   int failures = 0;
-  uint32_t left_out = 0;
-  std::vector<Row> rows;
-  std::string catalogs;
-  double copied = 0;
-  double empty = 0;
+  bool is_written = true;
   {
     const size_t l2 = l2_bytes();
     const size_t pool = is_tiny ? 1u << 18 : size_t{1} << 30;
     Tools tools = {context, cpu, {}, Flush(is_tiny ? 1u << 16 : std::max<size_t>(2 * l2, 64u << 20)), LogitPool(pool),
                    kIsEmulated ? Samples{0, 1, 1} : Samples{5, 100, 40}, l2};
-    copied = copy_bytes_per_second(tools.stream, is_tiny ? 1u << 16 : is_quick ? 256u << 20 : 1u << 30);
-    empty = time_warm(tools.stream, tools.samples, 1, [] {}).median;
+    results.copied = copy_bytes_per_second(tools.stream, is_tiny ? 1u << 16 : is_quick ? 256u << 20 : 1u << 30);
+    results.empty = time_warm(tools.stream, tools.samples, 1, [] {}).median;
     printf("time: %s, driver %u, runtime %u; copies move %.0f GB/s (read and written); two events alone are %.2f us apart\n", device.name,
-           device.driver_version, device.runtime_version, copied / 1e9, empty);
+           device.driver_version, device.runtime_version, results.copied / 1e9, results.empty);
     printf("time: microseconds for one step; graph of %u (p95), launched one by one, one in a graph with a cold L2, streamed logits, STATIC in a graph\n", kGraphSteps);
     printf("%5s %5s %7s %10s %5s %-6s %-8s %9s %9s %9s %9s %9s %10s %8s\n", "B", "M", "V", "leaves", "sets", "level", "logits", "graph", "p95", "launched",
            "cold", "streamed", "STATIC", "ratio");
-    for (const Plan &plan : plans_for(is_quick, is_tiny)) {
-      if (seconds_since(start) > seconds) {
-        left_out += static_cast<uint32_t>(plan.axes.size()) * 8;
-        continue;
-      }
+    for (const Plan &plan : plans) {
+      if (seconds_since(start) > seconds) continue;
       const Catalog catalog(context, plan.shape, plan.sets, plan.has_baseline);
-      char text[512];
-      snprintf(text, sizeof text,
-               "%s    {\"leaves\": %u, \"levels\": %u, \"vocabSize\": %u, \"buildSeconds\": %.3f, \"uploadSeconds\": %.3f, \"deviceBytes\": %" PRIu64
-               ", \"baselineBytes\": %" PRIu64 "}",
-               catalogs.empty() ? "" : ",\n", catalog.arrays().leaf_count, kTimedLevels, plan.shape.vocab_size, catalog.build_seconds(), catalog.upload_seconds(),
-               catalog.device_bytes(), catalog.baseline_bytes());
-      catalogs += text;
-      printf("time: %u leaves, V=%u: built in %.2f s, uploaded in %.2f s, %.0f MB on the device; STATIC's tables %.0f MB\n", catalog.arrays().leaf_count,
-             plan.shape.vocab_size, catalog.build_seconds(), catalog.upload_seconds(), static_cast<double>(catalog.device_bytes()) / 1e6,
-             static_cast<double>(catalog.baseline_bytes()) / 1e6);
+      results.add_catalog(catalog, plan.shape.vocab_size);
       for (const Axes &axes : plan.axes) {
-        for (const esp_logit_type type : {ESP_LOGITS_F32, ESP_LOGITS_BF16}) {
-          if (is_tiny && axes.sets > 0 && type == ESP_LOGITS_BF16) continue;
-          if (seconds_since(start) > seconds) {
-            left_out += 4;
-            continue;
-          }
-          measure(tools, catalog, axes, type, {0, 1, 2, 4}, [&](const Row &row) {
-            rows.push_back(row);
+        for (const esp_logit_type type : kTypes) {
+          if (!is_planned(is_tiny, axes, type) || seconds_since(start) > seconds) continue;
+          measure(tools, catalog, axes, type, kDepths, [&](const Row &row) {
+            results.rows.push_back(row);
             print_row(row);
+            is_written &= results.write(out);
             if (!row.is_equal_to_cpu || !row.is_equal_to_baseline) failures++;
           });
         }
@@ -173,14 +218,7 @@ int main(int argument_count, char **values) {
   esp_stepper_release(cpu);
   esp_cuda_close(context);
 
-  fprintf(file, "{\n  \"device\": {\"name\": \"%s\", \"computeCapability\": \"%u.%u\", \"multiprocessors\": %u, \"memoryBytes\": %" PRIu64 ", \"driver\": %u, \"runtime\": %u},\n",
-          device.name, device.compute_major, device.compute_minor, device.multiprocessor_count, device.total_bytes, device.driver_version, device.runtime_version);
-  fprintf(file, "  \"isEmulated\": %s,\n  \"copyBytesPerSecond\": %.0f,\n  \"emptyUs\": %.3f,\n  \"graphSteps\": %u,\n  \"samples\": %u,\n  \"rowsLeftOut\": %u,\n",
-          kIsEmulated ? "true" : "false", copied, empty, kGraphSteps, kIsEmulated ? 1 : 100, left_out);
-  fprintf(file, "  \"catalogs\": [\n%s\n  ],\n  \"rows\": [\n", catalogs.c_str());
-  for (size_t index = 0; index < rows.size(); index++) write_row(file, rows[index], index + 1 == rows.size());
-  fprintf(file, "  ]\n}\n");
-  fclose(file);
-  printf("time: %zu rows, %d differ, %u left out for want of time, %.0f s\n", rows.size(), failures, left_out, seconds_since(start));
-  return failures == 0 && !rows.empty() ? 0 : 1;
+  if (!is_written) fprintf(stderr, "time: %s could not be written\n", out);
+  printf("time: %zu rows, %d differ, %zu left out for want of time, %.0f s\n", results.rows.size(), failures, results.left_out(), seconds_since(start));
+  return failures == 0 && is_written && !results.rows.empty() ? 0 : 1;
 }

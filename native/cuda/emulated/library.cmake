@@ -18,5 +18,6 @@ target_link_options(espalier_cuda_emulated PRIVATE
 
 set(TESTS ${CMAKE_CURRENT_LIST_DIR}/../../tests)
 add_executable(cuda_library_test
-  ${TESTS}/cuda_library_test.cpp ${TESTS}/cuda_refusals.cpp ${TESTS}/cuda_decodes.cpp)
+  ${TESTS}/cuda_library_test.cpp ${TESTS}/cuda_refusals.cpp ${TESTS}/cuda_captures.cpp
+  ${TESTS}/cuda_decodes.cpp)
 target_link_libraries(cuda_library_test PRIVATE espalier_cuda_emulated_parts)

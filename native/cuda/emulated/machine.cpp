@@ -10,6 +10,7 @@ namespace espalier::cuda::emulated {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local bool is_destroying_user_object = false;
 
 }  // namespace
 
@@ -54,6 +55,7 @@ void Machine::configure(const char *text) {
 }
 
 cudaError_t Machine::state() const {
+  if (is_destroying_user_object) die("what is called when a user object goes must not call CUDA");
   if (settings.driver < 13000) return cudaErrorInsufficientDriver;
   if (settings.devices == 0) return cudaErrorNoDevice;
   return static_cast<cudaError_t>(broken_.load());
@@ -69,13 +71,15 @@ bool Machine::may_make() {
   return settings.fail_allocation == 0 || --settings.fail_allocation > 0;
 }
 
-bool Machine::is_capturing() const {
+bool Machine::spoil_captures() {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (default_stream_->capture != nullptr) return true;
+  bool has_spoiled = false;
   for (const auto &entry : streams_) {
-    if (entry.second->capture != nullptr) return true;
+    if (entry.second->capture == nullptr) continue;
+    entry.second->is_spoiled = true;
+    has_spoiled = true;
   }
-  return false;
+  return has_spoiled;
 }
 
 bool Machine::may_disturb_captures() {
@@ -95,6 +99,7 @@ bool Machine::may_disturb_captures() {
 
 cudaStream_t Machine::add_stream(bool is_blocking) {
   auto stream = std::make_shared<CUstream_st>();
+  stream->id = next_id();
   stream->is_blocking = is_blocking;
   std::lock_guard<std::mutex> lock(mutex_);
   streams_[stream.get()] = stream;
@@ -188,6 +193,17 @@ uint64_t Machine::stream_count() const {
 }  // namespace espalier::cuda::emulated
 
 using espalier::cuda::emulated::Machine;
+
+CUuserObject_st::CUuserObject_st(void *object, cudaHostFn_t destructor) : user(object), destroy(destructor) {
+  Machine::get().user_objects++;
+}
+
+CUuserObject_st::~CUuserObject_st() {
+  Machine::get().user_objects--;
+  espalier::cuda::emulated::is_destroying_user_object = true;
+  destroy(user);
+  espalier::cuda::emulated::is_destroying_user_object = false;
+}
 
 cudaError_t cudaGetLastError() {
   const cudaError_t error = cudaPeekAtLastError();

@@ -63,14 +63,26 @@ using Operation = std::function<void()>;
 
 }  // namespace espalier::cuda::emulated
 
+struct CUuserObject_st {
+  void *user;
+  cudaHostFn_t destroy;
+  CUuserObject_st(void *object, cudaHostFn_t destructor);
+  CUuserObject_st(const CUuserObject_st &) = delete;
+  ~CUuserObject_st();
+};
+using Retained = std::vector<std::shared_ptr<CUuserObject_st>>;
+
 struct CUgraph_st {
   std::vector<espalier::cuda::emulated::Operation> operations;
+  Retained retained;
 };
 struct CUgraphExec_st {
   std::vector<espalier::cuda::emulated::Operation> operations;
+  Retained retained;
 };
 
 struct CUstream_st {
+  uint64_t id = 0;
   bool is_blocking = false;
   std::deque<espalier::cuda::emulated::Operation> waiting;
   // Operations that were ever put on it, and that have run.
@@ -79,6 +91,7 @@ struct CUstream_st {
   bool is_running = false;
   // What is put on it goes here while it is captured.
   std::unique_ptr<CUgraph_st> capture;
+  uint64_t capture_id = 0;
   cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
   std::thread::id capture_thread;
   bool is_spoiled = false;
@@ -87,6 +100,8 @@ struct CUstream_st {
 struct CUevent_st {
   std::weak_ptr<CUstream_st> stream;
   uint64_t position = 0;
+  // Nobody can wait for it: it is part of a graph.
+  bool is_captured = false;
   std::shared_ptr<std::chrono::steady_clock::time_point> time = std::make_shared<std::chrono::steady_clock::time_point>();
 };
 
@@ -105,7 +120,10 @@ class Machine {
   bool may_make();
   // Whether a call that is not allowed during captures may go on; spoils captures where it isn't.
   bool may_disturb_captures();
-  bool is_capturing() const;
+  // Of what no thread may do while a stream is captured. @return whether there was a capture to spoil
+  bool spoil_captures();
+  // Numbers of streams and captures: none comes twice.
+  uint64_t next_id() { return ++last_id_; }
 
   cudaStream_t add_stream(bool is_blocking);
   cudaError_t remove_stream(cudaStream_t stream);
@@ -121,6 +139,7 @@ class Machine {
   Settings settings;
   MemoryMap memory;
   std::atomic<uint64_t> events{0};
+  std::atomic<uint64_t> user_objects{0};
   std::atomic<void (*)(void *)> hook{nullptr};
   std::atomic<void *> hook_user{nullptr};
 
@@ -134,6 +153,7 @@ class Machine {
   std::map<cudaStream_t, std::shared_ptr<CUstream_st>> streams_;
   std::shared_ptr<CUstream_st> default_stream_ = std::make_shared<CUstream_st>();
   std::atomic<int> broken_{cudaSuccess};
+  std::atomic<uint64_t> last_id_{0};
 };
 
 }  // namespace espalier::cuda::emulated

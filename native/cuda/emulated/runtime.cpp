@@ -150,10 +150,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
 
 cudaError_t cudaDeviceSynchronize() {
   const cudaError_t status = called([&] {
-    if (machine().is_capturing()) {
-      machine().may_disturb_captures();
-      return cudaErrorStreamCaptureUnsupported;
-    }
+    if (machine().spoil_captures()) return cudaErrorStreamCaptureUnsupported;
     machine().run_all();
     return cudaSuccess;
   });
@@ -195,6 +192,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return status == cudaSuccess ? machine().state() : status;
 }
 
+cudaError_t cudaStreamGetId(cudaStream_t stream, unsigned long long *id) {
+  return on_stream(stream, [&](CUstream_st &found) {
+    *id = found.id;
+    return cudaSuccess;
+  });
+}
+
 cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
@@ -217,12 +221,14 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     machine().put(found, [time = event->time] { *time = std::chrono::steady_clock::now(); });
     event->stream = machine().find(stream);
     event->position = found.put;
+    event->is_captured = found.capture != nullptr;
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   return called_outside_captures([&] {
+    if (event->is_captured) return cudaErrorCapturedEvent;
     const auto stream = event->stream.lock();
     return stream == nullptr || stream->done >= event->position ? cudaSuccess : cudaErrorNotReady;
   });
@@ -230,6 +236,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const cudaError_t status = called_outside_captures([&] {
+    if (event->is_captured) return cudaErrorCapturedEvent;
     if (const auto stream = event->stream.lock()) machine().run(*stream, event->position);
     return cudaSuccess;
   });
@@ -328,12 +335,23 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *
   });
 }
 
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status, unsigned long long *id,
+                                     cudaGraph_t *graph, const cudaGraphNode_t **, const cudaGraphEdgeData **, size_t *) {
+  const cudaError_t found = cudaStreamIsCapturing(stream, status);
+  if (found != cudaSuccess || *status != cudaStreamCaptureStatusActive) return found;
+  const auto captured = machine().find(stream);
+  *id = captured->capture_id;
+  *graph = captured->capture.get();
+  return cudaSuccess;
+}
+
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   return on_stream(stream, [&](CUstream_st &found) {
     if (stream == nullptr || found.capture != nullptr) return cudaErrorStreamCaptureUnsupported;
     found.capture_mode = mode;
     found.capture_thread = std::this_thread::get_id();
     found.capture = std::make_unique<CUgraph_st>();
+    found.capture_id = machine().next_id();
     return cudaSuccess;
   });
 }
@@ -352,14 +370,16 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
   return called([&] {
-    *executable = new CUgraphExec_st{graph->operations};
+    *executable = new CUgraphExec_st{graph->operations, graph->retained};
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   return on_stream(stream, [&](CUstream_st &found) {
-    for (const Operation &operation : executable->operations) machine().put(found, operation);
+    for (const Operation &operation : executable->operations) {
+      machine().put(found, [operation, retained = executable->retained] { operation(); });
+    }
     return cudaSuccess;
   });
 }
@@ -374,12 +394,34 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   return cudaSuccess;
 }
 
+cudaError_t cudaUserObjectCreate(cudaUserObject_t *object, void *user, cudaHostFn_t destroy, unsigned references, unsigned flags) {
+  return called([&] {
+    if (references != 1 || flags != cudaUserObjectNoDestructorSync) return cudaErrorInvalidValue;
+    if (!machine().may_make()) return cudaErrorMemoryAllocation;
+    *object = new CUuserObject_st(user, destroy);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaUserObjectRelease(cudaUserObject_t object, unsigned) {
+  delete object;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphRetainUserObject(cudaGraph_t graph, cudaUserObject_t object, unsigned references, unsigned flags) {
+  return called([&] {
+    if (graph == nullptr || references != 1 || flags != cudaGraphUserObjectMove) return cudaErrorInvalidValue;
+    graph->retained.emplace_back(object);
+    return cudaSuccess;
+  });
+}
+
 // ---- what tests ask for ------------------------------------------------------------------------------
 
 void esp_cuda_emulated_configure(const char *settings) { machine().configure(settings); }
 
 uint64_t esp_cuda_emulated_live(void) {
-  return machine().memory.count() + machine().stream_count() + machine().events;
+  return machine().memory.count() + machine().stream_count() + machine().events + machine().user_objects;
 }
 
 void esp_cuda_emulated_before_kernel(void (*hook)(void *user), void *user) {

@@ -3,7 +3,8 @@
 // - what is put on a stream runs only when somebody waits for it, so that memory reused or freed too early shows;
 // - freed device memory is poisoned, new memory is garbage;
 // - pointers that copies are given must be what they are said to be, or the process ends with a line saying why;
-// - calls that would spoil a capture do.
+// - calls that would spoil a capture do: cudaDeviceSynchronize every one, whoever calls it;
+// - what is called when a user object goes must not call back, or the process ends.
 // emulated/testing.h makes it fail on demand.
 #pragma once
 
@@ -75,6 +76,7 @@ cudaError_t cudaStreamCreate(cudaStream_t *stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamGetId(cudaStream_t stream, unsigned long long *id);
 
 struct CUevent_st;
 using cudaEvent_t = CUevent_st *;
@@ -144,12 +146,28 @@ using cudaGraph_t = CUgraph_st *;
 using cudaGraphExec_t = CUgraphExec_st *;
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode);
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status);
+struct cudaGraphNode_t;
+struct cudaGraphEdgeData;
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status, unsigned long long *id,
+                                     cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
+                                     const cudaGraphEdgeData **edges, size_t *dependency_count);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags = 0);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+
+// What a graph, what is made of it, and each replay that runs keep until they go.
+struct CUuserObject_st;
+using cudaUserObject_t = CUuserObject_st *;
+using cudaHostFn_t = void (*)(void *user);
+constexpr unsigned cudaUserObjectNoDestructorSync = 1;
+constexpr unsigned cudaGraphUserObjectMove = 1;
+// Made with one reference, which a graph then takes over.
+cudaError_t cudaUserObjectCreate(cudaUserObject_t *object, void *user, cudaHostFn_t destroy, unsigned references, unsigned flags);
+cudaError_t cudaUserObjectRelease(cudaUserObject_t object, unsigned references = 1);
+cudaError_t cudaGraphRetainUserObject(cudaGraph_t graph, cudaUserObject_t object, unsigned references, unsigned flags);
 
 namespace espalier::cuda::emulated {
 

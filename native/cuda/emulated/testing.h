@@ -18,12 +18,13 @@ extern "C" {
  *   devices=N          how many
  *   compute=N          10 * major + minor; there is code for 80 and above
  *   memory=N           bytes of the device
- *   fail-allocation=N  the Nth of what is made from here on (memory, pinned memory, streams, events) isn't
+ *   fail-allocation=N  the Nth of what is made from here on (memory, pinned memory, streams, events,
+ *                      user objects) isn't
  *   fail-launch=N      the Nth kernel that starts from here on breaks the device
  * Before the first call, the environment's EMULATED_CUDA holds. Settings that are not these end the process.
  */
 void esp_cuda_emulated_configure(const char *settings);
-/* Pieces of memory, streams and events that nobody has freed. */
+/* Pieces of memory, streams, events and user objects that nobody has freed. */
 uint64_t esp_cuda_emulated_live(void);
 /* Called on the thread that runs a kernel, before it starts; null: nothing is. */
 void esp_cuda_emulated_before_kernel(void (*hook)(void *user), void *user);

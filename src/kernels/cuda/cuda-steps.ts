@@ -30,7 +30,8 @@ interface Opened {
 
 /**
  * Decode steps on a GPU, and on the CPU where the GPU is slower, full or broken. A step that fails there is made again
- * on the CPU, so that requests are answered all the same; from then on the CPU runs them all.
+ * on the CPU, so that requests are answered all the same. Where memory was short, only what needed it runs on the CPU;
+ * where the GPU broke, the CPU runs all steps from then on.
  */
 export class CudaSteps implements StepDevice {
   readonly #options: CudaStepsOptions;
@@ -65,12 +66,14 @@ export class CudaSteps implements StepDevice {
       host.step(batch, input);
       return;
     }
+    const { step } = this.#opened!;
     try {
-      this.#opened!.step.run(batch, input);
+      this.#withRoom(batch.constraints, () => step.run(batch, input));
     } catch (thrown) {
       const error = EspalierError.from(thrown);
       if (error.code === 'ESP_SHAPE') throw error;
-      this.#fail(error);
+      if (error.code === 'ESP_MEMORY') this.#sayWhatIsFull('a step', error);
+      else this.#fail(error);
       host.step(batch, input);
     }
   }
@@ -78,7 +81,13 @@ export class CudaSteps implements StepDevice {
   async prepareTrie(trie: TrieArrays): Promise<void> {
     if (this.#failure !== undefined || this.#hasLost(trie)) return;
     try {
-      await this.#open().objects.upload(trie);
+      const { objects } = this.#open();
+      try {
+        await objects.upload(trie);
+      } catch (thrown) {
+        if (!isFull(thrown) || !objects.dropUnused([])) throw thrown;
+        await objects.upload(trie);
+      }
     } catch (thrown) {
       this.#refuse(trie, EspalierError.from(thrown));
     }
@@ -90,7 +99,7 @@ export class CudaSteps implements StepDevice {
     try {
       let isFaster = this.#decisions.get(key);
       if (isFaster === undefined) {
-        isFaster = this.#compare(trie, shape);
+        isFaster = this.#withRoom([], () => this.#compare(trie, shape));
         this.#decisions.set(key, isFaster);
       }
       if (isFaster || this.#options.isForced) this.#engage(trie);
@@ -103,8 +112,14 @@ export class CudaSteps implements StepDevice {
   prepareSet(constraint: Constraint): number {
     const { trie, live } = constraint;
     const isWanted = live !== null && this.#places.get(trie) === 'device';
-    if (!isWanted || this.#failure !== undefined || !this.#place(constraint)) return 0;
+    if (!isWanted || this.#failure !== undefined || !this.#place(constraint, [])) return 0;
+    this.#open().objects.keepSet(live);
     return live.leafBits.byteLength + live.nodeBits.byteLength + live.rootMask.byteLength;
+  }
+
+  dropSet(live: LiveLeaves): void {
+    this.#hostSets.delete(live);
+    this.#opened?.objects.dropSet(live);
   }
 
   release(trie: TrieArrays): void {
@@ -145,13 +160,15 @@ export class CudaSteps implements StepDevice {
     return this.#opened;
   }
 
-  /** Brings there what is not there yet. */
-  #runsOnDevice({ constraints }: StepBatch): boolean {
-    for (const constraint of constraints) {
-      if (this.#failure !== undefined || !this.#isWanted(constraint) || !this.#place(constraint))
-        return false;
-    }
-    return constraints.length > 0;
+  /** Brings there what is not there yet, once it is known that all of it is wanted there. */
+  #runsOnDevice(batch: StepBatch): boolean {
+    const { constraints } = batch;
+    if (this.#failure !== undefined || constraints.length === 0) return false;
+    const runs =
+      constraints.every((constraint) => this.#isWanted(constraint)) &&
+      constraints.every((constraint) => this.#place(constraint, constraints));
+    if (!runs) this.#opened?.step.leave(batch);
+    return runs;
   }
 
   #isWanted({ trie, live }: Constraint): boolean {
@@ -159,22 +176,34 @@ export class CudaSteps implements StepDevice {
     return place === 'device' && (live === null || !this.#hostSets.has(live));
   }
 
-  /** @returns false where there is no room for it */
-  #place(constraint: Constraint): boolean {
+  /** @param used what must stay there @returns false where there is no room for it */
+  #place(constraint: Constraint, used: readonly Constraint[]): boolean {
     try {
-      this.#open().objects.constraintOf(constraint);
+      this.#withRoom(used, () => this.#open().objects.constraintOf(constraint));
       return true;
     } catch (thrown) {
       const error = EspalierError.from(thrown);
       if (error.code === 'ESP_SHAPE') throw error;
       const { trie, live } = constraint;
+      const objects = this.#opened?.objects;
       if (error.code !== 'ESP_MEMORY') this.#fail(error);
-      else if (!this.#places.has(trie)) this.#refuse(trie, error);
-      else if (live !== null) {
+      else if (objects === undefined || !objects.hasTrie(trie)) this.#refuse(trie, error);
+      else if (live === null || objects.hasSet(constraint)) this.#sayWhatIsFull('a request', error);
+      else {
         this.#hostSets.add(live);
-        this.#say(`a constraint set runs with ${this.#options.host.stepName}: ${error.message}`, true);
-      } else this.#fail(error);
+        this.#sayWhatIsFull('a constraint set', error);
+      }
       return false;
+    }
+  }
+
+  /** Does it once more where there was no room, and something could be freed that nobody uses. */
+  #withRoom<Result>(used: readonly Constraint[], act: () => Result): Result {
+    try {
+      return act();
+    } catch (thrown) {
+      if (!isFull(thrown) || !this.#opened?.objects.dropUnused(used)) throw thrown;
+      return act();
     }
   }
 
@@ -195,7 +224,7 @@ export class CudaSteps implements StepDevice {
 
   #engage(trie: TrieArrays): void {
     // It may not have been prepared: now it is.
-    this.#open().objects.constraintOf({ trie, live: null, dead: null });
+    this.#withRoom([], () => this.#open().objects.constraintOf({ trie, live: null, dead: null }));
     this.#places.set(trie, 'device');
     this.#prepared.add(trie);
   }
@@ -220,7 +249,7 @@ export class CudaSteps implements StepDevice {
       return;
     }
     this.#settleOnHost(trie);
-    this.#say(`a catalog runs with ${this.#options.host.stepName}: ${error.message}`, true);
+    this.#sayWhatIsFull('a catalog', error);
   }
 
   /** The device is not asked again. */
@@ -238,6 +267,10 @@ export class CudaSteps implements StepDevice {
     }
   }
 
+  #sayWhatIsFull(what: string, error: EspalierError): void {
+    this.#say(`${what} runs with ${this.#options.host.stepName}: ${error.message}`, true);
+  }
+
   #say(message: string, isProblem: boolean): void {
     this.#message = message;
     this.#isProblem = isProblem;
@@ -250,6 +283,10 @@ export class CudaSteps implements StepDevice {
       return null;
     }
   }
+}
+
+function isFull(thrown: unknown): boolean {
+  return EspalierError.from(thrown).code === 'ESP_MEMORY';
 }
 
 function codebooksOf(trie: TrieArrays): string {

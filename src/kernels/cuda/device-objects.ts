@@ -10,19 +10,22 @@ import {
 } from '../native/addon.js';
 import { handleOf } from '../native/trie-handle.js';
 import type { Constraint, LiveLeaves, TrieArrays } from '../types.js';
+import { WeakEntries } from './weak-entries.js';
 
 /** A trie on the device, with what has been made for it there. */
 interface DeviceTrie {
   handle: CudaTrieHandle;
-  sets: WeakMap<LiveLeaves, CudaSetHandle>;
-  constraints: WeakMap<Constraint, CudaConstraintHandle>;
+  sets: WeakEntries<LiveLeaves, CudaSetHandle>;
+  constraints: WeakEntries<Constraint, CudaConstraintHandle>;
 }
 
 /** What one thread has on a device: each trie, set and constraint once, brought there when it is first asked for. */
 export class DeviceObjects {
   readonly #addon: Addon;
   readonly #context: CudaContextHandle;
-  readonly #tries = new WeakMap<TrieArrays, DeviceTrie>();
+  readonly #tries = new WeakEntries<TrieArrays, DeviceTrie>();
+  /** Sets that stay until they are dropped or released, used or not. */
+  readonly #kept = new WeakSet<LiveLeaves>();
   #disposals = 0;
 
   constructor(addon: Addon, context: CudaContextHandle) {
@@ -35,13 +38,21 @@ export class DeviceObjects {
     return this.#disposals;
   }
 
+  hasTrie(trie: TrieArrays): boolean {
+    return this.#tries.get(trie) !== undefined;
+  }
+
+  hasSet({ trie, live }: Constraint): boolean {
+    return live !== null && this.#tries.get(trie)?.sets.get(live) !== undefined;
+  }
+
   /** @throws EspalierError ESP_MEMORY with the numbers where the device has no room */
   async upload(trie: TrieArrays): Promise<void> {
-    if (this.#tries.has(trie)) return;
+    if (this.hasTrie(trie)) return;
     try {
       const handle = await this.#addon.cudaUploadTrie(this.#context, handleOf(this.#addon, trie));
       // A step may have been faster.
-      if (this.#tries.has(trie)) this.#addon.cudaDispose(handle);
+      if (this.hasTrie(trie)) this.#addon.cudaDispose(handle);
       else this.#remember(trie, handle);
     } catch (thrown) {
       throw nativeError(thrown);
@@ -70,6 +81,41 @@ export class DeviceObjects {
     this.#dispose(handle);
   }
 
+  /** Lets `dropUnused` leave a set alone. */
+  keepSet(live: LiveLeaves): void {
+    this.#kept.add(live);
+  }
+
+  /** Frees a set with its constraints; if it is asked for again, it is brought there again. */
+  dropSet(live: LiveLeaves): void {
+    this.#kept.delete(live);
+    for (const key of this.#tries.keys()) {
+      const trie = this.#tries.get(key)!;
+      const handle = trie.sets.get(live);
+      if (handle === undefined) continue;
+      for (const constraint of trie.constraints.keys()) {
+        if (constraint.live === live) this.dropConstraint(constraint);
+      }
+      trie.sets.delete(live);
+      this.#dispose(handle);
+    }
+  }
+
+  /** Frees sets that are not kept, and constraints, but for those in use. @returns whether there were any */
+  dropUnused(used: readonly Constraint[]): boolean {
+    const before = this.#disposals;
+    for (const key of this.#tries.keys()) {
+      const { sets, constraints } = this.#tries.get(key)!;
+      for (const live of sets.keys()) {
+        if (!this.#kept.has(live) && !used.some((constraint) => constraint.live === live)) this.dropSet(live);
+      }
+      for (const constraint of constraints.keys()) {
+        if (!used.includes(constraint)) this.dropConstraint(constraint);
+      }
+    }
+    return this.#disposals > before;
+  }
+
   /** Frees a trie with its sets and constraints. */
   release(trie: TrieArrays): void {
     const held = this.#tries.get(trie);
@@ -94,7 +140,7 @@ export class DeviceObjects {
   }
 
   #remember(trie: TrieArrays, handle: CudaTrieHandle): DeviceTrie {
-    const held: DeviceTrie = { handle, sets: new WeakMap(), constraints: new WeakMap() };
+    const held: DeviceTrie = { handle, sets: new WeakEntries(), constraints: new WeakEntries() };
     this.#tries.set(trie, held);
     return held;
   }
@@ -108,7 +154,7 @@ export class DeviceObjects {
     return handle;
   }
 
-  #dispose(handle: CudaTrieHandle | CudaConstraintHandle): void {
+  #dispose(handle: CudaTrieHandle | CudaSetHandle | CudaConstraintHandle): void {
     this.#disposals++;
     callNative(() => this.#addon.cudaDispose(handle));
   }

@@ -39,6 +39,16 @@ export class DeviceStep {
     callNative(() => this.#addon.cudaStep(this.#stepper, handle, depth, logits, vocabSize, tokensOf));
   }
 
+  /** Frees what is a batch's own, for its steps run elsewhere now. */
+  leave(batch: StepBatch): void {
+    const bound = this.#batches.get(batch);
+    if (bound !== undefined) {
+      this.#dropExclusions(bound.constraints, []);
+      bound.constraints = [];
+    }
+    this.#dropExclusions(batch.constraints, []);
+  }
+
   close(): void {
     callNative(() => this.#addon.cudaDispose(this.#stepper));
   }

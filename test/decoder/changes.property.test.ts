@@ -89,7 +89,7 @@ describe('sets over a catalog that changes', () => {
           expect(catalog.snapshot.removedCount).toBe(removed.length);
         }
       }),
-      seeded('sets over changes', 100),
+      seeded('sets over changes', 50),
     );
   });
 });

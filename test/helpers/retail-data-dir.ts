@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CatalogStore } from '../../dist/server/catalogs/catalog-store.js';
+import { hashOfRule } from '../../dist/server/constraint-sets/set-record.js';
 import { SetStore } from '../../dist/server/constraint-sets/set-store.js';
 import { attributes } from '../../examples/online-retail/retail.js';
 import { type CatalogChange, ChangeLog } from '../../src/static-trie/index.js';
@@ -49,7 +50,8 @@ export function writeRetailDataDir({ dataDir, file, rules, listed, changes = [] 
       lastVersion: 1,
       createdAt: ACTIVATED_AT,
     });
-  for (const [name, rule] of Object.entries(rules)) put(name, { kind: 'rule', rule, params: {} }, '');
+  for (const [name, rule] of Object.entries(rules))
+    put(name, { kind: 'rule', rule, params: {} }, hashOfRule(rule, {}));
   if (listed !== undefined) {
     const text = listed.map((id) => `${JSON.stringify(id)}\n`).join('');
     writeFileSync(sets.listPath('retail', 'listed', 1), text);

@@ -82,7 +82,9 @@ describe('what a listed set says of an item', () => {
 
   beforeAll(() => {
     const { path, hash } = listTruth([ids[0], 'nobody']);
-    copyFileSync(path, sets.newListPath('retail', 'picked', 1));
+    const target = sets.listPath('retail', 'picked', 1);
+    mkdirSync(dirname(target), { recursive: true });
+    copyFileSync(path, target);
     const truth = { kind: 'items' as const, count: 2 };
     const version = { version: 1, truth, refresh: null, hash, createdAt: at, createdBy: null };
     listed = { name: 'picked', version, evaluatedAt: at };

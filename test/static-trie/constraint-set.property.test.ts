@@ -22,7 +22,7 @@ describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
         const { allowed, set } = randomSet(random, catalog, sets);
         expectSet(catalog, set, allowed, sets);
       }),
-      seeded('constraint sets', 300),
+      seeded('constraint sets', 150),
     );
   });
 
@@ -45,7 +45,7 @@ describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
           expectSet(catalog, set, expected, sets);
         }
       }),
-      seeded('combinations', 300),
+      seeded('combinations', 150),
     );
   });
 
@@ -73,7 +73,7 @@ describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
         expect(Array.from(dead.leaves)).toEqual(expected);
         expect(excludedFromSet).toBe(excluded.filter(isAllowed).length);
       }),
-      seeded('exclusions', 300),
+      seeded('exclusions', 150),
     );
   });
 });

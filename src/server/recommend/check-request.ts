@@ -15,7 +15,7 @@ export function checkRequest(value: unknown): RecommendRequest {
   throw invalidRequest(validate.errors as Fault[], value);
 }
 
-/** Takes 50 ms at its first call; a server calls it before its first request would. */
+/** Takes up to 100 ms at its first call; a server calls it before its first request would. */
 export function compileRequestCheck(): ValidateFunction<RecommendRequest> {
   compiled ??= compile();
   return compiled;

@@ -72,5 +72,6 @@ it('answers any text with a rule or a typed error at a position inside it', () =
     }),
     seeded('mangled rules', 800),
   );
-  expect(Math.min(outcomes.compiled, outcomes.refused)).toBeGreaterThan(100);
+  // About one text in eight still is a rule.
+  expect(Math.min(outcomes.compiled, outcomes.refused)).toBeGreaterThan(50);
 });

@@ -17,7 +17,7 @@ export interface Task {
 const effort: Record<Size, { budgetMs: number; least: number; most: number }> = {
   small: { budgetMs: 0, least: 3, most: 3 },
   quick: { budgetMs: 300, least: 3, most: 100 },
-  full: { budgetMs: 3000, least: 5, most: 300 },
+  full: { budgetMs: 3000, least: 7, most: 300 },
 };
 
 /**

@@ -1,4 +1,5 @@
 import { LEAST_SAMPLES } from '../harness/statistics.js';
+import type { CaseResult } from '../harness/types.js';
 import { listed, shownPlace, shownTimes } from './format.js';
 import { type Results, timedOf } from './input.js';
 import { distinct, type Lead, leadOf } from './leads.js';
@@ -110,7 +111,7 @@ function oneOf(leads: readonly Lead[]): string {
 function placesBySuite(leads: readonly Lead[]): string {
   const groups = new Map<string, string[]>();
   for (const { one } of leads) {
-    const key = `${one.suite} at ${axisTitle(one.axis)}`;
+    const key = axisOf(one);
     groups.set(key, [...(groups.get(key) ?? []), shownPlace(one.axis, one.at)]);
   }
   return [...groups].map(([key, places]) => `${key} ${listed(places)}`).join('; ');
@@ -121,7 +122,12 @@ function named(lead: Lead): string {
 }
 
 function placeOf({ one }: Lead): string {
-  return `${one.suite} at ${axisTitle(one.axis)} ${shownPlace(one.axis, one.at)}`;
+  return `${axisOf(one)} ${shownPlace(one.axis, one.at)}`;
+}
+
+/** A name needs a colon before it, a number does not. */
+function axisOf({ suite, axis, at }: CaseResult): string {
+  return `${suite} at ${axisTitle(axis)}${typeof at === 'string' ? ':' : ''}`;
 }
 
 function counted(count: number, what: string): string {

@@ -64,7 +64,8 @@ function plan({ size, seed, large }: RunOptions): PlannedCase[] {
   const add = (axis: string, at: number | string, options: RowOptions, run: Run) => {
     const one = { axis, at, options };
     const needsBytes = options.rowCount * BYTES_A_ROW;
-    const seconds = baseSeconds[size] + options.rowCount * secondsARow[size][axis === 'open' ? 'open' : 'build'];
+    const seconds =
+      baseSeconds[size] + options.rowCount * secondsARow[size][axis === 'open' ? 'open' : 'build'];
     planned.push({ axis, at, needsBytes, seconds, run: (context) => run(one, context) });
   };
   const counts: number[] = [...values.constraints[size]];

@@ -14,7 +14,7 @@ ESP_HD inline bool survives(const Reach &reach, uint32_t lo, uint32_t hi) {
   if (reach.dead_count == 0) return true;
   const uint32_t first = lo >> reach.filter_shift;
   const uint32_t last = (hi - 1) >> reach.filter_shift;
-  if (last - first < 64 && (bits_at(reach.filter, kFilterWords, first) & low_bits(last - first + 1)) == 0) return true;
+  if (last - first < 64 && (two_words_at(reach.filter, first) & low_bits(last - first + 1)) == 0) return true;
   const uint32_t from = lower_bound(reach.dead_leaves, reach.dead_count, lo);
   const uint32_t dead = lower_bound(reach.dead_leaves + from, reach.dead_count - from, hi);
   if (dead == 0) return true;

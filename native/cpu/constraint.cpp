@@ -3,10 +3,16 @@
 #include <algorithm>
 
 #include "levels/children.inl.h"
+#include "side_by_side_search.h"
 
 namespace espalier {
 
 namespace {
+
+// A filter has cells enough to be mostly empty, and no more: a new page costs more than all the rest of a request's
+// constraint.
+constexpr uint64_t kCellsForEach = 64;
+constexpr uint64_t kMostFilterCells = 65536;
 
 void check_dead(const esp_trie_arrays &trie, const uint32_t *dead, size_t count) {
   for (size_t index = 0; index < count; index++) {
@@ -18,9 +24,11 @@ void check_dead(const esp_trie_arrays &trie, const uint32_t *dead, size_t count)
 }  // namespace
 
 void ReachTables::fill_filter() {
+  uint64_t cells = 1024;
+  while (cells < kMostFilterCells && cells < dead_leaves_.size() * kCellsForEach) cells *= 2;
   uint32_t shift = 0;
-  while (reach_.trie->leaf_count >> shift >= 65536) shift++;
-  filter_.assign(kFilterWords, 0);
+  while (reach_.trie->leaf_count >> shift >= cells) shift++;
+  filter_.assign((reach_.trie->leaf_count >> shift) / 64 + 2, 0);
   for (const uint32_t leaf : dead_leaves_) filter_[(leaf >> shift) / 64] |= uint64_t{1} << ((leaf >> shift) % 64);
   reach_.filter_shift = shift;
   reach_.filter = filter_.data();
@@ -29,14 +37,17 @@ void ReachTables::fill_filter() {
 // Dead leaves come in the order of the nodes above them, so that each node is looked at once.
 void ReachTables::find_dead_nodes() {
   const esp_trie_arrays &trie = *reach_.trie;
+  std::vector<uint32_t> starts(dead_leaves_.size());
   const auto visit_nodes = [&](uint32_t level, auto &&on_dead) {
     const esp_top_level &top = trie.top_levels[level];
-    uint32_t node = 0;
-    for (size_t index = 0; index < dead_leaves_.size();) {
-      const uint32_t *after = std::upper_bound(top.leaf_start + node, top.leaf_start + top.node_count, dead_leaves_[index]);
-      node = static_cast<uint32_t>(after - top.leaf_start) - 1;
+    count_not_above([&](uint32_t node) { return top.leaf_start[node]; }, top.node_count, dead_leaves_.data(),
+                    dead_leaves_.size(), starts.data());
+    uint32_t last = UINT32_MAX;
+    for (const uint32_t started : starts) {
+      const uint32_t node = started - 1;
+      if (node == last) continue;
+      last = node;
       if (!survives(reach_, top.leaf_start[node], top.leaf_start[node + 1])) on_dead(node);
-      while (index < dead_leaves_.size() && dead_leaves_[index] < top.leaf_start[node + 1]) index++;
     }
   };
   visit_nodes(0, [&](uint32_t node) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "levels/level.h"
+#include "side_by_side_search.h"
 #include "trie.h"
 
 namespace espalier {
@@ -139,23 +140,21 @@ void prepare_exclusions(const esp_leaf_items &items, const uint32_t *excluded, s
   // The first item of shared leaf `index`, and how many leaves items are ahead before it.
   const auto beyond = [&](uint32_t index) { return items.shared_start[index] - index; };
   const auto first_item = [&](uint32_t index) { return items.shared_leaves[index] + beyond(index); };
+  // Of some items, how many shared leaves there are whose first item is not behind them.
+  uint32_t passed_by[kSearchesAtOnce];
+  size_t searched_from = 0;
+  size_t searched_to = 0;
   for (size_t at = 0; at < excluded_count;) {
     const uint32_t item = excluded[at];
     if (item >= items.item_count || (at > 0 && item <= excluded[at - 1])) {
       fail(ESP_STATUS_SHAPE, "excluded item %zu: %u must be above the one before and < %u", at, item, items.item_count);
     }
-    // The last shared leaf whose first item is not behind this one.
-    uint32_t low = 0;
-    uint32_t high = items.shared_count;
-    while (low < high) {
-      const uint32_t middle = low + (high - low) / 2;
-      if (first_item(middle) <= item) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
+    if (at >= searched_to) {
+      searched_from = at;
+      searched_to = std::min(excluded_count, at + kSearchesAtOnce);
+      count_not_above(first_item, items.shared_count, excluded + at, searched_to - at, passed_by);
     }
-    const uint32_t passed = low;
+    const uint32_t passed = passed_by[at - searched_from];
     uint32_t leaf = item - beyond(passed);
     bool is_shared = false;
     if (passed > 0) {

@@ -76,8 +76,9 @@ export async function openModel(folder: string, threads: number, probed?: ProbeR
       begin(prefills) {
         checkOpen();
         if (!batchesRagged && prefills.some(({ length }) => length !== prefills[0].length)) {
-          const message = `model ${manifest.name} decodes histories of different lengths one by one`;
-          throw new EspalierError('ESP_INTERNAL', message);
+          const lengths = prefills.map(({ length }) => length).join(', ');
+          const message = `model ${manifest.name} decodes histories of equal length together: found ${lengths} tokens`;
+          throw new EspalierError('ESP_SHAPE', message);
         }
         return runner.begin(prefills);
       },

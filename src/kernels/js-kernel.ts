@@ -109,11 +109,13 @@ function normalizerOf(
 ): number {
   const normalize = normalizations[batch.normalizations[request]];
   if (normalize === 'vocabulary') return logSumExp(row);
-  const codeCount = batch.constraints[request].trie.codebookSizes[depth];
-  const count = normalize === 'level' ? codeCount : children.count;
-  const tokenAt = (index: number) => tokenOf(tokens, normalize === 'level' ? index : children.codes[index]);
-  const values = Float32Array.from({ length: count }, (_, index) => row[tokenAt(index)]);
+  const isLevel = normalize === 'level';
+  const count = isLevel ? batch.constraints[request].trie.codebookSizes[depth] : children.count;
+  const tokenAt = (index: number) => tokenOf(tokens, isLevel ? index : children.codes[index]);
   try {
+    if (isLevel && 'offset' in tokens) return logSumExp(row.subarray(tokens.offset, tokens.offset + count));
+    const values = new Float32Array(count);
+    for (let index = 0; index < count; index++) values[index] = row[tokenAt(index)];
     return logSumExp(values);
   } catch (thrown) {
     throw thrown instanceof BadLogit ? new BadLogit(tokenAt(thrown.index), thrown.value) : thrown;

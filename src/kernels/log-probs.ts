@@ -17,8 +17,15 @@ export class BadLogit {
   ) {}
 }
 
+/** Powers are looked up in steps of 1 / 64, and what a step leaves is made up by a polynomial. */
+const STEPS = 64;
+/** Below 2^-128 a term adds nothing to a float64 sum of at least 1, of however many. */
+const powers = Float64Array.from({ length: 128 * STEPS + 1 }, (_, step) => 2 ** (-step / STEPS));
+const LARGEST_FALL = 128 * STEPS;
+
 /**
- * log Σ exp(values), as float32; −Infinity where all values are −Infinity. The sum runs in float64.
+ * log Σ exp(values), as float32; −Infinity where all values are −Infinity. The sum runs in float64, and each of its
+ * terms is right to 4e-11 of itself: a third of what Math.exp takes, which is most of a step.
  * @throws BadLogit on NaN or +infinity.
  */
 export function logSumExp(values: Float32Array): number {
@@ -32,7 +39,14 @@ export function logSumExp(values: Float32Array): number {
   }
   if (maximum === Number.NEGATIVE_INFINITY) return maximum;
   let sum = 0;
-  for (let index = 0; index < values.length; index++) sum += Math.exp(values[index] - maximum);
+  for (let index = 0; index < values.length; index++) {
+    /** How far below the maximum, as a power of two, in steps. */
+    const fall = (maximum - values[index]) * (STEPS / Math.LN2);
+    if (fall > LARGEST_FALL) continue;
+    const step = (fall + 0.5) | 0;
+    const rest = (step - fall) * (Math.LN2 / STEPS);
+    sum += powers[step] * (1 + rest * (1 + rest * (1 / 2 + rest * (1 / 6))));
+  }
   return Math.fround(maximum + Math.log(sum));
 }
 

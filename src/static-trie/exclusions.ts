@@ -27,10 +27,18 @@ export function prepareExclusions(
   excluded: Iterable<number>,
   sets: SetAlgebra = chooseHostKernel().sets,
 ): Exclusions {
-  const sorted = Uint32Array.from(excluded).sort();
-  const items = sorted.filter((item, index) => index === 0 || item !== sorted[index - 1]);
+  const items = withoutRepeats(Uint32Array.from(excluded).sort());
   const { deadLeaves, excludedFromSubset } = sets.findDeadLeaves(leafItems, items, subsetOf(set));
   return { items, dead: { leaves: deadLeaves }, excludedFromSet: excludedFromSubset };
+}
+
+/** In place: `filter` takes longer than all the rest of the preparation. */
+function withoutRepeats(sorted: Uint32Array): Uint32Array {
+  let count = 0;
+  for (let index = 0; index < sorted.length; index++) {
+    if (count === 0 || sorted[index] !== sorted[count - 1]) sorted[count++] = sorted[index];
+  }
+  return sorted.subarray(0, count);
 }
 
 export function isExcluded({ items }: Exclusions, item: number): boolean {

@@ -88,7 +88,9 @@ export class Scene {
     const { trie, leafItems } = this.catalog;
     const set = rule === undefined ? null : this.#setOf(rule);
     const live = set?.live ?? null;
-    if (!excludesHistory) return () => ({ trie, live, dead: null });
+    // One object for all requests, as the server has it: native kernels keep what they made of it.
+    const shared: Constraint = { trie, live, dead: null };
+    if (!excludesHistory) return () => shared;
     return ({ items }) => ({ trie, live, dead: prepareExclusions(leafItems, set, items, kernel.sets).dead });
   }
 

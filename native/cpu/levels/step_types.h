@@ -16,8 +16,6 @@ constexpr uint32_t kBoundBeams = 8;
 // So few live children are listed faster than a row's groups are compared.
 constexpr uint32_t kListed = 24;
 constexpr uint32_t kNoMask = UINT32_MAX;
-// 65,536 bits, and one more for the leaf count.
-constexpr uint32_t kFilterWords = 1025;
 // ESP_MAX_CODEBOOK_SIZE is 2^18; with ESP_MAX_BEAM_WIDTH a beam and a code fit 32 bits.
 constexpr uint32_t kCodeBits = 18;
 
@@ -44,7 +42,7 @@ struct Reach {
   // Level-1 nodes of which every live leaf is dead, ascending.
   const uint32_t *dead_nodes;
   uint32_t dead_node_count;
-  // [kFilterWords] bit leaf >> filter_shift is set where there is a dead leaf.
+  // Bit leaf >> filter_shift is set where there is a dead leaf; one more word is read along.
   const uint64_t *filter;
   uint32_t filter_shift;
 };

@@ -75,7 +75,7 @@ describe('whether histories of different lengths may share a batch', () => {
       [1, 9, 3],
     ]);
     expect(() => model.begin([prefills[0], prefills[1]])).toThrow(
-      expect.objectContaining({ code: 'ESP_INTERNAL' }),
+      expect.objectContaining({ code: 'ESP_SHAPE' }),
     );
     const beams = {
       counts: Uint32Array.of(1, 1),

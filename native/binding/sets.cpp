@@ -68,13 +68,25 @@ uint64_t *shared_bits(napi_env env, napi_value value, const esp_leaf_items &item
   return bits(env, value, "sharedItemBits", items.shared_start[items.shared_count]);
 }
 
-// setFromItems(leafItems, itemBits, leafBits, sharedItemBits)
-napi_value set_from_items(const Arguments &arguments) {
+// itemStarts(leafItems, starts)
+napi_value item_starts(const Arguments &arguments) {
   napi_env env = arguments.env();
   const esp_leaf_items items = leaf_items(env, arguments[0]);
-  const uint64_t *item_bits = bits(env, arguments[1], "itemBits", items.item_count);
-  uint64_t *leaf_bits = bits(env, arguments[2], "leafBits", items.leaf_count);
-  check(esp_set_from_items(&items, item_bits, leaf_bits, shared_bits(env, arguments[3], items)));
+  check(esp_item_starts(&items, bits(env, arguments[1], "starts", uint64_t{items.item_count} + 1)));
+  return nullptr;
+}
+
+// setFromItems(level, leafItems, starts | null, itemBits, leafBits, sharedItemBits)
+napi_value set_from_items(const Arguments &arguments) {
+  napi_env env = arguments.env();
+  const esp_leaf_items items = leaf_items(env, arguments[1]);
+  const bool has_starts = !is_nullish(env, arguments[2]);
+  if (!has_starts && items.shared_count > 0) fail(ESP_STATUS_SHAPE, "where leaves are shared the starts are needed");
+  const uint64_t *starts = has_starts ? bits(env, arguments[2], "starts", uint64_t{items.item_count} + 1) : nullptr;
+  const uint64_t *item_bits = bits(env, arguments[3], "itemBits", items.item_count);
+  uint64_t *leaf_bits = bits(env, arguments[4], "leafBits", items.leaf_count);
+  check(esp_set_from_items(to_level(env, arguments[0]), &items, starts, item_bits, leaf_bits,
+                           shared_bits(env, arguments[5], items)));
   return nullptr;
 }
 
@@ -113,6 +125,7 @@ void define_sets(napi_env env, napi_value exports) {
   define<count_bits>(env, exports, "countBits");
   define<derive_set>(env, exports, "deriveSet");
   define<count_live_nodes>(env, exports, "countLiveNodes");
+  define<item_starts>(env, exports, "itemStarts");
   define<set_from_items>(env, exports, "setFromItems");
   define<settle_shared_leaves>(env, exports, "settleSharedLeaves");
   define<prepare_exclusions>(env, exports, "prepareExclusions");

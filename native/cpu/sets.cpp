@@ -30,33 +30,6 @@ bool any_bit(const uint64_t *bits, uint64_t from, uint64_t end) {
   return false;
 }
 
-// Copies bits [from, from + count) over clear bits of `to` from `at` on.
-void copy_bits(const uint64_t *bits, uint64_t from, uint64_t *to, uint64_t at, uint64_t count) {
-  for (uint64_t done = 0; done < count;) {
-    const uint32_t offset = (at + done) % 64;
-    const uint64_t step = std::min<uint64_t>(64 - offset, count - done);
-    to[(at + done) / 64] |= bits_from(bits, from + done, from + done + step) << offset;
-    done += step;
-  }
-}
-
-// Up to SHORT bits lie within 8 bytes, wherever they begin; the machines that this runs on are little-endian.
-constexpr uint64_t SHORT = 57;
-
-uint64_t short_bits(const uint64_t *bits, uint64_t from, uint64_t count) {
-  uint64_t value;
-  memcpy(&value, reinterpret_cast<const uint8_t *>(bits) + from / 8, sizeof value);
-  return value >> (from % 8) & ((uint64_t{1} << count) - 1);
-}
-
-void add_short_bits(uint64_t *to, uint64_t at, uint64_t added) {
-  uint8_t *place = reinterpret_cast<uint8_t *>(to) + at / 8;
-  uint64_t value;
-  memcpy(&value, place, sizeof value);
-  value |= added << (at % 8);
-  memcpy(place, &value, sizeof value);
-}
-
 void check_shared(const esp_leaf_items &items) {
   uint64_t extra = 0;
   for (uint32_t index = 0; index < items.shared_count; index++) {
@@ -91,44 +64,35 @@ void derive(const LevelKernels &kernels, const esp_trie_arrays &trie, const uint
   }
 }
 
-void from_items(const esp_leaf_items &items, const uint64_t *item_bits, uint64_t *leaf_bits, uint64_t *shared_bits) {
+void item_starts(const esp_leaf_items &items, uint64_t *starts) {
   check_shared(items);
-  memset(leaf_bits, 0, words_for(items.leaf_count) * sizeof(uint64_t));
-  if (items.shared_count > 0) memset(shared_bits, 0, words_for(items.shared_start[items.shared_count]) * sizeof(uint64_t));
-  const uint64_t shared_items = items.shared_count == 0 ? 0 : items.shared_start[items.shared_count];
-  // Between two shared leaves, leaves and items run in step.
-  uint64_t leaf = 0;
-  uint64_t item = 0;
-  for (uint32_t index = 0; index <= items.shared_count; index++) {
-    const uint64_t run_end = index < items.shared_count ? items.shared_leaves[index] : items.leaf_count;
-    if (index < items.shared_count) {
-      // A large catalog has a million shared leaves, mostly of two items and near each other: they are the whole work.
-      // Eight bytes at once must stay within all three bitmaps.
-      const uint64_t run = run_end - leaf;
-      const uint64_t start = items.shared_start[index];
-      const uint64_t count = items.shared_start[index + 1] - start;
-      const bool is_short = run <= SHORT && count <= SHORT && item + run + 64 <= items.item_count &&
-                            run_end + 64 <= items.leaf_count && start + 64 <= shared_items;
-      if (is_short) {
-        add_short_bits(leaf_bits, leaf, short_bits(item_bits, item, run));
-        const uint64_t members = short_bits(item_bits, item + run, count);
-        add_short_bits(shared_bits, start, members);
-        leaf_bits[run_end / 64] |= uint64_t{members != 0} << (run_end % 64);
-        item += run + count;
-        leaf = run_end + 1;
-        continue;
-      }
-    }
-    copy_bits(item_bits, item, leaf_bits, leaf, run_end - leaf);
-    item += run_end - leaf;
-    leaf = run_end;
-    if (index == items.shared_count) break;
-    const uint32_t count = items.shared_start[index + 1] - items.shared_start[index];
-    copy_bits(item_bits, item, shared_bits, items.shared_start[index], count);
-    if (any_bit(item_bits, item, item + count)) leaf_bits[leaf / 64] |= uint64_t{1} << (leaf % 64);
-    item += count;
-    leaf++;
+  const uint64_t bit_count = uint64_t{items.item_count} + 1;
+  memset(starts, 0xff, words_for(bit_count) * sizeof(uint64_t));
+  if (bit_count % 64 != 0) starts[bit_count / 64] = (uint64_t{1} << (bit_count % 64)) - 1;
+  for (uint32_t index = 0; index < items.shared_count; index++) {
+    const uint64_t first = uint64_t{items.shared_leaves[index]} + items.shared_start[index] - index;
+    const uint64_t end = first + items.shared_start[index + 1] - items.shared_start[index];
+    for (uint64_t item = first + 1; item < end; item++) starts[item / 64] &= ~(uint64_t{1} << (item % 64));
   }
+}
+
+void from_items(const LevelKernels &kernels, const esp_leaf_items &items, const uint64_t *starts,
+                const uint64_t *item_bits, uint64_t *leaf_bits, uint64_t *shared_bits) {
+  if (items.shared_count == 0) {
+    if (items.item_count != items.leaf_count) fail(ESP_STATUS_SHAPE, "without shared leaves there must be %u items", items.leaf_count);
+    const uint64_t words = words_for(items.item_count);
+    memcpy(leaf_bits, item_bits, words * sizeof(uint64_t));
+    if (items.item_count % 64 != 0) leaf_bits[words - 1] &= (uint64_t{1} << (items.item_count % 64)) - 1;
+    return;
+  }
+  // What is counted here is what will be written.
+  const ItemCounts found = kernels.count_items(starts, items.item_count);
+  const uint32_t shared_items = items.shared_start[items.shared_count];
+  if (found.leaves != items.leaf_count || found.shared != shared_items) {
+    fail(ESP_STATUS_SHAPE, "the starts must be those of %u leaves and %u shared items", items.leaf_count, shared_items);
+  }
+  kernels.live_nodes(starts, item_bits, items.item_count, leaf_bits);
+  kernels.shared_items(starts, item_bits, items.item_count, shared_bits);
 }
 
 // Walks the excluded items leaf by leaf; shared leaves and excluded items both ascend.
@@ -230,9 +194,13 @@ esp_status esp_set_live_nodes(esp_level level, const esp_trie *trie, const uint6
   });
 }
 
-esp_status esp_set_from_items(const esp_leaf_items *items, const uint64_t *item_bits, uint64_t *leaf_bits,
-                              uint64_t *shared_bits) {
-  return guarded([&] { from_items(*items, item_bits, leaf_bits, shared_bits); });
+esp_status esp_item_starts(const esp_leaf_items *items, uint64_t *starts) {
+  return guarded([&] { item_starts(*items, starts); });
+}
+
+esp_status esp_set_from_items(esp_level level, const esp_leaf_items *items, const uint64_t *starts,
+                              const uint64_t *item_bits, uint64_t *leaf_bits, uint64_t *shared_bits) {
+  return guarded([&] { from_items(kernels_of(level), *items, starts, item_bits, leaf_bits, shared_bits); });
 }
 
 esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits) {

@@ -201,11 +201,20 @@ typedef struct esp_leaf_items {
 } esp_leaf_items;
 
 /*
- * From one bit an item, one bit a leaf and one bit an item on shared leaves; outputs are overwritten.
+ * A bit for each item that is the first on its leaf, and one behind the last item: the same as the list of shared leaves,
+ * for esp_set_from_items.
+ * @param starts [item_count + 1] bits, overwritten
  * @return ESP_STATUS_SHAPE where the shared leaves don't ascend within the leaves and items.
  */
-esp_status esp_set_from_items(const esp_leaf_items *items, const uint64_t *item_bits, uint64_t *leaf_bits,
-                              uint64_t *shared_bits);
+esp_status esp_item_starts(const esp_leaf_items *items, uint64_t *starts);
+
+/*
+ * From one bit an item, one bit a leaf and one bit an item on shared leaves; outputs are overwritten.
+ * @param starts of esp_item_starts; null where no leaf is shared
+ * @return ESP_STATUS_SHAPE where the starts are not those of as many leaves and shared items.
+ */
+esp_status esp_set_from_items(esp_level level, const esp_leaf_items *items, const uint64_t *starts,
+                              const uint64_t *item_bits, uint64_t *leaf_bits, uint64_t *shared_bits);
 
 /* Sets or clears each shared leaf's bit by whether one of its items' bits is set. */
 esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits);

@@ -144,7 +144,9 @@ void check_sets(Random &random, const Catalog &catalog, const esp_trie *handle, 
   }
   auto leaf_bits = bitmap(items.leaf_count);
   auto shared_bits = bitmap(items.shared_start[items.shared_count]);
-  CHECK(esp_set_from_items(&items, item_bits.data(), leaf_bits.data(), shared_bits.data()) == ESP_OK, "%s", esp_last_error());
+  auto starts = bitmap(items.item_count + size_t{1});
+  CHECK(esp_item_starts(&items, starts.data()) == ESP_OK, "%s", esp_last_error());
+  CHECK(esp_set_from_items(level, &items, starts.data(), item_bits.data(), leaf_bits.data(), shared_bits.data()) == ESP_OK, "%s", esp_last_error());
   for (uint32_t item = 0; item < items.item_count; item++) {
     const Sid &sid = catalog.rows[built.sorted_rows[item]];
     CHECK(bit(leaf_bits.data(), leaf_of[item]) == (live.count(sid) > 0), "leaf of item %u", item);

@@ -27,6 +27,8 @@ constexpr LevelKernels kKernels = {
     combine,
     count_bits,
     live_nodes,
+    count_items,
+    shared_items,
     {{range<uint8_t>, range<uint16_t>, range<uint32_t>, range_doubles},
      {flags<uint8_t>, flags<uint16_t>, flags<uint32_t>}},
     prepare_beams,

@@ -54,10 +54,33 @@ struct BitWriter {
   }
 };
 
+#if !defined(__BMI2__)
+// So many are gathered faster one by one.
+constexpr int kFewBits = 16;
+
+// All at once, in six rounds: in round i those bits move down by 2^i that have an odd number of 2^i's of gaps below them.
+// After Warren, Hacker's Delight, "compress".
+uint64_t compress_bits(uint64_t bits, uint64_t mask) {
+  bits &= mask;
+  uint64_t gaps = ~mask << 1;
+  for (uint32_t round = 0; round < 6; round++) {
+    uint64_t odd = gaps;
+    for (uint32_t shift = 1; shift < 64; shift *= 2) odd ^= odd << shift;
+    const uint64_t movers = odd & mask;
+    mask = (mask ^ movers) | movers >> (1u << round);
+    const uint64_t moved = bits & movers;
+    bits = (bits ^ moved) | moved >> (1u << round);
+    gaps &= ~odd;
+  }
+  return bits;
+}
+#endif
+
 inline uint64_t gather_bits(uint64_t bits, uint64_t mask) {
 #if defined(__BMI2__)
   return _pext_u64(bits, mask);
 #else
+  if (__builtin_popcountll(mask) > kFewBits) return compress_bits(bits, mask);
   uint64_t gathered = 0;
   for (uint32_t at = 0; mask != 0; mask &= mask - 1, at++) {
     gathered |= static_cast<uint64_t>((bits & mask & -mask) != 0) << at;
@@ -91,6 +114,38 @@ uint64_t live_nodes(const uint64_t *starts, const uint64_t *leaf_bits, uint64_t 
   }
   if (bits != nullptr) writer.finish();
   return live;
+}
+
+// Calls visit(word, the items that are the last on their leaves, those on leaves of several).
+template <class Visit>
+void visit_shared(const uint64_t *starts, uint64_t item_count, Visit &&visit) {
+  const uint64_t words = (item_count + 63) / 64;
+  const uint64_t start_words = (item_count + 64) / 64;
+  for (uint64_t word = 0; word < words; word++) {
+    const uint64_t next = word + 1 < start_words ? starts[word + 1] : 0;
+    const uint64_t ends = starts[word] >> 1 | next << 63;
+    const uint64_t left = item_count - word * 64;
+    const uint64_t items = left < 64 ? (uint64_t{1} << left) - 1 : ~uint64_t{0};
+    // Alone on its leaf is who begins it and ends it.
+    visit(word, ends, ~(starts[word] & ends) & items);
+  }
+}
+
+ItemCounts count_items(const uint64_t *starts, uint64_t item_count) {
+  ItemCounts counts = {0, 0};
+  visit_shared(starts, item_count, [&](uint64_t, uint64_t ends, uint64_t shared) {
+    counts.leaves += static_cast<uint64_t>(__builtin_popcountll(ends));
+    counts.shared += static_cast<uint64_t>(__builtin_popcountll(shared));
+  });
+  return counts;
+}
+
+void shared_items(const uint64_t *starts, const uint64_t *item_bits, uint64_t item_count, uint64_t *shared_bits) {
+  BitWriter writer = {shared_bits, 0, 0};
+  visit_shared(starts, item_count, [&](uint64_t word, uint64_t, uint64_t shared) {
+    writer.push(gather_bits(item_bits[word], shared), static_cast<uint32_t>(__builtin_popcountll(shared)));
+  });
+  writer.finish();
 }
 
 }  // namespace

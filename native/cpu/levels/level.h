@@ -38,6 +38,12 @@ struct EmitTarget {
   uint32_t *shared_start;
 };
 
+// Of item starts: the leaves that they begin, and the items on leaves of several.
+struct ItemCounts {
+  uint64_t leaves;
+  uint64_t shared;
+};
+
 struct LevelKernels {
   // [log2 of the code's bytes]
   struct Rows {
@@ -68,6 +74,10 @@ struct LevelKernels {
   uint64_t (*count_bits)(const uint64_t *words, size_t count);
   // One bit a node, in order: whether a leaf of it is set. Returns the number of such nodes; bits may be null.
   uint64_t (*live_nodes)(const uint64_t *starts, const uint64_t *leaf_bits, uint64_t leaf_count, uint64_t *bits);
+
+  ItemCounts (*count_items)(const uint64_t *starts, uint64_t item_count);
+  // The bits of the items on leaves of several, in order.
+  void (*shared_items)(const uint64_t *starts, const uint64_t *item_bits, uint64_t item_count, uint64_t *shared_bits);
 
   // Tests 64 codes at a time; `out` takes words words.
   struct Scan {

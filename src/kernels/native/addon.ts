@@ -91,8 +91,11 @@ export interface Addon {
     nodeBits: Uint32Array,
   ): void;
   countLiveNodes(level: number, trie: TrieHandle, leafBits: Uint32Array, out: Float64Array): void;
+  itemStarts(leafItems: LeafItems, starts: Uint32Array): void;
   setFromItems(
+    level: number,
     leafItems: LeafItems,
+    starts: Uint32Array | null,
     itemBits: Uint32Array,
     leafBits: Uint32Array,
     sharedItemBits: Uint32Array,

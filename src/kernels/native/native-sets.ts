@@ -7,6 +7,20 @@ import { handleOf } from './trie-handle.js';
 /** esp_bit_operation. */
 const operations: Record<BitOperation, number> = { and: 0, or: 1, andNot: 2 };
 
+/** Of catalogs with shared leaves a bit where each leaf's items begin: made once, and kept as long as the catalog. */
+const itemStarts = new WeakMap<LeafItems, Uint32Array>();
+
+function itemStartsOf(addon: Addon, leafItems: LeafItems): Uint32Array | null {
+  if (leafItems.sharedLeaves.length === 0) return null;
+  let starts = itemStarts.get(leafItems);
+  if (starts === undefined) {
+    starts = new Uint32Array(wordsFor(leafItems.itemCount + 1));
+    addon.itemStarts(leafItems, starts);
+    itemStarts.set(leafItems, starts);
+  }
+  return starts;
+}
+
 /** The set algebra on one instruction set. */
 export function createNativeSets(addon: Addon, level: number): SetAlgebra {
   return {
@@ -36,7 +50,16 @@ export function createNativeSets(addon: Addon, level: number): SetAlgebra {
     subsetOf(leafItems: LeafItems, itemBits: Uint32Array): ItemSubset {
       const leafBits = new Uint32Array(wordsFor(leafItems.leafCount));
       const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
-      callNative(() => addon.setFromItems(leafItems, itemBits, leafBits, sharedItemBits));
+      callNative(() =>
+        addon.setFromItems(
+          level,
+          leafItems,
+          itemStartsOf(addon, leafItems),
+          itemBits,
+          leafBits,
+          sharedItemBits,
+        ),
+      );
       return { leafBits, sharedItemBits };
     },
 

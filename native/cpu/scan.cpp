@@ -12,6 +12,10 @@ namespace {
 
 constexpr size_t kBlockWords = 64;
 constexpr size_t kBlockItems = kBlockWords * 64;
+// A block's lists are tested entry by entry first where they have no more entries than this.
+constexpr size_t kEntryWords = 2048;
+// So many bits lie within 8 bytes, wherever they begin; the machines that this runs on are little-endian.
+constexpr uint64_t kShortList = 57;
 
 struct Program {
   const LevelKernels &kernels;
@@ -20,6 +24,14 @@ struct Program {
   size_t postfix_length;
   uint64_t item_count;
   size_t depth;
+};
+
+// Of one thread.
+struct Scratch {
+  explicit Scratch(size_t depth) : stack(depth * kBlockWords) {}
+  // Bitmaps of a block's items, and one of the entries of their lists with a word to be read along.
+  std::vector<uint64_t> stack;
+  std::vector<uint64_t> entries;
 };
 
 size_t code_bytes(esp_code_type type) {
@@ -93,16 +105,6 @@ bool list_flagged(const esp_scan_leaf &leaf, uint64_t from, uint64_t to) {
   return false;
 }
 
-template <class Code>
-void scan_lists(const esp_scan_leaf &leaf, uint64_t first, uint64_t count, uint64_t *out) {
-  for (uint64_t index = 0; index < count; index++) {
-    // Offsets that lie about their order must not lead out of the codes.
-    const uint64_t from = std::min<uint64_t>(leaf.offsets[first + index], leaf.code_count);
-    const uint64_t to = std::min<uint64_t>(leaf.offsets[first + index + 1], leaf.code_count);
-    out[index / 64] |= static_cast<uint64_t>(list_flagged<Code>(leaf, from, to)) << (index % 64);
-  }
-}
-
 // A test over codes that fill whole words; `codes` may be a copy of a column's last codes.
 void scan_words(const LevelKernels &kernels, const esp_scan_leaf &leaf, const void *codes, uint64_t *out, size_t words) {
   if (leaf.kind == ESP_LEAF_FLAGS) {
@@ -135,8 +137,40 @@ void scan_codes(const LevelKernels &kernels, const esp_scan_leaf &leaf, uint64_t
   }
 }
 
+template <class Code>
+void scan_lists(const LevelKernels &kernels, const esp_scan_leaf &leaf, uint64_t first, uint64_t count,
+                std::vector<uint64_t> &entries, uint64_t *out) {
+  // Offsets that lie about their order must not lead out of the codes.
+  const auto offset = [&](uint64_t item) { return std::min<uint64_t>(leaf.offsets[item], leaf.code_count); };
+  const uint64_t begin = offset(first);
+  uint64_t end = offset(first + count);
+  entries.resize(kEntryWords + 1);
+  if (begin < end && end - begin <= kEntryWords * 64) {
+    esp_scan_leaf flags = leaf;
+    flags.kind = ESP_LEAF_FLAGS;
+    scan_codes(kernels, flags, begin, end - begin, entries.data());
+  } else {
+    end = begin;
+  }
+  const char *tested = reinterpret_cast<const char *>(entries.data());
+  uint64_t from = begin;
+  for (uint64_t index = 0; index < count; index++) {
+    const uint64_t to = offset(first + index + 1);
+    uint64_t hits;
+    if (begin <= from && from <= to && to <= end && to - from <= kShortList) {
+      memcpy(&hits, tested + (from - begin) / 8, sizeof hits);
+      hits = hits >> ((from - begin) % 8) & ((uint64_t{1} << (to - from)) - 1);
+    } else {
+      hits = list_flagged<Code>(leaf, from, to);
+    }
+    out[index / 64] |= uint64_t{hits != 0} << (index % 64);
+    from = to;
+  }
+}
+
 // The bits of one leaf for `count` items from `first` on, which is a multiple of 64.
-void scan_leaf(const Program &program, const esp_scan_leaf &leaf, uint64_t first, uint64_t count, uint64_t *out) {
+void scan_leaf(const Program &program, const esp_scan_leaf &leaf, uint64_t first, uint64_t count,
+               std::vector<uint64_t> &entries, uint64_t *out) {
   const size_t words = words_for(count);
   const uint64_t first_word = first / 64;
   if (leaf.kind == ESP_LEAF_BITS) {
@@ -145,13 +179,13 @@ void scan_leaf(const Program &program, const esp_scan_leaf &leaf, uint64_t first
     memset(out, 0, words * sizeof(uint64_t));
     switch (leaf.code_type) {
       case ESP_CODES_U8:
-        scan_lists<uint8_t>(leaf, first, count, out);
+        scan_lists<uint8_t>(program.kernels, leaf, first, count, entries, out);
         break;
       case ESP_CODES_U16:
-        scan_lists<uint16_t>(leaf, first, count, out);
+        scan_lists<uint16_t>(program.kernels, leaf, first, count, entries, out);
         break;
       default:
-        scan_lists<uint32_t>(leaf, first, count, out);
+        scan_lists<uint32_t>(program.kernels, leaf, first, count, entries, out);
     }
   } else {
     scan_codes(program.kernels, leaf, first, count, out);
@@ -162,13 +196,14 @@ void scan_leaf(const Program &program, const esp_scan_leaf &leaf, uint64_t first
   if (leaf.present != nullptr) program.kernels.combine(ESP_AND, out, leaf.present + first_word, out, words);
 }
 
-void scan_block(const Program &program, uint64_t first, uint64_t count, uint64_t *stack, uint64_t *out) {
+void scan_block(const Program &program, uint64_t first, uint64_t count, Scratch &scratch, uint64_t *out) {
+  uint64_t *stack = scratch.stack.data();
   size_t depth = 0;
   const size_t words = words_for(count);
   for (size_t at = 0; at < program.postfix_length; at++) {
     const int32_t entry = program.postfix[at];
     if (entry >= 0) {
-      scan_leaf(program, program.leaves[entry], first, count, stack + depth++ * kBlockWords);
+      scan_leaf(program, program.leaves[entry], first, count, scratch.entries, stack + depth++ * kBlockWords);
       continue;
     }
     uint64_t *top = stack + (--depth - 1) * kBlockWords;
@@ -194,10 +229,10 @@ esp_status esp_scan(esp_level level, uint32_t threads, const esp_scan_leaf *leav
     const uint64_t blocks = (item_count + kBlockItems - 1) / kBlockItems;
     const uint32_t useful = static_cast<uint32_t>(std::min<uint64_t>(threads, blocks / 64 + 1));
     parallel(useful, [&](uint32_t thread) {
-      std::vector<uint64_t> stack(depth * kBlockWords);
+      Scratch scratch(depth);
       for (uint64_t block = blocks * thread / useful; block < blocks * (thread + 1) / useful; block++) {
         const uint64_t first = block * kBlockItems;
-        scan_block(program, first, std::min<uint64_t>(kBlockItems, item_count - first), stack.data(), out);
+        scan_block(program, first, std::min<uint64_t>(kBlockItems, item_count - first), scratch, out);
       }
     });
   });

@@ -192,12 +192,12 @@ void one_case(Random &random, uint64_t &attached, uint64_t &refused) {
   std::unique_ptr<uint64_t[]> item_bits(new uint64_t[(row_count + 63) / 64]());
   std::unique_ptr<uint64_t[]> leaf_bits(new uint64_t[(source.leaf_count + 63) / 64]());
   std::unique_ptr<uint64_t[]> shared_bits(new uint64_t[(built.shared_start[built.shared_count] + 63) / 64]());
-  std::unique_ptr<uint64_t[]> starts(new uint64_t[row_count / 64 + 1]());
-  if (esp_item_starts(&items, starts.get()) == ESP_OK && random.chance(0.5)) {
-    starts[random.below(row_count / 64 + 1)] ^= uint64_t{1} << random.below(64);
+  std::unique_ptr<uint64_t[]> item_starts(new uint64_t[row_count / 64 + 1]());
+  if (esp_item_starts(&items, item_starts.get()) == ESP_OK && random.chance(0.5)) {
+    item_starts[random.below(row_count / 64 + 1)] ^= uint64_t{1} << random.below(64);
   }
   for (const esp_level level : usable_levels()) {
-    esp_set_from_items(level, &items, starts.get(), item_bits.get(), leaf_bits.get(), shared_bits.get());
+    esp_set_from_items(level, &items, item_starts.get(), item_bits.get(), leaf_bits.get(), shared_bits.get());
   }
   esp_set_settle(&items, shared_bits.get(), leaf_bits.get());
   std::vector<uint32_t> excluded;

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
-ABI = 1
+ABI = 2
 MAX_LEVELS = 32
 MAX_BEAM_WIDTH = 1024
 
@@ -180,7 +180,8 @@ _FUNCTIONS: list[tuple[str, list[Any], Any]] = [
     ("esp_trie_view", [c_void_p], POINTER(TrieArrays)),
     ("esp_trie_build_result", [c_void_p], POINTER(BuildResult)),
     ("esp_trie_release", [c_void_p], "void"),
-    ("esp_set_from_items", [POINTER(LeafItems), c_void_p, c_void_p, c_void_p], None),
+    ("esp_item_starts", [POINTER(LeafItems), c_void_p], None),
+    ("esp_set_from_items", [c_int, POINTER(LeafItems), c_void_p, c_void_p, c_void_p, c_void_p], None),
     ("esp_set_derive", [c_int, c_void_p, c_void_p, c_void_p, c_void_p], None),
     ("esp_cuda_abi", [], c_uint32),
     ("esp_cuda_probe", [c_uint32, POINTER(CudaDevice)], None),
@@ -435,7 +436,13 @@ class Trie(_Handle):
         shared = _view_of_uint32(built.shared_start, built.shared_count + 1 if built.shared_count > 0 else 0)
         leaf_bits = _words(self.leaf_count)
         shared_bits = _words(shared[-1] if built.shared_count > 0 else 0)
-        self.native.check(self.native.functions.esp_set_from_items(byref(items), item_bits, leaf_bits, shared_bits))
+        starts = _words(self.row_count + 1)
+        functions = self.native.functions
+        self.native.check(functions.esp_item_starts(byref(items), starts))
+        level = functions.esp_level_best()
+        self.native.check(
+            functions.esp_set_from_items(level, byref(items), starts, item_bits, leaf_bits, shared_bits)
+        )
         return leaf_bits
 
 

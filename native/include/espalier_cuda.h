@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of what this header lays out; callers refuse a library that says another number. */
-#define ESP_CUDA_ABI 1u
+#define ESP_CUDA_ABI 2u
 uint32_t esp_cuda_abi(void);
 
 /* ---- the device -------------------------------------------------------------------------------------- */

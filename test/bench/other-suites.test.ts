@@ -27,7 +27,7 @@ const context = () => ({
 describe('the plans of build, rules, upload and memory', () => {
   /** Seconds that each may take of a quick run's two minutes, and of a full one. */
   const budgets = [
-    [build, 8, 120],
+    [build, 8, 300],
     [rules, 6, 60],
     [upload, 8, 90],
     [memory, 6, 60],

@@ -36,7 +36,7 @@ const noCompiler = noNative ?? missingTools('g++');
 const noEmulation = noEmulatedCuda();
 const noDevice = realCudaLibrary === undefined ? noEmulation : undefined;
 const bestNative = usableLevels().at(-1)?.name;
-const THIS_ABI = 'extern "C" unsigned esp_cuda_abi() { return 1; }';
+const THIS_ABI = 'extern "C" unsigned esp_cuda_abi() { return 2; }';
 
 // What a test asks of its own device is not for the next one's.
 afterEach(() => {

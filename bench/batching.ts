@@ -1,6 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   EngineClient,
@@ -12,6 +11,7 @@ import { modelsDir, readShoppers } from '../examples/online-retail/retail.js';
 import { buildRetailCatalog } from '../test/helpers/retail.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
 import type { Estimate } from './harness/types.js';
+import { keepResult } from './report/keep.js';
 
 /**
  * What decoding together gains: sixteen clients, each of which asks again as soon as it has its answer, against
@@ -54,10 +54,9 @@ for (const beamWidth of values.beams.split(',').map(Number)) {
 }
 await Promise.all([batched.client.close(), alone.client.close()]);
 if (values.out !== undefined) {
-  mkdirSync(dirname(values.out), { recursive: true });
   const machine = `${cpus().length} x ${cpus()[0].model}`;
   const head = { machine, node: process.version, ...values, out: undefined };
-  writeFileSync(values.out, `${JSON.stringify({ ...head, results }, null, 2)}\n`);
+  keepResult(values.out, { ...head, results });
 }
 
 async function compare(beamWidth: number) {

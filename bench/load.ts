@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadRetail } from '../examples/online-retail/retail.js';
 import { startServerProcess } from '../examples/online-retail/server-process.js';
@@ -10,6 +10,7 @@ import type { Sample, Task } from './load/generator.js';
 import { chooseCores, cpuMsOf, Generator, MemoryWatch, pin } from './load/processes.js';
 import { memoryGrowth, outcomesOf, recoverySeconds, spreadOf, wrongIn } from './load/summary.js';
 import type { TransportName } from './load/transport.js';
+import { keepResult } from './report/keep.js';
 
 /**
  * The server on the retail demo under load that does not wait for it: arrivals are Poisson, and latency counts from
@@ -59,7 +60,6 @@ try {
   }
   print(results);
   if (values.out !== undefined) {
-    mkdirSync(dirname(values.out), { recursive: true });
     const head = {
       what: 'the retail demo under load',
       ...describeMachine(),
@@ -67,7 +67,7 @@ try {
       cores,
     };
     const parameters = { seconds, clients: Number(values.clients), timeoutMs, seed };
-    writeFileSync(values.out, `${JSON.stringify({ ...head, parameters, results }, null, 2)}\n`);
+    keepResult(values.out, { ...head, parameters, results });
   }
 } finally {
   generator.close();

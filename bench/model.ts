@@ -1,12 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '../src/cli/bench/random.js';
 import { type Model, openModel } from '../src/decoder/model.js';
 import { intervalOfMedian, median } from './harness/statistics.js';
 import type { Estimate } from './harness/types.js';
 import { type DecodeTimes, decode, type Request, randomRequest } from './model/decode.js';
+import { keepResult } from './report/keep.js';
 
 /**
  * The retail model under each contract, one thread: a decode at beam 50, then batches of ragged histories against
@@ -38,9 +37,8 @@ for (const name of names.slice(0, 2)) {
 }
 for (const model of models.values()) await model.close();
 if (values.out !== undefined) {
-  mkdirSync(dirname(values.out), { recursive: true });
   const machine = `${cpus().length} x ${cpus()[0].model}`;
-  writeFileSync(values.out, `${JSON.stringify({ machine, threads: 1, rounds, results }, null, 2)}\n`);
+  keepResult(values.out, { machine, threads: 1, rounds, results });
 }
 
 /** Prefill and two steps at beam 50 over 20 items of history, by contract. */

@@ -2,8 +2,8 @@ import { CATALOG, call, type Shopper } from '../../examples/online-retail/retail
 import { quantile } from '../harness/statistics.js';
 
 export interface WindowStats {
-  requests: number;
-  p50: number;
+  /** Of each request, in order, ms. */
+  times: number[];
   p99: number;
   /** The longest that a request took beside its decode: in HTTP and in the queue. */
   maxWait: number;
@@ -14,7 +14,7 @@ interface Answer {
   timings: { modelMs: number; constraintMs: number };
 }
 
-/** One client that asks for recommendations, one after the other. */
+/** One client that asks for recommendations, one after the other, on behalf of the same shoppers in turn. */
 export class Load {
   readonly #url: string;
   readonly #shoppers: readonly Shopper[];
@@ -49,6 +49,6 @@ export class Load {
       maxWait = Math.max(maxWait, time - timings.modelMs - timings.constraintMs);
     }
     await done;
-    return { requests: times.length, p50: quantile(times, 0.5), p99: quantile(times, 0.99), maxWait };
+    return { times, p99: quantile(times, 0.99), maxWait };
   }
 }

@@ -90,12 +90,14 @@ napi_value set_from_items(const Arguments &arguments) {
   return nullptr;
 }
 
-// settleSharedLeaves(leafItems, sharedItemBits, leafBits)
+// settleSharedLeaves(leafItems, sharedItemBits, leafBits): number of live shared leaves
 napi_value settle_shared_leaves(const Arguments &arguments) {
   napi_env env = arguments.env();
   const esp_leaf_items items = leaf_items(env, arguments[0]);
-  check(esp_set_settle(&items, shared_bits(env, arguments[1], items), bits(env, arguments[2], "leafBits", items.leaf_count)));
-  return nullptr;
+  uint32_t live_count = 0;
+  check(esp_set_settle(&items, shared_bits(env, arguments[1], items),
+                       bits(env, arguments[2], "leafBits", items.leaf_count), &live_count));
+  return number(env, live_count);
 }
 
 // prepareExclusions(leafItems, excluded, leafBits | null, sharedItemBits | null, deadLeaves): {deadCount, inSet}

@@ -203,14 +203,17 @@ esp_status esp_set_from_items(esp_level level, const esp_leaf_items *items, cons
   return guarded([&] { from_items(kernels_of(level), *items, starts, item_bits, leaf_bits, shared_bits); });
 }
 
-esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits) {
+esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits,
+                          uint32_t *live_count) {
   return guarded([&] {
     check_shared(*items);
+    *live_count = 0;
     for (uint32_t index = 0; index < items->shared_count; index++) {
       const uint64_t bit = uint64_t{1} << (items->shared_leaves[index] % 64);
       uint64_t &word = leaf_bits[items->shared_leaves[index] / 64];
       const bool is_live = any_bit(shared_bits, items->shared_start[index], items->shared_start[index + 1]);
       word = is_live ? word | bit : word & ~bit;
+      *live_count += is_live ? 1 : 0;
     }
   });
 }

@@ -216,8 +216,12 @@ esp_status esp_item_starts(const esp_leaf_items *items, uint64_t *starts);
 esp_status esp_set_from_items(esp_level level, const esp_leaf_items *items, const uint64_t *starts,
                               const uint64_t *item_bits, uint64_t *leaf_bits, uint64_t *shared_bits);
 
-/* Sets or clears each shared leaf's bit by whether one of its items' bits is set. */
-esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits);
+/*
+ * Sets or clears each shared leaf's bit by whether one of its items' bits is set.
+ * @param live_count the shared leaves whose bit is set then
+ */
+esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bits, uint64_t *leaf_bits,
+                          uint32_t *live_count);
 
 /*
  * The leaves that lose their last allowed item when `excluded` items are taken away.

@@ -199,7 +199,8 @@ void one_case(Random &random, uint64_t &attached, uint64_t &refused) {
   for (const esp_level level : usable_levels()) {
     esp_set_from_items(level, &items, item_starts.get(), item_bits.get(), leaf_bits.get(), shared_bits.get());
   }
-  esp_set_settle(&items, shared_bits.get(), leaf_bits.get());
+  uint32_t live_count = 0;
+  esp_set_settle(&items, shared_bits.get(), leaf_bits.get(), &live_count);
   std::vector<uint32_t> excluded;
   for (uint32_t item = 0; item < row_count; item++) {
     if (random.chance(0.2)) excluded.push_back(random.chance(0.05) ? hostile_value(random, item) : item);

@@ -1,10 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { loadRuleParser } from '../static-trie/index.js';
 import { DecodeEngine, type EngineEvent, type EngineOptions } from './engine.js';
 import { serveProcess, tellParentProcess } from './process-rpc.js';
 import { sendEvent } from './rpc.js';
 import { serveThread } from './thread-rpc.js';
 
 /** The decode worker: a thread, or a process, that does nothing but decode. */
+loadRuleParser();
 const options = (parentPort === null ? JSON.parse(process.argv[2]) : workerData) as EngineOptions;
 const engine = new DecodeEngine(options, tell);
 

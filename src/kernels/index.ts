@@ -23,7 +23,7 @@ export { cudaVersion } from './cuda/probe.js';
 export { createJsKernel, jsStep } from './js-kernel.js';
 export { hasItem, jsSets } from './js-sets.js';
 export type { Kernel, StepInput } from './kernel.js';
-export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber } from './leaf-items.js';
+export { firstItemOf, leafOfItem, sharedItemCount, sharedNumber, sharedNumbersOf } from './leaf-items.js';
 export {
   type LevelTokens,
   type Normalization,

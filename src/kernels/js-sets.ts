@@ -76,12 +76,16 @@ function subsetOf(leafItems: LeafItems, itemBits: Uint32Array): ItemSubset {
 function settleSharedLeaves(
   { sharedLeaves, sharedStart }: LeafItems,
   { leafBits, sharedItemBits }: ItemSubset,
-): void {
+): number {
+  let liveCount = 0;
   for (let index = 0; index < sharedLeaves.length; index++) {
     const end = sharedStart[index + 1];
-    if (nextSetBit(sharedItemBits, sharedStart[index], end) < end) setBit(leafBits, sharedLeaves[index]);
-    else clearBit(leafBits, sharedLeaves[index]);
+    if (nextSetBit(sharedItemBits, sharedStart[index], end) < end) {
+      setBit(leafBits, sharedLeaves[index]);
+      liveCount++;
+    } else clearBit(leafBits, sharedLeaves[index]);
   }
+  return liveCount;
 }
 
 function findDeadLeaves(

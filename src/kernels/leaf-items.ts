@@ -30,6 +30,12 @@ export function sharedNumber(leafItems: LeafItems, item: number, leaf: number): 
   return sharedStart[index] + item - (leaf + itemsBeyondLeaves(leafItems, index));
 }
 
+/** The numbers of a shared leaf's items: [from, end). @param leaf one that is shared */
+export function sharedNumbersOf({ sharedLeaves, sharedStart }: LeafItems, leaf: number): [number, number] {
+  const index = lowerBound(sharedLeaves, leaf);
+  return [sharedStart[index], sharedStart[index + 1]];
+}
+
 export function sharedItemCount({ sharedStart }: LeafItems): number {
   return sharedStart[sharedStart.length - 1];
 }

@@ -83,8 +83,11 @@ export interface SetAlgebra {
   count(bits: Uint32Array, bitCount: number): number;
   /** @param itemBits [itemCount] bits. */
   subsetOf(leafItems: LeafItems, itemBits: Uint32Array): ItemSubset;
-  /** Sets or clears each shared leaf's bit by whether one of its items' bits is set; changes `subset`. */
-  settleSharedLeaves(leafItems: LeafItems, subset: ItemSubset): void;
+  /**
+   * Sets or clears each shared leaf's bit by whether one of its items' bits is set; changes `subset`.
+   * @returns how many shared leaves are live
+   */
+  settleSharedLeaves(leafItems: LeafItems, subset: ItemSubset): number;
   /**
    * The leaves that lose their last item of the subset when `excluded` items are taken away.
    * @param excluded item numbers, ascending, without duplicates

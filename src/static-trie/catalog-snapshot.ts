@@ -264,8 +264,11 @@ export class CatalogSnapshot {
 
   /** A set evaluated again for some items; the same object where that changes nothing. */
   #patched(bound: BoundSet, items: ChangedItems): BoundSet {
-    const { trie, leafItems } = this.version;
-    const set = patchSet(trie, leafItems, bound.set, items.verdictsOf(bound.compiled!, bound.rule!.nowMs));
-    return set === bound.set ? bound : { ...bound, set };
+    const { version } = this;
+    const verdicts = items.verdictsOf(bound.compiled!, bound.rule!.nowMs);
+    const set = patchSet(version.trie, version.leafItems, bound.set, verdicts);
+    if (set === bound.set) return bound;
+    this.#removed.carryFold(bound.set, set, verdicts, version);
+    return { ...bound, set };
   }
 }

@@ -1,3 +1,4 @@
+import { Map as PersistentMap } from 'immutable';
 import { describe, EspalierError } from '../errors.js';
 import { isBitSet } from '../kernels/index.js';
 import { buildColumn } from './column-builder.js';
@@ -41,13 +42,14 @@ export function setValues(
 /** Items whose attributes differ from the version's, with all their values as they are now; immutable. */
 export class ChangedItems {
   readonly #schema: AttributeSchema;
-  readonly #values: ReadonlyMap<number, Readonly<ItemValues>>;
+  /** Shares all but a few nodes with the one that it follows, so that a change costs the same after many as after one. */
+  readonly #values: PersistentMap<number, Readonly<ItemValues>>;
   #table: ColumnTable | undefined;
 
-  /** @param values by item number; kept, not copied */
-  constructor(schema: AttributeSchema, values: ReadonlyMap<number, Readonly<ItemValues>> = new Map()) {
+  /** @param values by item number */
+  constructor(schema: AttributeSchema, values: Iterable<[number, Readonly<ItemValues>]> = []) {
     this.#schema = schema;
-    this.#values = values;
+    this.#values = PersistentMap(values);
   }
 
   get count(): number {
@@ -63,7 +65,7 @@ export class ChangedItems {
   with(others: ChangedItems): ChangedItems {
     if (others.count === 0) return this;
     if (this.count === 0) return others;
-    return new ChangedItems(this.#schema, new Map([...this.#values, ...others.#values]));
+    return new ChangedItems(this.#schema, this.#values.merge(others.#values));
   }
 
   /** For which of the items a rule is true. */

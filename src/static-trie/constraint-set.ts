@@ -9,10 +9,12 @@ import {
   type LeafItems,
   type LiveLeaves,
   leafOfItem,
+  nextSetBit,
   type SetAlgebra,
   setBit,
   sharedItemCount,
   sharedNumber,
+  sharedNumbersOf,
   type TrieArrays,
   wordsFor,
 } from '../kernels/index.js';
@@ -37,7 +39,8 @@ export function constraintSetFromItems(
   itemBits: Uint32Array,
   sets: SetAlgebra = chooseHostKernel().sets,
 ): ConstraintSet {
-  return constraintSetOf(trie, leafItems, sets.subsetOf(leafItems, itemBits), sets);
+  const subset = sets.subsetOf(leafItems, itemBits);
+  return constraintSetOf(trie, subset, sets.count(itemBits, leafItems.itemCount), sets);
 }
 
 /** The set of all items on some leaves. @param leafBits [leafCount] bits; kept, not copied. */
@@ -49,12 +52,14 @@ export function constraintSetFromLeaves(
 ): ConstraintSet {
   const { sharedLeaves, sharedStart } = leafItems;
   const sharedItemBits = new Uint32Array(wordsFor(sharedItemCount(leafItems)));
+  let itemCount = sets.count(leafBits, trie.leafCount);
   for (let index = 0; index < sharedLeaves.length; index++) {
     if (!isBitSet(leafBits, sharedLeaves[index])) continue;
+    itemCount += sharedStart[index + 1] - sharedStart[index] - 1;
     for (let number = sharedStart[index]; number < sharedStart[index + 1]; number++)
       setBit(sharedItemBits, number);
   }
-  return constraintSetOf(trie, leafItems, { leafBits, sharedItemBits }, sets);
+  return constraintSetOf(trie, { leafBits, sharedItemBits }, itemCount, sets);
 }
 
 /** The set of all items. */
@@ -65,7 +70,7 @@ export function constraintSetOfAll(
 ): ConstraintSet {
   const leafBits = allBits(trie.leafCount);
   const sharedItemBits = allBits(sharedItemCount(leafItems));
-  return constraintSetOf(trie, leafItems, { leafBits, sharedItemBits }, sets);
+  return constraintSetOf(trie, { leafBits, sharedItemBits }, leafItems.itemCount, sets);
 }
 
 /** The items that are in both sets, in one of them, or in the first and not in the second. */
@@ -82,8 +87,13 @@ export function combineSets(
     sharedItemBits: sets.combine(operation, a.sharedItemBits, b.sharedItemBits),
   };
   // On a shared leaf the leaf's bits say too little: two sets may meet there without a common item.
-  sets.settleSharedLeaves(leafItems, subset);
-  return constraintSetOf(trie, leafItems, subset, sets);
+  const liveSharedLeaves = sets.settleSharedLeaves(leafItems, subset);
+  // Every live leaf has one item, and shared leaves those that their own bits say.
+  const itemCount =
+    sets.count(subset.leafBits, trie.leafCount) -
+    liveSharedLeaves +
+    sets.count(subset.sharedItemBits, sharedItemCount(leafItems));
+  return constraintSetOf(trie, subset, itemCount, sets);
 }
 
 /** The set with some items in it or not, as `members` says; the others stay. */
@@ -98,16 +108,26 @@ export function patchSet(
   if (changes.length === 0) return set;
   const leafBits = set.live.leafBits.slice();
   const sharedItemBits = set.sharedItemBits.slice();
+  let { itemCount } = set;
   for (const [item, isMember] of changes) {
+    itemCount += isMember ? 1 : -1;
     const leaf = leafOfItem(leafItems, item);
     const number = sharedNumber(leafItems, item, leaf);
-    const [bits, bit] = number < 0 ? [leafBits, leaf] : [sharedItemBits, number];
-    if (isMember) setBit(bits, bit);
-    else clearBit(bits, bit);
+    if (number >= 0) putBit(sharedItemBits, number, isMember);
+    putBit(leafBits, leaf, isMember || (number >= 0 && hasSharedItem(leafItems, sharedItemBits, leaf)));
   }
-  const subset = { leafBits, sharedItemBits };
-  sets.settleSharedLeaves(leafItems, subset);
-  return constraintSetOf(trie, leafItems, subset, sets);
+  return constraintSetOf(trie, { leafBits, sharedItemBits }, itemCount, sets);
+}
+
+function putBit(bits: Uint32Array, bit: number, isSet: boolean): void {
+  if (isSet) setBit(bits, bit);
+  else clearBit(bits, bit);
+}
+
+/** Whether an item of a shared leaf is among those. */
+function hasSharedItem(leafItems: LeafItems, sharedItemBits: Uint32Array, leaf: number): boolean {
+  const [from, end] = sharedNumbersOf(leafItems, leaf);
+  return nextSetBit(sharedItemBits, from, end) < end;
 }
 
 /** Whether item `item` is in the set; null is the set of all items. */
@@ -137,27 +157,10 @@ export function setByteLength({ live, sharedItemBits }: ConstraintSet): number {
 
 function constraintSetOf(
   trie: TrieArrays,
-  leafItems: LeafItems,
   { leafBits, sharedItemBits }: ItemSubset,
+  itemCount: number,
   sets: SetAlgebra,
 ): ConstraintSet {
   const leafCount = sets.count(leafBits, trie.leafCount);
-  // Every live leaf has one item, and shared leaves those that their own bits say.
-  const sharedItems = sharedItemBits.length * 32;
-  const liveSharedLeaves = countLiveSharedLeaves(leafItems, leafBits);
-  return {
-    live: sets.deriveLiveLeaves(trie, leafBits),
-    sharedItemBits,
-    itemCount: leafCount - liveSharedLeaves + sets.count(sharedItemBits, sharedItems),
-    leafCount,
-  };
-}
-
-function countLiveSharedLeaves({ sharedLeaves }: LeafItems, leafBits: Uint32Array): number {
-  let count = 0;
-  for (let index = 0; index < sharedLeaves.length; index++) {
-    const leaf = sharedLeaves[index];
-    count += (leafBits[leaf >>> 5] >>> (leaf & 31)) & 1;
-  }
-  return count;
+  return { live: sets.deriveLiveLeaves(trie, leafBits), sharedItemBits, itemCount, leafCount };
 }

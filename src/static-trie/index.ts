@@ -84,6 +84,7 @@ export {
   evaluateRule,
   explainRule,
   isAttributeName,
+  loadRuleParser,
   MAX_RULE_LENGTH,
   type ParamValue,
   type PartVerdict,

@@ -4,6 +4,8 @@ import { type ConstraintSet, constraintSetOfAll, patchSet } from './constraint-s
 
 /** Removals that a request takes as exclusions; beyond them they are folded into the set that it asks for. */
 const MAX_PENDING_REMOVALS = 256;
+/** Verdicts that wait for the next request under a patched set. */
+const MAX_PENDING_MEMBERS = 256;
 
 /** What a request decodes under: a set, and items that it must not get beside its own exclusions. */
 export interface EffectiveSet {
@@ -38,7 +40,7 @@ export class RemovedItems {
   }
 
   has(item: number): boolean {
-    return (this.#list.positions.get(item) ?? this.count) < this.count;
+    return this.#isAmongFirst(this.count, item);
   }
 
   /** Clears the bits of removed items. @param itemBits one bit an item */
@@ -60,25 +62,55 @@ export class RemovedItems {
    * @param set null is the set of all items
    */
   takenOutOf(set: ConstraintSet | null, version: CatalogVersion): EffectiveSet {
+    const fold = this.#foldOf(set) ?? { set, members: NONE, list: this.#list, count: 0 };
+    const pending = this.#list.items.slice(fold.count, this.count);
+    const isFolding = pending.length > MAX_PENDING_REMOVALS;
+    if (!isFolding && fold.members.size === 0) return { set: fold.set, excluded: pending };
+    const next = this.#advance(fold, isFolding ? this.count : fold.count, version);
+    folds.set(set ?? this.#list, next);
+    return { set: next.set, excluded: isFolding ? [] : pending };
+  }
+
+  /**
+   * A set was patched: the fold of the new one goes on from that of the old one, and is not begun anew with all that
+   * was ever removed.
+   * @param members in which `next` may differ from `set`: whether `next` has them, removed or not
+   */
+  carryFold(
+    set: ConstraintSet,
+    next: ConstraintSet,
+    members: ReadonlyMap<number, boolean>,
+    version: CatalogVersion,
+  ): void {
     const fold = this.#foldOf(set);
-    const base = fold?.set ?? set;
-    const pending = this.#list.items.slice(fold?.count ?? 0, this.count);
-    if (pending.length <= MAX_PENDING_REMOVALS) return { set: base, excluded: pending };
-    const { trie, leafItems } = version;
-    const removed = new Map(pending.map((item) => [item, false]));
-    const folded = patchSet(trie, leafItems, base ?? constraintSetOfAll(trie, leafItems), removed);
-    folds.set(set ?? this.#list, { set: folded, list: this.#list, count: this.count });
-    return { set: folded, excluded: [] };
+    if (fold === undefined) return;
+    const carried = { ...fold, members: new Map([...fold.members, ...members]) };
+    const isLate = carried.members.size > MAX_PENDING_MEMBERS;
+    folds.set(next, isLate ? this.#advance(carried, fold.count, version) : carried);
   }
 
   /** What the last fold has made of a set; null where there was none. */
   foldOf(set: ConstraintSet | null): ConstraintSet | null {
-    return this.#foldOf(set)?.set ?? null;
+    const fold = this.#foldOf(set);
+    return fold?.members.size === 0 ? fold.set : null;
+  }
+
+  /** Takes the first `count` removed items out of a fold's set, and puts its members in. */
+  #advance(fold: Fold, count: number, { trie, leafItems }: CatalogVersion): Fold {
+    const members = new Map(fold.members);
+    for (const item of members.keys()) if (this.#isAmongFirst(count, item)) members.set(item, false);
+    for (const item of this.#list.items.slice(fold.count, count)) members.set(item, false);
+    const set = patchSet(trie, leafItems, fold.set ?? constraintSetOfAll(trie, leafItems), members);
+    return { ...fold, set, members: NONE, count };
   }
 
   #foldOf(set: ConstraintSet | null): Fold | undefined {
     const fold = folds.get(set ?? this.#list);
     return fold?.list === this.#list && fold.count <= this.count ? fold : undefined;
+  }
+
+  #isAmongFirst(count: number, item: number): boolean {
+    return (this.#list.positions.get(item) ?? count) < count;
   }
 
   #copyList(): RemovalList {
@@ -88,9 +120,14 @@ export class RemovedItems {
   }
 }
 
+const NONE: ReadonlyMap<number, boolean> = new Map();
+
 /** A set without the first `count` items of a list. */
 interface Fold {
-  set: ConstraintSet;
+  /** null: all items. */
+  set: ConstraintSet | null;
+  /** What came of items since; `set` does not know it yet. */
+  members: ReadonlyMap<number, boolean>;
   list: RemovalList;
   count: number;
 }

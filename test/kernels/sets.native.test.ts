@@ -51,8 +51,8 @@ describe.skipIf(noNative)('the native set algebra against the js one', () => {
               sharedItemBits: jsSets.combine(operation, a.sharedItemBits, b.sharedItemBits),
             };
             expect(shown(combined)).toBe(shown(reference));
-            sets.settleSharedLeaves(leafItems, combined);
-            jsSets.settleSharedLeaves(leafItems, reference);
+            const liveCount = sets.settleSharedLeaves(leafItems, combined);
+            expect(liveCount).toBe(jsSets.settleSharedLeaves(leafItems, reference));
             expect(shown(combined)).toBe(shown(reference));
           }
           const { leafBits } = a;

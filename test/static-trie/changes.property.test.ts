@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { wordsFor } from '../../src/kernels/index.js';
 import {
   type AttributeSchema,
   type CatalogChange,
@@ -11,6 +12,7 @@ import {
   ChangeLog,
   ChangeReader,
   changedAdds,
+  constraintSetFromItems,
   type EffectiveSet,
   type ItemUpdate,
   isExcluded,
@@ -20,6 +22,7 @@ import {
   setHasItem,
   sidOf,
 } from '../../src/static-trie/index.js';
+import { RemovedItems } from '../../src/static-trie/removed-items.js';
 import { listTruth } from '../helpers/list-truth.js';
 import { Random } from '../helpers/random.js';
 import { seeded } from '../helpers/seed.js';
@@ -278,6 +281,16 @@ describe('a catalog with small changes', () => {
     expect(snapshot.effectiveSet('cheap').set).toBe(folded.set);
     expect(snapshot.effectiveSet('cheap').excluded).toHaveLength(10);
     expectState(snapshot, items);
+    // An update makes another set, whose fold goes on from there: what waited before still waits.
+    const update = Array.from({ length: 5 }, (_, index) => ({
+      id: `i${400 + index}`,
+      attributes: { price: 1 },
+    }));
+    snapshot = snapshot.withChanges([{ seq: snapshot.changesUpTo + 1, at: '', update }]).snapshot;
+    applyPlainly(items, { update });
+    expect(snapshot.effectiveSet('cheap').set).not.toBe(folded.set);
+    expect(snapshot.effectiveSet('cheap').excluded).toHaveLength(10);
+    expectState(snapshot, items);
     const before = snapshot;
     const seen = allowed(before, before.effectiveSet('cheap'));
     remove(310, 1200);
@@ -292,6 +305,51 @@ describe('a catalog with small changes', () => {
     const cheapLeft = left.slice(0, 10).filter(isCheap).sort();
     const inOther = allowed(other, other.effectiveSet('cheap')).filter((id) => left.includes(id));
     expect(inOther).toEqual(cheapLeft);
+  });
+
+  it('keeps what was removed out of a carried fold, whatever a rule says of it', async () => {
+    const { version } = await snapshotOf(
+      Array.from({ length: 600 }, (_, index) => randomItem(new Random(index), `i${index}`)),
+    );
+    const { trie, leafItems } = version;
+    const bits = (count: number) => new Uint32Array(wordsFor(600)).fill(-1, 0, count / 32);
+    const [set, next] = [320, 352].map((count) => constraintSetFromItems(trie, leafItems, bits(count)));
+    const removed = RemovedItems.none().with(Array.from({ length: 300 }, (_, item) => item));
+    expect(removed.takenOutOf(set, version).set!.itemCount).toBe(20);
+    removed.carryFold(set, next, new Map(Array.from({ length: 352 }, (_, item) => [item, true])), version);
+    expect(removed.takenOutOf(next, version)).toMatchObject({ set: { itemCount: 52 }, excluded: [] });
+  });
+
+  it('carries folds on through updates of their sets', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(), async (seed) => {
+        const random = new Random(seed);
+        const items = new Map<string, Item>();
+        for (let index = 0; index < 1200; index++) items.set(`i${index}`, randomItem(random, `i${index}`));
+        let snapshot = await snapshotOf([...items.values()]);
+        for (const name of ['cheap', 'acme', 'listed'])
+          snapshot = snapshot.withSet(name, sets[name].truth, 0);
+        const change = (part: Change) => {
+          snapshot = snapshot.withChanges([{ seq: snapshot.changesUpTo + 1, at: '', ...part }]).snapshot;
+          applyPlainly(items, part);
+        };
+        const some = (count: number) => Array.from({ length: count }, () => random.pick([...items.keys()]));
+        change({ remove: [...new Set(some(350))] });
+        const earlier: { snapshot: CatalogSnapshot; items: Map<string, Item> }[] = [];
+        for (let step = 0; step < 12; step++) {
+          expectState(snapshot, items);
+          if (random.chance(0.3)) earlier.push({ snapshot, items: new Map(items) });
+          for (let changes = random.below(4); changes >= 0; changes--) {
+            const price = () => ({ price: random.below(12) });
+            const update = some(random.pick([1, 3, 300])).map((id) => ({ id, attributes: price() }));
+            change(random.chance(0.4) ? { remove: [...new Set(some(random.pick([2, 90])))] } : { update });
+          }
+        }
+        expectState(snapshot, items);
+        for (const { snapshot: before, items: then } of earlier) expectState(before, then);
+      }),
+      seeded('folds through updates', 6),
+    );
   });
 
   it('re-evaluates only the sets that read a changed attribute', async () => {

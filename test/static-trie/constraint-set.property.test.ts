@@ -4,6 +4,7 @@ import { type BitOperation, isBitSet, leafOfItem, type SetAlgebra } from '../../
 import {
   type ConstraintSet,
   combineSets,
+  constraintSetFromLeaves,
   countLiveNodes,
   prepareExclusions,
   setHasItem,
@@ -21,6 +22,12 @@ describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
         const catalog = randomCatalog(random);
         const { allowed, set } = randomSet(random, catalog, sets);
         expectSet(catalog, set, allowed, sets);
+        const { leafBits } = set.live;
+        const onLiveLeaves = allowed.map((_, item) =>
+          isBitSet(leafBits, leafOfItem(catalog.leafItems, item)),
+        );
+        const whole = constraintSetFromLeaves(catalog.trie, catalog.leafItems, leafBits, sets);
+        expectSet(catalog, whole, onLiveLeaves, sets);
       }),
       seeded('constraint sets', 150),
     );

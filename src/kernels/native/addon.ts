@@ -100,7 +100,7 @@ export interface Addon {
     leafBits: Uint32Array,
     sharedItemBits: Uint32Array,
   ): void;
-  settleSharedLeaves(leafItems: LeafItems, sharedItemBits: Uint32Array, leafBits: Uint32Array): void;
+  settleSharedLeaves(leafItems: LeafItems, sharedItemBits: Uint32Array, leafBits: Uint32Array): number;
   prepareExclusions(
     leafItems: LeafItems,
     excluded: Uint32Array,

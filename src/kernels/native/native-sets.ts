@@ -63,8 +63,8 @@ export function createNativeSets(addon: Addon, level: number): SetAlgebra {
       return { leafBits, sharedItemBits };
     },
 
-    settleSharedLeaves(leafItems: LeafItems, { leafBits, sharedItemBits }: ItemSubset): void {
-      callNative(() => addon.settleSharedLeaves(leafItems, sharedItemBits, leafBits));
+    settleSharedLeaves(leafItems: LeafItems, { leafBits, sharedItemBits }: ItemSubset): number {
+      return callNative(() => addon.settleSharedLeaves(leafItems, sharedItemBits, leafBits));
     },
 
     findDeadLeaves(leafItems: LeafItems, excluded: Uint32Array, subset: ItemSubset | null) {

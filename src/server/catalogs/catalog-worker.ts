@@ -7,6 +7,7 @@ import {
   constraintSetFromItems,
   countLiveNodes,
   type DerivedSet,
+  loadRuleParser,
   type RuleParams,
   type SetTruth,
   sampleItems,
@@ -87,6 +88,7 @@ const handlers = {
 };
 export type CatalogHandlers = typeof handlers;
 
+loadRuleParser();
 const snapshots = new OpenedSnapshots();
 const lists = new EvaluatedLists();
 

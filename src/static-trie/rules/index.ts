@@ -5,3 +5,4 @@ export { MAX_LIST_LENGTH, MAX_RULE_LENGTH, MAX_RULE_NESTING } from './limits.js'
 export { isAttributeName } from './names.js';
 export type { ParamValue, RuleParams } from './params.js';
 export { ruleTruth } from './rule-truth.js';
+export { loadRuleParser } from './syntax.js';

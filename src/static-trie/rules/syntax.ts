@@ -50,6 +50,11 @@ export function parseRule(source: string): Syntax {
   };
 }
 
+/** Loads the parser, which the first rule would wait for some 100 ms: for threads that are to answer without delay. */
+export function loadRuleParser(): void {
+  cel().parse('true');
+}
+
 /** Loaded with the first rule: it is many files, and most threads and commands see no rule. */
 function cel(): typeof Cel {
   return createRequire(import.meta.url)('@bufbuild/cel') as typeof Cel;

@@ -207,14 +207,20 @@ esp_status esp_set_settle(const esp_leaf_items *items, const uint64_t *shared_bi
                           uint32_t *live_count) {
   return guarded([&] {
     check_shared(*items);
-    *live_count = 0;
+    uint32_t live = 0;
+    uint32_t from = 0;
     for (uint32_t index = 0; index < items->shared_count; index++) {
-      const uint64_t bit = uint64_t{1} << (items->shared_leaves[index] % 64);
-      uint64_t &word = leaf_bits[items->shared_leaves[index] / 64];
-      const bool is_live = any_bit(shared_bits, items->shared_start[index], items->shared_start[index + 1]);
-      word = is_live ? word | bit : word & ~bit;
-      *live_count += is_live ? 1 : 0;
+      const uint32_t end = items->shared_start[index + 1];
+      const uint64_t is_live = from / 64 == (end - 1) / 64
+                                   ? (shared_bits[from / 64] >> (from % 64) << (64 - (end - from))) != 0
+                                   : any_bit(shared_bits, from, end);
+      const uint32_t leaf = items->shared_leaves[index];
+      uint64_t &word = leaf_bits[leaf / 64];
+      word = (word & ~(uint64_t{1} << (leaf % 64))) | is_live << (leaf % 64);
+      live += static_cast<uint32_t>(is_live);
+      from = end;
     }
+    *live_count = live;
   });
 }
 

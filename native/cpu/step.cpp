@@ -136,9 +136,7 @@ void run_by_request(esp_stepper &stepper) {
   const auto run = [&](uint32_t index, uint32_t worker) {
     const StepTask &task = stepper.tasks[index];
     Result &result = stepper.results[index];
-    const StepScratch &scratch = stepper.scratches[worker].get();
-    const bool are_nodes = stepper.kernels.prepare_beams(task, scratch, 0, task.beam_count);
-    result.outcome = are_nodes ? stepper.kernels.select_children(task, scratch, result.count, result.bad) : StepOutcome::kBadTrie;
+    result.outcome = stepper.kernels.step_request(task, stepper.scratches[worker].get(), result.count, result.bad);
   };
   stepper.pool.run(static_cast<uint32_t>(stepper.tasks.size()), run);
 }

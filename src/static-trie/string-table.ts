@@ -44,9 +44,18 @@ export class StringTable {
     return this.offsets[index + 1] - this.offsets[index] === utf8.length && this.compare(index, utf8) === 0;
   }
 
-  /** Orders string `index` against a text by their UTF-8 bytes: negative, 0 or positive. */
+  /**
+   * Orders string `index` against a text by their UTF-8 bytes: negative, 0 or positive.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT where the string is not within the arena
+   */
   compare(index: number, utf8: Uint8Array): number {
-    return this.#buffer.compare(utf8, 0, utf8.length, this.offsets[index], this.offsets[index + 1]);
+    const start = this.offsets[index];
+    const end = this.offsets[index + 1];
+    if (start <= end && end <= this.bytes.length) {
+      return this.#buffer.compare(utf8, 0, utf8.length, start, end);
+    }
+    const message = `string ${index}: bytes ${start} to ${end} of ${this.bytes.length}`;
+    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message);
   }
 }
 

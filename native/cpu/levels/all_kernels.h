@@ -31,6 +31,7 @@ constexpr LevelKernels kKernels = {
     shared_items,
     {{range<uint8_t>, range<uint16_t>, range<uint32_t>, range_doubles},
      {flags<uint8_t>, flags<uint16_t>, flags<uint32_t>}},
+    step_request,
     prepare_beams,
     select_children,
     log_sum_exp,

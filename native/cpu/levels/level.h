@@ -85,7 +85,10 @@ struct LevelKernels {
     void (*flags[3])(const void *codes, const uint64_t *flags, uint64_t flag_count, uint64_t *out, size_t words);
   } scan;
 
-  // The first half of a step: normalizers and maxima of beams [from, to). False where one is no node of the trie.
+  // One request's step.
+  StepOutcome (*step_request)(const StepTask &task, const StepScratch &scratch, uint32_t &count, BadLogit &bad);
+  // Its first half, for threads that share the beams: normalizers and maxima of beams [from, to). False where one is no
+  // node of the trie.
   bool (*prepare_beams)(const StepTask &task, const StepScratch &scratch, uint32_t from, uint32_t to);
   // The second half, after all beams have been prepared with the same scratch.
   StepOutcome (*select_children)(const StepTask &task, const StepScratch &scratch, uint32_t &count, BadLogit &bad);

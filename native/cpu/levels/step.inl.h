@@ -173,10 +173,33 @@ struct Step : MaskedRows {
 
   // The second half: the M best children of all beams. @param count how many there are
   StepOutcome select(uint32_t &count, BadLogit &bad) const {
-    count = 0;
     if (task.depth > 1) bring_deep();
+    return best_of([](uint32_t) {}, count, bad);
+  }
+
+  // Both halves. Children that are looked up in the row one by one find it in the cache as long as no other was read.
+  StepOutcome run(uint32_t &count, BadLogit &bad) const {
+    if (!enter(0, task.beam_count)) return StepOutcome::kBadTrie;
+    if (is_looked_up()) return best_of([&](uint32_t beam) { sum(beam); }, count, bad);
+    for (uint32_t beam = 0; beam < task.beam_count; beam++) sum(beam);
+    return select(count, bad);
+  }
+
+  bool is_looked_up() const {
+    if (task.depth != 1) return false;
+    for (uint32_t beam = 0; beam < task.beam_count; beam++) {
+      if (is_masked(beam)) return false;
+    }
+    return true;
+  }
+
+  // @param before is called with each beam before its children are offered
+  template <class Before>
+  StepOutcome best_of(Before &&before, uint32_t &count, BadLogit &bad) const {
+    count = 0;
     Best best(scratch.candidates, task.beam_width);
     for (uint32_t beam = 0; beam < task.beam_count; beam++) {
+      before(beam);
       if (is_bad(beam, bad)) return StepOutcome::kBadLogit;
       const StepOutcome outcome = offer(beam, best, bad);
       if (outcome != StepOutcome::kDone) return outcome;
@@ -224,6 +247,10 @@ inline bool prepare_beams(const StepTask &task, const StepScratch &scratch, uint
   if (!step.enter(from, to)) return false;
   for (uint32_t beam = from; beam < to; beam++) step.sum(beam);
   return true;
+}
+
+inline StepOutcome step_request(const StepTask &task, const StepScratch &scratch, uint32_t &count, BadLogit &bad) {
+  return Step(task, scratch).run(count, bad);
 }
 
 inline StepOutcome select_children(const StepTask &task, const StepScratch &scratch, uint32_t &count, BadLogit &bad) {

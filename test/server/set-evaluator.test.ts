@@ -1,4 +1,12 @@
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -32,6 +40,39 @@ beforeAll(async () => {
   });
 });
 afterAll(() => evaluator.close());
+
+describe('verifying a version', () => {
+  it.runIf(process.platform === 'linux')('is done by a thread that is nicer than the others', async () => {
+    await evaluator.verify(catalog, catalogVersion);
+    // The 19th field of the line; the name before it may have blanks.
+    const nicenesses = readdirSync('/proc/self/task').map((thread) =>
+      Number(readFileSync(`/proc/self/task/${thread}/stat`, 'utf8').split(') ')[1].split(' ')[16]),
+    );
+    expect(nicenesses.filter((niceness) => niceness === 10)).toHaveLength(1);
+  });
+
+  it('is believed by rules, both ways', async () => {
+    const path = store.catalogFilePath('retail', 2);
+    mkdirSync(dirname(path), { recursive: true });
+    copyFileSync(store.catalogFilePath('retail', 1), path);
+    const version = { version: 2 } as typeof catalogVersion;
+    const preview = () => evaluator.preview(catalog, version, 'price < 2.0', {});
+    await evaluator.verify(catalog, version);
+    const { items } = await preview();
+    expect(items).toBeGreaterThan(0);
+    const damaged = readFileSync(path);
+    damaged[damaged.length - 1] ^= 1;
+    // Another file of the same name: the one that is open stays as it is.
+    rmSync(path);
+    writeFileSync(path, damaged);
+    const corrupt = { code: 'ESP_ARTIFACT_CORRUPT' };
+    await expect(evaluator.verify(catalog, version)).rejects.toMatchObject(corrupt);
+    await expect(preview()).rejects.toMatchObject(corrupt);
+    copyFileSync(store.catalogFilePath('retail', 1), path);
+    await evaluator.verify(catalog, version);
+    expect((await preview()).items).toBe(items);
+  });
+});
 
 describe('evaluating the sets of a catalog', () => {
   it('evaluates each rule once, whatever its sets are called', async () => {

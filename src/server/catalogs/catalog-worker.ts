@@ -16,7 +16,7 @@ import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
 import { OpenedSnapshots, type VersionFile } from './opened-snapshots.js';
 
-/** The catalog worker: evaluates rules and verifies files, off the HTTP thread. */
+/** The catalog worker: evaluates rules, off the HTTP thread. */
 
 /** A catalog version with its small changes. */
 export interface VersionTask extends VersionFile {
@@ -46,10 +46,10 @@ const handlers = {
     compileRule(rule, schema, params);
   },
 
-  /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
-  verify(file: VersionFile): void {
-    lists.forget(file.path);
-    snapshots.verify(file);
+  /** Whether a catalog version's file was sound when the verify worker read it. */
+  setVerified(path: string, isSound: boolean): void {
+    lists.forget(path);
+    snapshots.setVerified(path, isSound);
   },
 
   evaluate(task: SetTask): DerivedSet {

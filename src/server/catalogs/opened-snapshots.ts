@@ -33,20 +33,21 @@ export class OpenedSnapshots {
   readonly #verified = new Set<string>();
 
   /**
-   * Reads a file as a whole. One of its name that was open before may have been another.
-   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   * Takes note of what reading a file as a whole has shown. One of its name that was open before may have been another.
    */
-  verify({ path, hash }: VersionFile): void {
-    this.#verified.delete(path);
+  setVerified(path: string, isSound: boolean): void {
     this.#opened.delete(path);
-    orCorrupt(path, () => verifyCatalogFile(path, () => {}, hash));
-    this.#verified.add(path);
+    if (isSound) this.#verified.add(path);
+    else this.#verified.delete(path);
   }
 
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
   open(file: VersionFile, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
     const { path } = file;
-    if (!this.#verified.has(path)) this.verify(file);
+    if (!this.#verified.has(path)) {
+      verifyVersionFile(file);
+      this.setVerified(path, true);
+    }
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
         orCorrupt(path, () => openCatalogFile(path)),
@@ -65,6 +66,11 @@ export class OpenedSnapshots {
   close(): void {
     this.#opened.clear();
   }
+}
+
+/** Reads a version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
+export function verifyVersionFile({ path, hash }: VersionFile): void {
+  orCorrupt(path, () => verifyCatalogFile(path, () => {}, hash));
 }
 
 /** A version has its file: one that cannot be opened at all, such as one that is gone, is as bad as a damaged one. */

@@ -8,6 +8,7 @@ import type { CatalogHandlers, RulePreview, SetTask, VersionTask } from './catal
 import type { ChangeLogs } from './change-logs.js';
 import type { ItemView } from './item-view.js';
 import type { VersionFile } from './opened-snapshots.js';
+import type { VerifyHandlers } from './verify-worker.js';
 
 /** A set's bitmaps for one catalog version, and the time that `now` stood for. */
 export interface TimedSnapshot extends SetSnapshot {
@@ -24,12 +25,15 @@ export interface SetInForce {
   evaluatedAt: string;
 }
 
-/** Evaluates rules over catalog versions, on a thread of its own. */
+/** Evaluates rules over catalog versions, on a thread of its own, and verifies their files on another. */
 export class SetEvaluator {
   readonly #store: CatalogStore;
   readonly #sets: SetStore;
   readonly #changes: ChangeLogs;
   readonly #thread: ThreadClient<CatalogHandlers>;
+  readonly #onThreadFailure: (error: EspalierError) => void;
+  /** Started with the first file. */
+  #verifier: ThreadClient<VerifyHandlers> | undefined;
 
   constructor(
     store: CatalogStore,
@@ -40,6 +44,7 @@ export class SetEvaluator {
     this.#store = store;
     this.#sets = sets;
     this.#changes = changes;
+    this.#onThreadFailure = onThreadFailure;
     this.#thread = new ThreadClient(
       new URL('./catalog-worker.js', import.meta.url),
       undefined,
@@ -57,7 +62,16 @@ export class SetEvaluator {
    * @throws EspalierError ESP_ARTIFACT_CORRUPT where it is damaged, or not the file that the record is of
    */
   async verify({ name }: CatalogRecord, version: VersionRecord): Promise<void> {
-    await this.#thread.call('verify', this.#fileOf(name, version));
+    const file = this.#fileOf(name, version);
+    const script = new URL('./verify-worker.js', import.meta.url);
+    this.#verifier ??= new ThreadClient(script, undefined, this.#onThreadFailure);
+    try {
+      await this.#verifier.call('verify', file);
+    } catch (thrown) {
+      await this.#thread.call('setVerified', file.path, false);
+      throw thrown;
+    }
+    await this.#thread.call('setVerified', file.path, true);
   }
 
   /** @throws EspalierError ESP_RULE_…; ESP_ARTIFACT_CORRUPT where its list is damaged or gone */
@@ -144,8 +158,8 @@ export class SetEvaluator {
     return this.#thread.call('viewItem', this.#versionTask(catalog, version), id, toExplain);
   }
 
-  close(): Promise<void> {
-    return this.#thread.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#thread.close(), this.#verifier?.close()]);
   }
 
   #truthOf(

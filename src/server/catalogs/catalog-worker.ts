@@ -14,7 +14,7 @@ import {
 } from '../../static-trie/index.js';
 import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
-import { OpenedSnapshots, type VersionFile } from './opened-snapshots.js';
+import { OpenedSnapshots, type VersionFile, verifyVersionFile } from './opened-snapshots.js';
 
 /** The catalog worker: evaluates rules, off the HTTP thread. */
 
@@ -44,6 +44,14 @@ const handlers = {
   /** Checks a rule against a catalog's attributes, without evaluating it. */
   checkRule(rule: string, schema: AttributeSchema, params: RuleParams): void {
     compileRule(rule, schema, params);
+  },
+
+  /** Reads a small file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
+  verify(file: VersionFile): void {
+    lists.forget(file.path);
+    snapshots.setVerified(file.path, false);
+    verifyVersionFile(file);
+    snapshots.setVerified(file.path, true);
   },
 
   /** Whether a catalog version's file was sound when the verify worker read it. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { buildCatalog } from '../../dist/server/catalogs/build-work.js';
+import { nicenesses } from '../helpers/nicenesses.js';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'espalier-build-'));
 const payload = {
@@ -26,17 +27,6 @@ function children(): number[] {
   return readdirSync('/proc/self/task').flatMap((thread) => {
     const ids = readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim();
     return ids === '' ? [] : ids.split(' ').map(Number);
-  });
-}
-
-/** The niceness of every thread of a process: field 19 of its stat. */
-function nicenesses(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
-    try {
-      return [Number(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').split(') ')[1].split(' ')[16])];
-    } catch {
-      return [];
-    }
   });
 }
 

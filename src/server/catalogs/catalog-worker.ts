@@ -14,9 +14,9 @@ import {
 } from '../../static-trie/index.js';
 import { EvaluatedLists } from './evaluated-lists.js';
 import { type ItemView, type SetToExplain, type ShownItem, showItem, viewItem } from './item-view.js';
-import { OpenedSnapshots, type VersionFile, verifyVersionFile } from './opened-snapshots.js';
+import { OpenedSnapshots, type VersionFile } from './opened-snapshots.js';
 
-/** The catalog worker: evaluates rules, off the HTTP thread. */
+/** The catalog worker: evaluates rules and verifies small files, off the HTTP thread. */
 
 /** A catalog version with its small changes. */
 export interface VersionTask extends VersionFile {
@@ -46,12 +46,10 @@ const handlers = {
     compileRule(rule, schema, params);
   },
 
-  /** Reads a small file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
+  /** Reads a catalog version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
   verify(file: VersionFile): void {
     lists.forget(file.path);
-    snapshots.setVerified(file.path, false);
-    verifyVersionFile(file);
-    snapshots.setVerified(file.path, true);
+    snapshots.verify(file);
   },
 
   /** Whether a catalog version's file was sound when the verify worker read it. */

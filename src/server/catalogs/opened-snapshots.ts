@@ -32,6 +32,13 @@ export class OpenedSnapshots {
   /** Files that were sound when they were read; they never change, so that once is enough for rules. */
   readonly #verified = new Set<string>();
 
+  /** Reads a file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
+  verify(file: VersionFile): void {
+    this.setVerified(file.path, false);
+    verifyVersionFile(file);
+    this.setVerified(file.path, true);
+  }
+
   /**
    * Takes note of what reading a file as a whole has shown. One of its name that was open before may have been another.
    */
@@ -44,10 +51,7 @@ export class OpenedSnapshots {
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
   open(file: VersionFile, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
     const { path } = file;
-    if (!this.#verified.has(path)) {
-      verifyVersionFile(file);
-      this.setVerified(path, true);
-    }
+    if (!this.#verified.has(path)) this.verify(file);
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
         orCorrupt(path, () => openCatalogFile(path)),

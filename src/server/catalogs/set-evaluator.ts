@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { canonicalJson, type SetSnapshot, ThreadClient } from '../../decoder/index.js';
 import { type ErrorDetail, EspalierError } from '../../errors.js';
 import type { RuleParams, SetTruth } from '../../static-trie/index.js';
@@ -26,18 +25,18 @@ export interface SetInForce {
   evaluatedAt: string;
 }
 
-/** Smaller files are read sooner than another thread has started: some 0.2 s. */
-const VERIFY_APART_FROM_BYTES = 2 ** 25;
+/** Fewer are read sooner than another thread has started: some 0.2 s. */
+const VERIFY_APART_FROM_ITEMS = 500_000;
 
-/** Evaluates rules over catalog versions, on a thread of its own, and verifies large files on another. */
+/** Evaluates rules over catalog versions, on a thread of its own, and verifies large ones on another. */
 export class SetEvaluator {
   readonly #store: CatalogStore;
   readonly #sets: SetStore;
   readonly #changes: ChangeLogs;
   readonly #thread: ThreadClient<CatalogHandlers>;
   readonly #onThreadFailure: (error: EspalierError) => void;
-  readonly #verifyApartFromBytes: number;
-  /** Started with the first large file. */
+  readonly #verifyApartFromItems: number;
+  /** Started with the first large version. */
   #verifier: ThreadClient<VerifyHandlers> | undefined;
 
   constructor(
@@ -45,13 +44,13 @@ export class SetEvaluator {
     sets: SetStore,
     changes: ChangeLogs,
     onThreadFailure: (error: EspalierError) => void,
-    verifyApartFromBytes = VERIFY_APART_FROM_BYTES,
+    verifyApartFromItems = VERIFY_APART_FROM_ITEMS,
   ) {
     this.#store = store;
     this.#sets = sets;
     this.#changes = changes;
     this.#onThreadFailure = onThreadFailure;
-    this.#verifyApartFromBytes = verifyApartFromBytes;
+    this.#verifyApartFromItems = verifyApartFromItems;
     this.#thread = new ThreadClient(
       new URL('./catalog-worker.js', import.meta.url),
       undefined,
@@ -70,8 +69,7 @@ export class SetEvaluator {
    */
   async verify({ name }: CatalogRecord, version: VersionRecord): Promise<void> {
     const file = this.#fileOf(name, version);
-    const { size } = statSync(file.path, { throwIfNoEntry: false }) ?? { size: 0 };
-    if (size < this.#verifyApartFromBytes) return this.#thread.call('verify', file);
+    if (version.items < this.#verifyApartFromItems) return this.#thread.call('verify', file);
     const script = new URL('./verify-worker.js', import.meta.url);
     this.#verifier ??= new ThreadClient(script, undefined, this.#onThreadFailure);
     try {

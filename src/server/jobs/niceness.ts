@@ -7,8 +7,7 @@ const NICENESS = 10;
 
 /** For a thread beside others that are to stay as they are; only Linux can tell them apart. */
 export function makeThreadNice(): void {
-  if (process.platform === 'linux')
-    setPriority(Number(basename(readlinkSync('/proc/thread-self'))), NICENESS);
+  if (process.platform === 'linux') makeNice(basename(readlinkSync('/proc/thread-self')));
 }
 
 /** For a process that works on jobs. On Linux a priority belongs to a thread, and those of the runtime are there already. */
@@ -17,11 +16,13 @@ export function becomeNice(): void {
     setPriority(NICENESS);
     return;
   }
-  for (const thread of readdirSync('/proc/self/task')) {
-    try {
-      setPriority(Number(thread), NICENESS);
-    } catch {
-      // It has ended meanwhile.
-    }
+  for (const thread of readdirSync('/proc/self/task')) makeNice(thread);
+}
+
+function makeNice(thread: string): void {
+  try {
+    setPriority(Number(thread), NICENESS);
+  } catch {
+    // It has ended meanwhile, or is nicer already.
   }
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { EspalierError } from '../errors.js';
 import type { Constraint } from '../kernels/index.js';
 import {
@@ -25,6 +26,8 @@ const KEPT_SET_BYTES = 2 ** 26;
 const MAX_KEPT_SETS = 64;
 /** `now` in the filter of a request stands for the last full minute, so that equal filters share one set. */
 const NOW_STEP_MS = 60_000;
+/** Changes that are put in force in one turn, some 2 ms of work where each is of one item. */
+const CHANGES_PER_TURN = 100;
 
 /** A set with the name by which it was asked for: `set christmas`, `filter`. */
 export interface NamedSet {
@@ -81,7 +84,7 @@ export class ActiveCatalog {
     this.#changes = changes && new ChangeReader(changes.path, changes.after);
     this.#snapshot = CatalogSnapshot.of(items, schema, changes?.after);
     if (changes !== null) this.applyChanges(changes.upTo);
-    this.#putSets(sets);
+    this.putSets(sets);
   }
 
   /** As it is now: a request keeps the one that it was prepared with. */
@@ -105,8 +108,22 @@ export class ActiveCatalog {
   }
 
   /** @throws EspalierError ESP_INTERNAL on a snapshot of another catalog version. */
-  putSet(snapshot: SetSnapshot): void {
-    this.#putSets([snapshot]);
+  putSets(snapshots: readonly SetSnapshot[]): void {
+    for (const { name, catalogVersion } of snapshots) {
+      if (catalogVersion === this.version) continue;
+      const found = `set ${name} of version ${catalogVersion}`;
+      throw new EspalierError(
+        'ESP_INTERNAL',
+        `catalog ${this.name}: expected version ${this.version}, found ${found}`,
+      );
+    }
+    this.#snapshot = this.#snapshot.withBoundSets(
+      snapshots.map((snapshot) => [snapshot.name, { ...snapshot, set: alignedSet(snapshot.set) }]),
+    );
+    this.#snapshots++;
+    for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
+    // Some are of the sets as they were.
+    this.#intersections.clear();
   }
 
   deleteSet(name: string): void {
@@ -138,6 +155,14 @@ export class ActiveCatalog {
       sets: sets.map(([name, { set }]) => ({ name, items: set.itemCount, leaves: set.leafCount })),
       removedItems: snapshot.removedCount,
     };
+  }
+
+  /** As `applyChanges`, a few at a time, for a catalog that does not serve yet: the thread decodes between them. */
+  async applyChangesInTurns(upTo: number): Promise<void> {
+    while (this.#snapshot.changesUpTo < upTo) {
+      this.applyChanges(Math.min(upTo, this.#snapshot.changesUpTo + CHANGES_PER_TURN));
+      await setImmediate();
+    }
   }
 
   /**
@@ -183,24 +208,6 @@ export class ActiveCatalog {
       else numbers.push(number);
     }
     return numbers;
-  }
-
-  #putSets(snapshots: readonly SetSnapshot[]): void {
-    for (const { name, catalogVersion } of snapshots) {
-      if (catalogVersion === this.version) continue;
-      const found = `set ${name} of version ${catalogVersion}`;
-      throw new EspalierError(
-        'ESP_INTERNAL',
-        `catalog ${this.name}: expected version ${this.version}, found ${found}`,
-      );
-    }
-    this.#snapshot = this.#snapshot.withBoundSets(
-      snapshots.map((snapshot) => [snapshot.name, { ...snapshot, set: alignedSet(snapshot.set) }]),
-    );
-    this.#snapshots++;
-    for (const { name, version, expiresAtMs } of snapshots) this.#sets.set(name, { version, expiresAtMs });
-    // Some are of the sets as they were.
-    this.#intersections.clear();
   }
 
   #set(name: string): { set: ConstraintSet; version: number } {

@@ -8,6 +8,7 @@ import type { ModelInfo } from './model-fingerprint.js';
 import { ModelTrials, type ModelTrialsOptions, modelTimeout } from './model-trials.js';
 import type { Recheck } from './recheck.js';
 import type { RecommendQuery } from './recommend-query.js';
+import { setPortions } from './set-portions.js';
 
 export interface EnginePoolOptions {
   start: StartEngine;
@@ -131,18 +132,15 @@ export class EnginePool {
 
   /** Does everything that can fail, on every engine. Where one cannot follow, none keeps what it has prepared. */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
-    const { catalog, path } = activation;
+    const { catalog } = activation;
     await this.loadModel(activation.model);
     const slots = new Set(this.#slots);
-    const openings = [...slots].map(({ engine }) => engine.openCatalog(catalog, path));
+    const preparations = [...slots].map(({ engine }) => this.#prepare(engine, activation));
     try {
-      await Promise.all(openings);
-      // Changes that came meanwhile have passed these engines by.
-      const latest = this.#withLatestChanges(activation);
-      await Promise.all([...slots].map(({ engine }) => engine.prepareCatalog(latest)));
-      this.#prepared.set(catalog, { activation: latest, slots });
+      await Promise.all(preparations);
+      this.#prepared.set(catalog, { activation, slots });
     } catch (thrown) {
-      await Promise.allSettled(openings);
+      await Promise.allSettled(preparations);
       await Promise.allSettled([...slots].map(({ engine }) => engine.discardCatalog(catalog)));
       throw thrown;
     }
@@ -161,7 +159,7 @@ export class EnginePool {
     await this.#onEachThatLives(async (slot) => {
       if (!prepared.slots.has(slot)) {
         await this.#open(slot, activation.model);
-        await slot.engine.prepareCatalog(activation);
+        await this.#prepare(slot.engine, activation);
       }
       await slot.engine.commitCatalog(catalog);
     });
@@ -394,6 +392,15 @@ export class EnginePool {
     this.#options.onIdle();
   }
 
+  /** Brings a catalog version to an engine in pieces, so that neither it nor this thread is busy for long. */
+  async #prepare(engine: EnginePort, activation: CatalogActivation): Promise<void> {
+    const { catalog, sets } = activation;
+    await engine.openCatalog({ ...activation, sets: [] });
+    for (const portion of setPortions(sets)) await engine.openSets(catalog, portion);
+    // Changes that came meanwhile have passed this engine by.
+    await engine.prepareCatalog({ ...this.#withLatestChanges(activation), sets: [] });
+  }
+
   /** What brings an engine that has done some of it a step nearer to what serves. */
   #behind(done: Map<string, CatalogActivation>): ((slot: Slot) => Promise<void>) | undefined {
     for (const [catalog, activation] of this.#serving) {
@@ -405,7 +412,7 @@ export class EnginePool {
           await engine.applyChanges(catalog, activation.changes!.upTo);
         } else {
           await this.#open(slot, activation.model);
-          await engine.prepareCatalog(activation);
+          await this.#prepare(engine, activation);
           await engine.commitCatalog(catalog);
         }
         done.set(catalog, activation);

@@ -17,7 +17,8 @@ export interface EnginePort {
   releaseModels(keep: readonly ModelRef[]): Promise<void>;
   openModels(): Promise<string[]>;
   /** Makes the next `prepareCatalog` short; other calls do not wait for it. */
-  openCatalog(catalog: string, path: string): Promise<void>;
+  openCatalog(activation: CatalogActivation): Promise<void>;
+  openSets(catalog: string, snapshots: readonly SetSnapshot[]): Promise<void>;
   prepareCatalog(activation: CatalogActivation): Promise<void>;
   commitCatalog(catalog: string): Promise<void>;
   discardCatalog(catalog: string): Promise<void>;
@@ -50,6 +51,15 @@ export type StartProcess = (...listeners: Parameters<StartEngine>) => Required<E
 export const engineIsolations = ['thread', 'process'] as const;
 export type EngineIsolation = (typeof engineIsolations)[number];
 
+/**
+ * Where an engine's new objects lie. In each decode the runtime makes arrays of some megabytes that are dropped at once,
+ * and only few small objects beside them: with V8's default of 16, arrays come to 64 MB before this is full, and the
+ * whole heap is collected instead, several times a second.
+ */
+const SEMI_SPACE_MB = 2;
+/** What V8 calls the young generation: two of them, and one for large objects. */
+const YOUNG_GENERATION = { maxYoungGenerationSizeMb: 3 * SEMI_SPACE_MB };
+
 const WORKER = new URL('./engine-worker.js', import.meta.url);
 
 /** @param script what the thread or the process runs */
@@ -60,14 +70,16 @@ export function engineStarter(
 ): StartEngine {
   if (isolation === 'thread') {
     return (onExit, onEvent) =>
-      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent)));
+      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent), YOUNG_GENERATION));
   }
   return processStarter(options, script);
 }
 
 export function processStarter(options: EngineOptions, script: URL = WORKER): StartProcess {
   return (onExit, onEvent) => {
-    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent));
+    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent), [
+      `--max-semi-space-size=${SEMI_SPACE_MB}`,
+    ]);
     return { ...portOf(client), kill: () => client.kill() };
   };
 }
@@ -82,7 +94,8 @@ function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): E
     calibrate: (ref) => client.call('calibrate', ref),
     releaseModels: (keep) => client.call('releaseModels', keep),
     openModels: () => client.call('openModels'),
-    openCatalog: (catalog, path) => client.call('openCatalog', catalog, path),
+    openCatalog: (activation) => client.call('openCatalog', activation),
+    openSets: (catalog, snapshots) => client.call('openSets', catalog, snapshots),
     prepareCatalog: (activation) => client.call('prepareCatalog', activation),
     commitCatalog: (catalog) => client.call('commitCatalog', catalog),
     discardCatalog: (catalog) => client.call('discardCatalog', catalog),

@@ -16,6 +16,7 @@ const handlers = {
   releaseModels: engine.releaseModels.bind(engine),
   openModels: engine.openModels.bind(engine),
   openCatalog: engine.openCatalog.bind(engine),
+  openSets: engine.openSets.bind(engine),
   prepareCatalog: engine.prepareCatalog.bind(engine),
   commitCatalog: engine.commitCatalog.bind(engine),
   discardCatalog: engine.discardCatalog.bind(engine),
@@ -29,7 +30,7 @@ const handlers = {
 export type EngineHandlers = typeof handlers;
 
 const close = () => engine.close();
-// A cancel that waited for the batch would come too late, and no batch should wait for a file to be opened.
+// A cancel that waited for the batch would come too late, and no batch should wait for a catalog to be opened.
 const urgent = ['cancel', 'openCatalog'];
 /** What an engine says of its own accord. */
 function tell(event: EngineEvent): void {

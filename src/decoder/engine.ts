@@ -1,6 +1,6 @@
 import { EspalierError, type PlainError } from '../errors.js';
 import { type CudaFinding, chooseKernel, type DeviceReport, type Kernel } from '../kernels/index.js';
-import { type CatalogVersion, openCatalogFile, openCatalogFileInTurns } from '../static-trie/index.js';
+import { openCatalogFile, openCatalogFileInTurns } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { AnswerRechecks } from './answer-rechecks.js';
@@ -67,8 +67,8 @@ export class DecodeEngine {
   readonly #recommender: Recommender;
   readonly #active = new Map<string, ActiveCatalog>();
   readonly #prepared = new Map<string, ActiveCatalog>();
-  /** Mapped ahead of being prepared. */
-  readonly #opened = new Map<string, { path: string; version: CatalogVersion }>();
+  /** Opened ahead of being prepared. */
+  readonly #opened = new Map<string, { path: string; active: ActiveCatalog }>();
   readonly #calibrations = new WeakMap<Model, Calibration>();
   /** Models of the batch under way. */
   #running = new Set<Model>();
@@ -115,7 +115,8 @@ export class DecodeEngine {
 
   /** Closes every open model that is neither kept nor used by a catalog or by a request that runs. */
   async releaseModels(keep: readonly ModelRef[]): Promise<void> {
-    const users = [...this.#active.values(), ...this.#prepared.values()];
+    const opened = Array.from(this.#opened.values(), ({ active }) => active);
+    const users = [...this.#active.values(), ...this.#prepared.values(), ...opened];
     const used = new Set([...this.#running, ...users.map(({ model }) => model)]);
     for (const model of await this.#models.release(keep, used)) this.#prefills.forget(model);
   }
@@ -126,29 +127,51 @@ export class DecodeEngine {
   }
 
   /**
-   * Maps a catalog's file for `prepareCatalog`, in turns: batches that come meanwhile are decoded between them. The file
-   * was verified.
+   * Does for `prepareCatalog` what takes long, in turns: maps the file, which was verified, and puts changes in force.
+   * Batches that come meanwhile are decoded between them.
+   * @param activation its sets go to `openSets`
    * @throws EspalierError ESP_ARTIFACT_CORRUPT
    */
-  async openCatalog(catalog: string, path: string): Promise<void> {
+  async openCatalog(activation: CatalogActivation): Promise<void> {
+    const { catalog, path, model: ref, changes } = activation;
+    const model = await this.#models.get(ref);
     const version = await openCatalogFileInTurns(path);
-    await this.#kernel.device?.prepareTrie(version.trie);
-    this.#dropOpened(catalog);
-    this.#opened.set(catalog, { path, version });
+    try {
+      await this.#kernel.device?.prepareTrie(version.trie);
+      const unchanged = changes && { ...changes, upTo: changes.after };
+      const opened = new ActiveCatalog({ ...activation, sets: [], changes: unchanged }, version, model);
+      if (changes !== null) await opened.applyChangesInTurns(changes.upTo);
+      this.#dropOpened(catalog);
+      this.#opened.set(catalog, { path, active: opened });
+    } catch (thrown) {
+      this.#kernel.device?.release(version.trie);
+      throw thrown;
+    }
+  }
+
+  /** Puts sets into what was opened: a few, so that no batch waits long. */
+  openSets(catalog: string, snapshots: readonly SetSnapshot[]): void {
+    const opened = this.#opened.get(catalog);
+    if (opened === undefined) throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was not opened`);
+    opened.active.putSets(snapshots);
   }
 
   /**
    * First half of an activation: does everything that can fail, and changes nothing that serves. Changes to the
    * catalog are in force in what is prepared.
+   * @param activation of what was opened, with the changes and the sets that came since
    */
   async prepareCatalog(activation: CatalogActivation): Promise<void> {
-    const { catalog, path, model: ref, modelInfo } = activation;
+    const { catalog, path, model: ref, modelInfo, changes, sets } = activation;
     const model = await this.#models.get(ref);
     if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
-    const version = this.#takeOpened(catalog, path) ?? openCatalogFile(path);
+    const opened = this.#takeOpened(activation, model);
+    const version = opened?.items ?? openCatalogFile(path);
     try {
       checkCodebooks(catalog, version.trie.codebookSizes, model);
-      const prepared = new ActiveCatalog(activation, version, model);
+      if (changes !== null) opened?.applyChanges(changes.upTo);
+      opened?.putSets(sets);
+      const prepared = opened ?? new ActiveCatalog(activation, version, model);
       this.#prepareOnDevice(prepared);
       this.#retire(this.#prepared.get(catalog));
       this.#prepared.set(catalog, prepared);
@@ -177,7 +200,7 @@ export class DecodeEngine {
 
   putSet(catalog: string, snapshot: SetSnapshot): void {
     const active = this.#active.get(catalog);
-    active?.putSet(snapshot);
+    active?.putSets([snapshot]);
     this.#deviceSets.dropReplaced(active);
     const set = active?.snapshot.sets.get(snapshot.name)?.set;
     if (set !== undefined) this.#deviceSets.prepare(active!, set);
@@ -258,16 +281,21 @@ export class DecodeEngine {
     if (this.#decoding.has(requestId)) this.#cancelled.add(requestId);
   }
 
-  #takeOpened(catalog: string, path: string): CatalogVersion | undefined {
+  /** What was opened for the activation; anything else is closed. */
+  #takeOpened({ catalog, path, version }: CatalogActivation, model: Model): ActiveCatalog | undefined {
     const opened = this.#opened.get(catalog);
+    if (opened?.path !== path || opened.active.version !== version || opened.active.model !== model) {
+      this.#dropOpened(catalog);
+      return undefined;
+    }
     this.#opened.delete(catalog);
-    return opened?.path === path ? opened.version : undefined;
+    return opened.active;
   }
 
   #dropOpened(catalog: string): void {
     const opened = this.#opened.get(catalog);
     this.#opened.delete(catalog);
-    if (opened !== undefined) this.#kernel.device?.release(opened.version.trie);
+    if (opened !== undefined) this.#kernel.device?.release(opened.active.items.trie);
   }
 
   /** Of a catalog version that no batch will read any more: calls run one after the other. */

@@ -37,14 +37,21 @@ function post(message: unknown): void {
 export class ProcessClient<Handlers extends CallHandlers> extends CallClient<Handlers> {
   readonly #child: ChildProcess;
 
-  /** @param data plain JSON, the child's first argument. */
+  /**
+   * @param data plain JSON, the child's first argument.
+   * @param execArgv options of Node's, beside those of this process
+   */
   constructor(
     script: URL,
     data: unknown,
     onFailure: (error: EspalierError) => void,
     onEvent?: (event: unknown) => void,
+    execArgv: readonly string[] = [],
   ) {
-    const child = fork(script, [JSON.stringify(data)], { serialization: 'advanced' });
+    const child = fork(script, [JSON.stringify(data)], {
+      serialization: 'advanced',
+      execArgv: [...process.execArgv, ...execArgv],
+    });
     super(callingEnd(child), onFailure, onEvent);
     this.#child = child;
   }

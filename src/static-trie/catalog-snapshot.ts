@@ -177,8 +177,11 @@ export class CatalogSnapshot {
 
   withBoundSets(evaluated: Iterable<readonly [name: string, set: EvaluatedSet]>): CatalogSnapshot {
     const sets = new Map(this.sets);
+    /** Sets may share a rule. */
+    const rules = new Map<SetRule, CompiledRule>();
     for (const [name, { rule, list, changesUpTo, set }] of evaluated) {
-      const compiled = rule && compileRule(rule.rule, this.schema, rule.params);
+      const compiled = rule && (rules.get(rule) ?? compileRule(rule.rule, this.schema, rule.params));
+      if (compiled !== null) rules.set(rule!, compiled);
       const bound = { rule, ...(list && { list }), changesUpTo, set, compiled };
       const isBehind = compiled !== null && this.lastChangeOf(compiled.attributes) > changesUpTo;
       sets.set(name, isBehind ? this.#patched(bound, this.#changed) : bound);

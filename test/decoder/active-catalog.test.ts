@@ -96,7 +96,7 @@ describe('filters', () => {
     const both = catalog.resolve(constraint).set;
     expect(catalog.resolve(constraint).set).toBe(both);
     expect(idsIn(both)).toEqual(art.filter((id) => ids.slice(0, 30).includes(id)).sort());
-    catalog.putSet(snapshotOf(version, 'some', ids.slice(30), 2));
+    catalog.putSets([snapshotOf(version, 'some', ids.slice(30), 2)]);
     const changed = catalog.resolve(constraint);
     expect(idsIn(changed.set)).toEqual(art.filter((id) => ids.slice(30).includes(id)).sort());
     expect(changed.version).toBe(2);
@@ -135,9 +135,9 @@ describe('sets that requests may find', () => {
     const both = catalog.resolve({ set: 'some', filter }).set!;
     expect(new Set(catalog.keptSets())).toEqual(new Set([named, filtered, both]));
     const looks = [named, filtered, both].map(watch);
-    catalog.putSet(snapshotOf(version, 'other', ids.slice(0, 5)));
+    catalog.putSets([snapshotOf(version, 'other', ids.slice(0, 5))]);
     expect(looks.map((look) => look()[0])).toEqual([true, true, false]);
-    catalog.putSet(snapshotOf(version, 'some', ids.slice(0, 5)));
+    catalog.putSets([snapshotOf(version, 'some', ids.slice(0, 5))]);
     expect(looks.map((look) => look())).toEqual([
       [false, true],
       [true, true],
@@ -158,20 +158,20 @@ describe('sets that requests may find', () => {
 describe('sets', () => {
   it('of another catalog version are refused', () => {
     const snapshot = { ...snapshotOf(version, 'some', ids), catalogVersion: 2 };
-    expect(() => catalog.putSet(snapshot)).toThrow(/expected version 1, found set some of version 2/);
+    expect(() => catalog.putSets([snapshot])).toThrow(/expected version 1, found set some of version 2/);
   });
 
   it('that were not refreshed in time are refused from then on', () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     vi.setSystemTime(1_000);
-    catalog.putSet({ ...snapshotOf(version, 'some', ids), expiresAtMs: 2_000 });
+    catalog.putSets([{ ...snapshotOf(version, 'some', ids), expiresAtMs: 2_000 }]);
     expect(catalog.resolve({ set: 'some' }).version).toBe(1);
     vi.setSystemTime(2_001);
     expect(() => catalog.resolve({ set: 'some' })).toThrow(
       expect.objectContaining({ code: 'ESP_SET_STALE', statusCode: 503 }),
     );
     expect(catalog.resolve({}).set).toBe(null);
-    catalog.putSet({ ...snapshotOf(version, 'some', ids), expiresAtMs: 3_000 });
+    catalog.putSets([{ ...snapshotOf(version, 'some', ids), expiresAtMs: 3_000 }]);
     expect(catalog.resolve({ set: 'some' }).version).toBe(1);
   });
 
@@ -243,7 +243,7 @@ describe('changes', () => {
 
   it('have the intersections made anew of sets that became others', () => {
     const snapshot = snapshotOf(version, 'art', art);
-    changing.putSet({ ...snapshot, rule: { rule: 'genre == "art"', params: {}, nowMs: 0 } });
+    changing.putSets([{ ...snapshot, rule: { rule: 'genre == "art"', params: {}, nowMs: 0 } }]);
     const constraint = { set: 'art', filter: 'price < 100.0 || !has(item.price)' };
     expect(idsIn(changing.resolve(constraint).set)).toEqual([...art].sort());
     update(art[0], { genre: null });

@@ -64,7 +64,7 @@ describe('sets over a catalog that changes', () => {
               const name = random.pick(Object.keys(truths));
               const snapshot = evaluated(versions.get(seq)!, name, truths[name], seq);
               put.set(name, snapshot);
-              catalog.putSet(snapshot);
+              catalog.putSets([snapshot]);
               break;
             }
             case 1:

@@ -8,6 +8,7 @@ import {
   type EngineIsolation,
   engineStarter,
   processStarter,
+  type StartEngine,
   type StartProcess,
 } from '../../src/decoder/engine-port.js';
 import { monotonicMs } from '../../src/decoder/monotonic-ms.js';
@@ -402,15 +403,33 @@ describe('small changes', () => {
     expect(await ids(client)).toEqual(['0-0', '1-1', '1-2']);
   });
 
-  it('come into force while the file of what is prepared is opened', async () => {
-    const { client, log, activation } = await startChanging('thread');
-    const preparing = client.prepareCatalog({ ...activation, version: 2, sets: [] });
-    log.append({ at, remove: ['0-2'] });
-    await client.applyChanges('small', 1);
-    await preparing;
-    await client.commitCatalog('small');
-    expect(await ids(client)).not.toContain('0-2');
-  });
+  it.each(['openCatalog', 'openSets', 'prepareCatalog'] as const)(
+    'come into force in what is prepared, also when they come after %s',
+    async (method) => {
+      const start = engineStarter('thread', trialOptions, script);
+      let onCalled = async () => {};
+      const watched: StartEngine = (...listeners) => {
+        const engine = start(...listeners);
+        const call = engine[method] as (...args: unknown[]) => Promise<void>;
+        const andThen = async (...args: unknown[]) => {
+          await call(...args);
+          await onCalled();
+        };
+        return { ...engine, [method]: andThen };
+      };
+      const { client, log, activation } = await startChanging('thread', { start: watched });
+      onCalled = async () => {
+        onCalled = async () => {};
+        log.append({ at, remove: ['0-2'], update: [{ id: '1-2', attributes: { price: 0.5 } }] });
+        await client.applyChanges('small', 1);
+      };
+      const sets = activation.sets.map((set) => ({ ...set, catalogVersion: 2 }));
+      await client.prepareCatalog({ ...activation, version: 2, sets });
+      await client.commitCatalog('small');
+      expect(await ids(client)).toEqual(['0-0', '0-1', '1-0', '1-1', '1-2']);
+      expect(await ids(client, { set: 'cheap' })).toEqual(['0-0', '0-1', '1-2']);
+    },
+  );
 
   it('that cannot be read end the catalog, and no other', async () => {
     const { client, activation } = await startChanging('thread', { engineCount: 2 });

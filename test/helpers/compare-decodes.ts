@@ -15,15 +15,16 @@ export async function retailEngine(
   tell: (event: EngineEvent) => void = () => {},
 ): Promise<DecodeEngine> {
   const engine = new DecodeEngine({ threads: 1, stepThreads: 1, prefillCacheBytes: 1 << 24 }, tell, kernel);
-  await engine.openCatalog('retail', path);
-  await engine.prepareCatalog({
+  const activation = {
     catalog: 'retail',
     version: 1,
     path,
     model: { name: 'retail', version: 1, folder: modelFolder('retail') },
     sets: [],
     changes: null,
-  });
+  };
+  await engine.openCatalog(activation);
+  await engine.prepareCatalog(activation);
   engine.commitCatalog('retail');
   return engine;
 }

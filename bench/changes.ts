@@ -26,6 +26,7 @@ const { values } = parseArgs({
 const itemCount = Number(values.items);
 const uploadCount = Number(values['upload-items']);
 const rounds = Number(values.rounds);
+const MORE_CHANGES = 2_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-bench-'));
 const models = join(folder, 'models');
@@ -40,10 +41,10 @@ const server = await startServerProcess(join(folder, 'data'), 0, [
   '100000000000',
 ]);
 const { url } = server;
+// Few enough that every window has each of them several times: histories differ in what they cost.
+const load = new Load(url, (await readShoppers()).slice(0, 100));
 try {
   await loadRetail(url);
-  // Few enough that every window has each of them several times: histories differ in what they cost.
-  const load = new Load(url, (await readShoppers()).slice(0, 100));
   for (const name of ['upload', 'big']) {
     await call(`${url}/v1/catalogs/${name}`, 'PUT', {
       model,
@@ -73,19 +74,7 @@ try {
   const peakBytes = memory.stop();
   const afterBytes = residentBytes();
 
-  const quiet: WindowStats[] = [];
-  const activating: WindowStats[] = [];
-  const activations: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    quiet.push(await load.window(4_000));
-    activating.push(
-      await load.during(
-        timed(() => call(`${url}/v1/catalogs/big/versions/1/activate`, 'POST')).then((ms) =>
-          activations.push(ms),
-        ),
-      ),
-    );
-  }
+  const plain = await activate();
 
   const rules: number[] = [];
   for (let index = 0; index < 30; index++) {
@@ -99,6 +88,10 @@ try {
     removals.push(await timed(() => patch({ remove: [`item-${index * 7}`] })));
     updates.push(await timed(() => patch({ update: [{ id: `item-${index * 7 + 1}`, price: index }] })));
   }
+  for (let index = 0; index < MORE_CHANGES; index++) {
+    await patch({ update: [{ id: `item-${index * 11 + 1}`, price: index % 40 }] });
+  }
+  const changed = await activate();
 
   const result = {
     what: `uploads of ${uploadCount} items (NDJSON, gzip, 5 attributes), then a catalog of ${itemCount}`,
@@ -110,20 +103,37 @@ try {
     'recommend p99, while building, ms': summary(building.map(({ p99 }) => p99)),
     [`upload of ${itemCount} to active, ms`]: bigMs,
     'memory: peak of that upload over what stays, MB': (peakBytes - afterBytes) / 1e6,
-    [`activation of ${itemCount}, ms`]: summary(activations),
-    'longest wait of a request beside its decode, idle, ms': summary(quiet.map(({ maxWait }) => maxWait)),
-    'longest wait of a request beside its decode, while activating, ms': summary(
-      activating.map(({ maxWait }) => maxWait),
-    ),
+    [`activation of ${itemCount}, ms`]: summary(plain.times),
+    'longest wait of a request beside its decode, while activating, ms': summary(plain.waits),
+    'the same in as long a time, idle, ms': summary(plain.idleWaits),
     [`PUT of a rule over ${itemCount} to active, ms`]: summary(rules),
     [`removal of one of ${itemCount}, with 30 sets, ms`]: summary(removals),
     [`update of one price of ${itemCount}, with 30 sets that read it, ms`]: summary(updates),
+    [`activation of ${itemCount}, with 30 sets and ${MORE_CHANGES + 200} changes, ms`]: summary(
+      changed.times,
+    ),
+    'longest wait of a request beside its decode, while activating that, ms': summary(changed.waits),
+    'the same in as long a time, idle, after it, ms': summary(changed.idleWaits),
   };
   console.log(JSON.stringify(result, null, 2));
   if (values.out !== undefined) keepResult(values.out, result);
 } finally {
   await server.stop();
   rmSync(folder, { recursive: true, force: true });
+}
+
+/** Activates the large catalog beside requests, and then lets as much time pass with nothing but requests. */
+async function activate(): Promise<{ times: number[]; waits: number[]; idleWaits: number[] }> {
+  const times: number[] = [];
+  const waits: number[] = [];
+  const idleWaits: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const activation = timed(() => call(`${url}/v1/catalogs/big/versions/1/activate`, 'POST'));
+    waits.push((await load.during(activation)).maxWait);
+    times.push(await activation);
+    idleWaits.push((await load.window(times.at(-1)!)).maxWait);
+  }
+  return { times, waits, idleWaits };
 }
 
 async function timed(task: () => Promise<unknown>): Promise<number> {

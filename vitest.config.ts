@@ -32,6 +32,7 @@ const LATER_FILES = process.env.LONG_TESTS
       'test/e2e/full-disk.test.ts',
       'test/e2e/jobs-on-redis.test.ts',
       'test/e2e/many-sets.test.ts',
+      'test/e2e/model-restart.test.ts',
       'test/e2e/model-versions.test.ts',
       'test/e2e/no-paths.test.ts',
       'test/e2e/persistence.test.ts',

@@ -51,15 +51,6 @@ export type StartProcess = (...listeners: Parameters<StartEngine>) => Required<E
 export const engineIsolations = ['thread', 'process'] as const;
 export type EngineIsolation = (typeof engineIsolations)[number];
 
-/**
- * Where an engine's new objects lie. In each decode the runtime makes arrays of some megabytes that are dropped at once,
- * and only few small objects beside them: with V8's default of 16, arrays come to 64 MB before this is full, and the
- * whole heap is collected instead, several times a second.
- */
-const SEMI_SPACE_MB = 2;
-/** What V8 calls the young generation: two of them, and one for large objects. */
-const YOUNG_GENERATION = { maxYoungGenerationSizeMb: 3 * SEMI_SPACE_MB };
-
 const WORKER = new URL('./engine-worker.js', import.meta.url);
 
 /** @param script what the thread or the process runs */
@@ -70,16 +61,14 @@ export function engineStarter(
 ): StartEngine {
   if (isolation === 'thread') {
     return (onExit, onEvent) =>
-      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent), YOUNG_GENERATION));
+      portOf(new ThreadClient<EngineHandlers>(script, options, onExit, asEvents(onEvent)));
   }
   return processStarter(options, script);
 }
 
 export function processStarter(options: EngineOptions, script: URL = WORKER): StartProcess {
   return (onExit, onEvent) => {
-    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent), [
-      `--max-semi-space-size=${SEMI_SPACE_MB}`,
-    ]);
+    const client = new ProcessClient<EngineHandlers>(script, options, onExit, asEvents(onEvent));
     return { ...portOf(client), kill: () => client.kill() };
   };
 }

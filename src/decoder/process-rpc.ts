@@ -37,21 +37,14 @@ function post(message: unknown): void {
 export class ProcessClient<Handlers extends CallHandlers> extends CallClient<Handlers> {
   readonly #child: ChildProcess;
 
-  /**
-   * @param data plain JSON, the child's first argument.
-   * @param execArgv options of Node's, beside those of this process
-   */
+  /** @param data plain JSON, the child's first argument. */
   constructor(
     script: URL,
     data: unknown,
     onFailure: (error: EspalierError) => void,
     onEvent?: (event: unknown) => void,
-    execArgv: readonly string[] = [],
   ) {
-    const child = fork(script, [JSON.stringify(data)], {
-      serialization: 'advanced',
-      execArgv: [...process.execArgv, ...execArgv],
-    });
+    const child = fork(script, [JSON.stringify(data)], { serialization: 'advanced' });
     super(callingEnd(child), onFailure, onEvent);
     this.#child = child;
   }

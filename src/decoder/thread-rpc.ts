@@ -1,4 +1,4 @@
-import { type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
+import { type MessagePort, Worker } from 'node:worker_threads';
 import type { EspalierError } from '../errors.js';
 import { CallClient, type CallHandlers, type CallingEnd, type ServingEnd, serveCalls } from './rpc.js';
 
@@ -22,9 +22,8 @@ export class ThreadClient<Handlers extends CallHandlers> extends CallClient<Hand
     workerData: unknown,
     onFailure: (error: EspalierError) => void,
     onEvent?: (event: unknown) => void,
-    resourceLimits: ResourceLimits = {},
   ) {
-    super(callingEnd(new Worker(script, { workerData, resourceLimits })), onFailure, onEvent);
+    super(callingEnd(new Worker(script, { workerData })), onFailure, onEvent);
   }
 }
 

@@ -60,22 +60,30 @@ describe.each(['retail', 'retail-shared-context'])('a warm decode of model %s', 
   });
   afterAll(() => engine.close());
 
+  const batch = ['85123A', '22423', '85099B'].map((id, index) =>
+    query({
+      requestId: `r${index}`,
+      history: [id, '20725'],
+      excludeHistory: index === 1,
+      constraint: index === 2 ? { filter: 'price < 3.0' } : {},
+    }),
+  );
+  const decode = async () => {
+    const { results } = await engine.recommendBatch(batch);
+    expect(results.every((result) => 'answer' in result)).toBe(true);
+  };
+
   it('allocates no large array', async () => {
-    const batch = ['85123A', '22423', '85099B'].map((id, index) =>
-      query({
-        requestId: `r${index}`,
-        history: [id, '20725'],
-        excludeHistory: index === 1,
-        constraint: index === 2 ? { filter: 'price < 3.0' } : {},
-      }),
-    );
-    const decode = async () => {
-      const { results } = await engine.recommendBatch(batch);
-      expect(results.every((result) => 'answer' in result)).toBe(true);
-    };
     const cold = await largeAllocations(decode);
     expect(cold.length, 'a cold decode makes its buffers').toBeGreaterThan(0);
     await decode();
     expect(await largeAllocations(decode)).toEqual([]);
+  });
+
+  it('leaves nothing of what the runtime allocates to the garbage collector', async () => {
+    await decode();
+    const before = process.memoryUsage().arrayBuffers;
+    await decode();
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(LARGE_BYTES);
   });
 });

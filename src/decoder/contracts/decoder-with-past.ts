@@ -11,7 +11,7 @@ import type {
   StepLogits,
 } from './contract.js';
 import { inEqualLengths } from './equal-lengths.js';
-import { copyOfRow, lastPositions } from './logit-rows.js';
+import { lastPositions, takeLastPositions } from './logit-rows.js';
 import { checkPastShape, type PastTensor, pastInputs, pastTensors } from './past-tensors.js';
 import { type IntegerTensor, Scratch } from './scratch.js';
 import { checkGraph, int64Rule, LOGITS_RULE, type TensorRule } from './tensor-rules.js';
@@ -92,9 +92,9 @@ class PastRunner implements ModelRunner {
         fetches.set(presentName, null);
       }
       const outputs = await this.graph.run(feeds, fetches);
-      const allLogits = lastPositions(outputs.get('logits')!);
+      const lastLogits = takeLastPositions(outputs.get('logits')!);
       return Array.from({ length: rows }, (_, row): PastPrefill => {
-        const logits = copyOfRow(allLogits, row);
+        const logits = lastLogits[row];
         let bytes = logits.byteLength;
         const caches = new Map<string, Float32Array>();
         for (const { pastName, presentName } of this.pasts) {

@@ -12,7 +12,7 @@ import type {
 } from './contract.js';
 import { checkEncoderDecoder, crossTensors, selfTensors } from './encoder-decoder-rules.js';
 import { inEqualLengths } from './equal-lengths.js';
-import { copyOfRow, lastPositions } from './logit-rows.js';
+import { lastPositions, takeLastPositions } from './logit-rows.js';
 import type { PastTensor } from './past-tensors.js';
 import { Scratch } from './scratch.js';
 import { hasInput, wholeRows } from './token-inputs.js';
@@ -82,10 +82,10 @@ class EncoderDecoderRunner implements ModelRunner {
       const kept = [...this.self, ...this.cross];
       const names = ['logits', ...kept.map(({ presentName }) => presentName)];
       const outputs = await this.#decoder.run(feeds, new Map(names.map((name) => [name, null])));
-      const allLogits = lastPositions(outputs.get('logits')!);
+      const lastLogits = takeLastPositions(outputs.get('logits')!);
       const keepsHidden = hasInput(this.withPast, HIDDEN);
       return Array.from({ length: rows }, (_, row): EncodedPrefill => {
-        const logits = copyOfRow(allLogits, row);
+        const logits = lastLogits[row];
         const pasts = new Map(
           kept.map(({ pastName, presentName }) => [
             pastName,

@@ -1,3 +1,4 @@
+import { freeMemory } from '../free-memory.js';
 import type { TensorValue } from '../onnx-graph.js';
 
 /** float32 [rows, vocabSize]: each row's last position, from [rows, vocab] or [rows, sequence, vocab]. */
@@ -19,7 +20,15 @@ export function lastPositions({ data, dims }: TensorValue<Float32Array>): LogitR
   return { data: last, vocabSize };
 }
 
-/** A copy of one row, which keeps no other row in memory. */
-export function copyOfRow({ data, vocabSize }: LogitRows, row: number): Float32Array {
-  return data.slice(row * vocabSize, (row + 1) * vocabSize);
+/** Each row's last position, float32 [vocabSize], in memory of its own. That of the tensor is freed. */
+export function takeLastPositions({ data, dims }: TensorValue<Float32Array>): Float32Array[] {
+  const vocabSize = dims[dims.length - 1];
+  const rows = dims[0];
+  const size = data.length / rows;
+  const last = Array.from({ length: rows }, (_, row) => {
+    const end = (row + 1) * size;
+    return data.slice(end - vocabSize, end);
+  });
+  freeMemory(data);
+  return last;
 }

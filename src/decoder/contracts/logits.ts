@@ -1,7 +1,7 @@
 import type { OnnxGraph, TensorValue } from '../onnx-graph.js';
 import type { Contract, ModelDecoding, ModelRunner, Prefill, StepBeams, StepLogits } from './contract.js';
 import { inEqualLengths } from './equal-lengths.js';
-import { copyOfRow, type LogitRows, lastPositions } from './logit-rows.js';
+import { lastPositions, takeLastPositions } from './logit-rows.js';
 import { Scratch } from './scratch.js';
 import { checkGraph, int64Rule, LOGITS_RULE } from './tensor-rules.js';
 import { wholeRows } from './token-inputs.js';
@@ -39,9 +39,8 @@ class LogitsRunner implements ModelRunner {
   prefill(histories: readonly (readonly number[])[]): Promise<LogitsPrefill[]> {
     return inEqualLengths(histories, async (tokens, rows) => {
       const length = tokens.length / rows;
-      const found = await this.run(tokens, rows, null);
-      return Array.from({ length: rows }, (_, row) => {
-        const logits = copyOfRow(found, row);
+      const lastLogits = takeLastPositions(await this.run(tokens, rows, null));
+      return lastLogits.map((logits, row) => {
         const own = tokens.slice(row * length, (row + 1) * length);
         return { logits, tokens: own, length, bytes: logits.byteLength + own.byteLength };
       });
@@ -53,7 +52,7 @@ class LogitsRunner implements ModelRunner {
   }
 
   /** @param vocabSize null where it is not known yet */
-  async run(tokens: Uint32Array, rows: number, vocabSize: number | null): Promise<LogitRows> {
+  async run(tokens: Uint32Array, rows: number, vocabSize: number | null): Promise<TensorValue<Float32Array>> {
     const feeds = wholeRows(this.#graph, this.scratch, tokens, rows);
     let into: TensorValue<Float32Array> | null = null;
     if (vocabSize !== null) {
@@ -61,7 +60,7 @@ class LogitsRunner implements ModelRunner {
       into = this.scratch.floats('logits', this.#rank === 2 ? [rows, vocabSize] : [rows, length, vocabSize]);
     }
     const outputs = await this.#graph.run(feeds, new Map([['logits', into]]));
-    return lastPositions(outputs.get('logits')!);
+    return outputs.get('logits')!;
   }
 }
 
@@ -117,7 +116,8 @@ class LogitsDecoding implements ModelDecoding {
       together.set(tokens, start);
       start += tokens.length;
     }
-    const { data, vocabSize } = await this.#runner.run(together, size / length, this.#vocabSize);
+    const logits = await this.#runner.run(together, size / length, this.#vocabSize);
+    const { data, vocabSize } = lastPositions(logits);
     let row = 0;
     for (const { tokens, firstRow } of members) {
       const end = row + tokens.length / length;

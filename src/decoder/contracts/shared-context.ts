@@ -10,7 +10,7 @@ import type {
   StepLogits,
 } from './contract.js';
 import { inEqualLengths } from './equal-lengths.js';
-import { copyOfRow, lastPositions } from './logit-rows.js';
+import { takeLastPositions } from './logit-rows.js';
 import { Scratch } from './scratch.js';
 import { checkSharedContext, layersOf, type SharedLayer } from './shared-context-rules.js';
 import { hasInput, wholeRows } from './token-inputs.js';
@@ -52,9 +52,9 @@ class SharedContextRunner implements ModelRunner {
       const feeds = wholeRows(this.#prefill, this.scratch, tokens, rows);
       const names = ['logits', ...this.layers.map(({ context }) => context)];
       const outputs = await this.#prefill.run(feeds, new Map(names.map((name) => [name, null])));
-      const allLogits = lastPositions(outputs.get('logits')!);
+      const lastLogits = takeLastPositions(outputs.get('logits')!);
       return Array.from({ length: rows }, (_, row): ContextPrefill => {
-        const logits = copyOfRow(allLogits, row);
+        const logits = lastLogits[row];
         let bytes = logits.byteLength;
         const contexts = new Map<string, Float32Array>();
         for (const { context } of this.layers) {

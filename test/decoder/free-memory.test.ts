@@ -1,0 +1,22 @@
+import { expect, it } from 'vitest';
+import { freeMemory } from '../../src/decoder/free-memory.js';
+
+const SIZE = 2 ** 24;
+
+it('frees memory at once', () => {
+  const before = process.memoryUsage().arrayBuffers;
+  for (let count = 0; count < 10; count++) {
+    const array = new Float32Array(SIZE / 4);
+    const view = array.subarray(1);
+    freeMemory(view);
+    expect([array.length, view.length]).toEqual([0, 0]);
+  }
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(SIZE);
+});
+
+it('leaves memory alone that others own', () => {
+  const { buffer } = new WebAssembly.Memory({ initial: 1 });
+  const bytes = new Uint8Array(buffer).fill(7);
+  freeMemory(bytes);
+  expect(bytes[bytes.length - 1]).toBe(7);
+});

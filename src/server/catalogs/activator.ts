@@ -104,6 +104,7 @@ export class Activator {
     this.#evaluations.delete(catalog);
     this.#unusable.delete(catalog);
     this.#serving.delete(catalog);
+    this.#deps.evaluator.forget(catalog);
   }
 
   /** Models of the catalogs among these that serve. */

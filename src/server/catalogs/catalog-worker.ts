@@ -52,10 +52,16 @@ const handlers = {
     snapshots.verify(file);
   },
 
-  /** Whether a catalog version's file was sound when the verify worker read it. */
-  setVerified(path: string, isSound: boolean): void {
-    lists.forget(path);
-    snapshots.setVerified(path, isSound);
+  /** Whether a catalog version's file was sound when the verify worker read it. Then the first rule finds it open. */
+  setVerified(task: VersionTask, isSound: boolean): void {
+    lists.forget(task.path);
+    snapshots.setVerified(task.path, isSound);
+    if (isSound) open(task);
+  },
+
+  /** The catalog is gone. */
+  forget(catalog: string): void {
+    snapshots.forget(catalog);
   },
 
   evaluate(task: SetTask): DerivedSet {

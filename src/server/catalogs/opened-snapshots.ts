@@ -10,22 +10,24 @@ import {
   verifyCatalogFile,
 } from '../../static-trie/index.js';
 
-/** The active version, and the one that is to follow it. */
-const MAX_OPENED = 2;
+/** Of a catalog: the active version, and the one that is to follow it. */
+const MAX_OPENED_OF_CATALOG = 2;
 
 /** A catalog version's file. */
 export interface VersionFile {
+  catalog: string;
   path: string;
   /** SHA-256 of what was written; absent where an earlier server did. */
   hash?: string;
 }
 
 interface Opened {
+  catalog: string;
   snapshot: CatalogSnapshot;
   reader: ChangeReader;
 }
 
-/** Catalog versions with their small changes, for rules to be evaluated over; the latest are kept open. */
+/** Catalog versions with their small changes, for rules to be evaluated over; the latest of each catalog are kept open. */
 export class OpenedSnapshots {
   /** By path, the latest last. */
   readonly #opened = new Map<string, Opened>();
@@ -50,7 +52,7 @@ export class OpenedSnapshots {
 
   /** @throws EspalierError ESP_ARTIFACT_CORRUPT */
   open(file: VersionFile, schema: AttributeSchema, changes: ActivationChanges): CatalogSnapshot {
-    const { path } = file;
+    const { catalog, path } = file;
     if (!this.#verified.has(path)) this.verify(file);
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
@@ -62,13 +64,23 @@ export class OpenedSnapshots {
     };
     const next = snapshot.withChanges(reader.catchUp(changes.upTo)).snapshot;
     this.#opened.delete(path);
-    this.#opened.set(path, { snapshot: next, reader });
-    if (this.#opened.size > MAX_OPENED) this.#opened.delete(this.#opened.keys().next().value!);
+    this.#opened.set(path, { catalog, snapshot: next, reader });
+    const paths = this.#pathsOf(catalog);
+    if (paths.length > MAX_OPENED_OF_CATALOG) this.#opened.delete(paths[0]);
     return next;
+  }
+
+  /** Closes what is open of a catalog that is gone: its files take space until then. */
+  forget(catalog: string): void {
+    for (const path of this.#pathsOf(catalog)) this.setVerified(path, false);
   }
 
   close(): void {
     this.#opened.clear();
+  }
+
+  #pathsOf(catalog: string): string[] {
+    return [...this.#opened].filter(([, opened]) => opened.catalog === catalog).map(([path]) => path);
   }
 }
 

@@ -67,18 +67,19 @@ export class SetEvaluator {
    * Reads a catalog version's file as a whole, before the decode engine opens it without reading it.
    * @throws EspalierError ESP_ARTIFACT_CORRUPT where it is damaged, or not the file that the record is of
    */
-  async verify({ name }: CatalogRecord, version: VersionRecord): Promise<void> {
-    const file = this.#fileOf(name, version);
+  async verify(catalog: CatalogRecord, version: VersionRecord): Promise<void> {
+    const file = this.#fileOf(catalog.name, version);
     if (version.items < this.#verifyApartFromItems) return this.#thread.call('verify', file);
+    const task = this.#versionTask(catalog, version);
     const script = new URL('./verify-worker.js', import.meta.url);
     this.#verifier ??= new ThreadClient(script, undefined, this.#onThreadFailure);
     try {
       await this.#verifier.call('verify', file);
     } catch (thrown) {
-      await this.#thread.call('setVerified', file.path, false);
+      await this.#thread.call('setVerified', task, false);
       throw thrown;
     }
-    await this.#thread.call('setVerified', file.path, true);
+    await this.#thread.call('setVerified', task, true);
   }
 
   /** @throws EspalierError ESP_RULE_…; ESP_ARTIFACT_CORRUPT where its list is damaged or gone */
@@ -165,6 +166,12 @@ export class SetEvaluator {
     return this.#thread.call('viewItem', this.#versionTask(catalog, version), id, toExplain);
   }
 
+  /** Closes the files of a catalog that is gone. */
+  forget(catalog: string): void {
+    // A thread that has ended has none open.
+    this.#thread.call('forget', catalog).catch(() => {});
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.#thread.close(), this.#verifier?.close()]);
   }
@@ -186,6 +193,7 @@ export class SetEvaluator {
   }
 
   #fileOf(catalog: string, { version, hash }: VersionRecord): VersionFile {
-    return { path: this.#store.catalogFilePath(catalog, version), ...(hash !== undefined && { hash }) };
+    const path = this.#store.catalogFilePath(catalog, version);
+    return { catalog, path, ...(hash !== undefined && { hash }) };
   }
 }

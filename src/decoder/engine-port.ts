@@ -18,6 +18,7 @@ export interface EnginePort {
   openModels(): Promise<string[]>;
   /** Makes the next `prepareCatalog` short; other calls do not wait for it. */
   openCatalog(activation: CatalogActivation): Promise<void>;
+  /** Sets of what was opened, a few at a time. @see setPortions */
   openSets(catalog: string, snapshots: readonly SetSnapshot[]): Promise<void>;
   prepareCatalog(activation: CatalogActivation): Promise<void>;
   commitCatalog(catalog: string): Promise<void>;

@@ -20,6 +20,11 @@ export function clearBit(words: Uint32Array, index: number): void {
   words[index >>> 5] &= ~(1 << (index & 31));
 }
 
+export function putBit(words: Uint32Array, index: number, isSet: boolean): void {
+  if (isSet) setBit(words, index);
+  else clearBit(words, index);
+}
+
 /** The smallest set bit in [from, to), or `to` where there is none. */
 export function nextSetBit(words: Uint32Array, from: number, to: number): number {
   if (from >= to) return to;

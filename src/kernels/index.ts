@@ -7,6 +7,7 @@ export {
   isBitSet,
   nextSetBit,
   previousSetBit,
+  putBit,
   setBit,
   wordsFor,
 } from './bits.js';
@@ -33,6 +34,7 @@ export {
 } from './log-probs.js';
 export type { CudaDevice, CudaMemory, RowCodes } from './native/addon.js';
 export { mapNatively } from './native/native-map.js';
+export { patchLiveLeaves } from './patch-live-leaves.js';
 export {
   AND,
   type AnyFlagLeaf,

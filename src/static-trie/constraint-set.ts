@@ -2,19 +2,14 @@ import {
   allBits,
   type BitOperation,
   chooseHostKernel,
-  clearBit,
   hasItem,
   type ItemSubset,
   isBitSet,
   type LeafItems,
   type LiveLeaves,
-  leafOfItem,
-  nextSetBit,
   type SetAlgebra,
   setBit,
   sharedItemCount,
-  sharedNumber,
-  sharedNumbersOf,
   type TrieArrays,
   wordsFor,
 } from '../kernels/index.js';
@@ -94,40 +89,6 @@ export function combineSets(
     liveSharedLeaves +
     sets.count(subset.sharedItemBits, sharedItemCount(leafItems));
   return constraintSetOf(trie, subset, itemCount, sets);
-}
-
-/** The set with some items in it or not, as `members` says; the others stay. */
-export function patchSet(
-  trie: TrieArrays,
-  leafItems: LeafItems,
-  set: ConstraintSet,
-  members: ReadonlyMap<number, boolean>,
-  sets: SetAlgebra = chooseHostKernel().sets,
-): ConstraintSet {
-  const changes = [...members].filter(([item, isMember]) => setHasItem(leafItems, set, item) !== isMember);
-  if (changes.length === 0) return set;
-  const leafBits = set.live.leafBits.slice();
-  const sharedItemBits = set.sharedItemBits.slice();
-  let { itemCount } = set;
-  for (const [item, isMember] of changes) {
-    itemCount += isMember ? 1 : -1;
-    const leaf = leafOfItem(leafItems, item);
-    const number = sharedNumber(leafItems, item, leaf);
-    if (number >= 0) putBit(sharedItemBits, number, isMember);
-    putBit(leafBits, leaf, isMember || (number >= 0 && hasSharedItem(leafItems, sharedItemBits, leaf)));
-  }
-  return constraintSetOf(trie, { leafBits, sharedItemBits }, itemCount, sets);
-}
-
-function putBit(bits: Uint32Array, bit: number, isSet: boolean): void {
-  if (isSet) setBit(bits, bit);
-  else clearBit(bits, bit);
-}
-
-/** Whether an item of a shared leaf is among those. */
-function hasSharedItem(leafItems: LeafItems, sharedItemBits: Uint32Array, leaf: number): boolean {
-  const [from, end] = sharedNumbersOf(leafItems, leaf);
-  return nextSetBit(sharedItemBits, from, end) < end;
 }
 
 /** Whether item `item` is in the set; null is the set of all items. */

@@ -1,6 +1,7 @@
 import { clearBit } from '../kernels/index.js';
 import type { CatalogVersion } from './catalog-version.js';
-import { type ConstraintSet, constraintSetOfAll, patchSet } from './constraint-set.js';
+import { type ConstraintSet, constraintSetOfAll } from './constraint-set.js';
+import { patchSet } from './patch-set.js';
 
 /** Removals that a request takes as exclusions; beyond them they are folded into the set that it asks for. */
 const MAX_PENDING_REMOVALS = 256;

@@ -9,6 +9,7 @@ import {
   prepareExclusions,
   setHasItem,
 } from '../../src/static-trie/index.js';
+import { patchSet } from '../../src/static-trie/patch-set.js';
 import { everySetAlgebra } from '../helpers/native.js';
 import { Random } from '../helpers/random.js';
 import { type RandomCatalog, randomCatalog, randomSet } from '../helpers/random-catalog.js';
@@ -53,6 +54,29 @@ describe.each(everySetAlgebra)('constraint sets, $name', ({ sets }) => {
         }
       }),
       seeded('combinations', 150),
+    );
+  });
+
+  it('are patched, item by item or whole, to what they would be if they were made anew', () => {
+    fc.assert(
+      fc.property(fc.integer(), (caseSeed) => {
+        const random = new Random(caseSeed);
+        const catalog = randomCatalog(random);
+        const { trie, leafItems } = catalog;
+        const { allowed, set } = randomSet(random, catalog, sets);
+        const share = random.pick([0.02, 0.3, 1]);
+        const items = allowed.map((_, item) => item).filter(() => random.chance(share));
+        const members = new Map(items.map((item) => [item, random.chance(0.5)]));
+        const expected = allowed.map((isAllowed, item) => members.get(item) ?? isAllowed);
+        for (const manyMembers of [0, Infinity]) {
+          const patched = patchSet(trie, leafItems, set, members, sets, manyMembers);
+          expectSet(catalog, patched, expected, sets);
+          expect(patched === set).toBe(expected.every((isIn, item) => isIn === allowed[item]));
+        }
+        // The one that was patched stays as it was.
+        expectSet(catalog, set, allowed, sets);
+      }),
+      seeded('patches', 150),
     );
   });
 

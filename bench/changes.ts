@@ -1,4 +1,14 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -84,10 +94,14 @@ try {
   const patch = (changes: object) => call(`${url}/v1/catalogs/big/items`, 'PATCH', changes);
   const removals: number[] = [];
   const updates: number[] = [];
+  const bareWrites: number[] = [];
+  const bareLog = openSync(join(folder, 'bare.log'), 'a');
   for (let index = 0; index < 100; index++) {
     removals.push(await timed(() => patch({ remove: [`item-${index * 7}`] })));
     updates.push(await timed(() => patch({ update: [{ id: `item-${index * 7 + 1}`, price: index }] })));
+    bareWrites.push(await timed(async () => writeLine(bareLog)));
   }
+  closeSync(bareLog);
   for (let index = 0; index < MORE_CHANGES; index++) {
     await patch({ update: [{ id: `item-${index * 11 + 1}`, price: index % 40 }] });
   }
@@ -109,6 +123,7 @@ try {
     [`PUT of a rule over ${itemCount} to active, ms`]: summary(rules),
     [`removal of one of ${itemCount}, with 30 sets, ms`]: summary(removals),
     [`update of one price of ${itemCount}, with 30 sets that read it, ms`]: summary(updates),
+    'a line written to the same disk and synced, ms': summary(bareWrites),
     [`activation of ${itemCount}, with 30 sets and ${MORE_CHANGES + 200} changes, ms`]: summary(
       changed.times,
     ),
@@ -140,6 +155,12 @@ async function timed(task: () => Promise<unknown>): Promise<number> {
   const startMs = performance.now();
   await task();
   return performance.now() - startMs;
+}
+
+/** What every change does to its log, and what it cannot be faster than. */
+function writeLine(file: number): void {
+  writeSync(file, `${'x'.repeat(100)}\n`);
+  fsyncSync(file);
 }
 
 function p99Of(windows: readonly WindowStats[]): number {

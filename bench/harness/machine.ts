@@ -8,6 +8,8 @@ import type { Machine } from './types.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
+const MEASURED = ['src', 'native', 'bench', 'examples', 'package-lock.json'];
+
 /** What a result depends on besides its parameters. */
 export function describeMachine(): { machine: Machine; commit: string } {
   return {
@@ -30,11 +32,11 @@ export function describeMachine(): { machine: Machine; commit: string } {
   };
 }
 
-/** The commit, and whether tracked files differ from it. */
+/** The commit, and whether what is measured differs from it; reports are written while suites run. */
 function describeCommit(): string {
   const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' }).stdout?.trim();
   const commit = git('rev-parse', 'HEAD') || 'unknown';
-  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!bench/results');
+  const changed = git('status', '--porcelain', '--untracked-files=no', '--', ...MEASURED, ':!bench/results');
   return changed ? `${commit}, changed` : commit;
 }
 

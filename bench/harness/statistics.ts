@@ -34,13 +34,19 @@ export const LEAST_SAMPLES = 6;
 /**
  * A median with its 95 % interval, by bootstrap: the medians of as many values drawn with replacement. Equal values
  * and an equal seed give an equal interval; fewer than `LEAST_SAMPLES` none.
+ * @param block values that were measured one right after another, and so have much in common, are drawn together: they
+ *   tell no more than one. Whole blocks follow each other
  */
-export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Estimate {
-  if (values.length < LEAST_SAMPLES) return { median: median(values) };
+export function intervalOfMedian(values: ArrayLike<number>, seed = 1, block = 1): Estimate {
+  const blocks = Math.floor(values.length / block);
+  if (blocks < LEAST_SAMPLES) return { median: median(values) };
   const random = seededRandom(seed);
-  const drawn = new Float64Array(values.length);
+  const drawn = new Float64Array(blocks * block);
   const medians = Float64Array.from({ length: RESAMPLES }, () => {
-    for (let at = 0; at < drawn.length; at++) drawn[at] = values[Math.floor(random() * drawn.length)];
+    for (let at = 0; at < drawn.length; at += block) {
+      const from = Math.floor(random() * blocks) * block;
+      for (let offset = 0; offset < block; offset++) drawn[at + offset] = values[from + offset];
+    }
     return middleOf(drawn.sort());
   }).sort();
   return { median: median(values), low: quantileOf(medians, 0.025), high: quantileOf(medians, 0.975) };
@@ -49,12 +55,18 @@ export function intervalOfMedian(values: ArrayLike<number>, seed = 1): Estimate 
 /**
  * How many times as long the left rival took as the right one, turn by turn: what slows a machine down for a while
  * slows both. A turn that one of them sat out is NaN, and is left out.
+ * @param block as `intervalOfMedian` has it; a rival sits whole blocks out
  */
-export function pairedRatio(left: ArrayLike<number>, right: ArrayLike<number>, seed?: number): Ratio {
+export function pairedRatio(
+  left: ArrayLike<number>,
+  right: ArrayLike<number>,
+  seed?: number,
+  block?: number,
+): Ratio {
   const shared = sharedTurns(left, right);
   const ratios = shared.map(([a, b]) => a / b);
   return {
-    ...intervalOfMedian(ratios, seed),
+    ...intervalOfMedian(ratios, seed, block),
     pairs: shared.length,
     otherP50: median(shared.map(([, b]) => b)),
   };

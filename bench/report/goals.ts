@@ -82,16 +82,18 @@ export const goals: readonly Goal[] = [
     isMet: atMost(1.1e9),
     read: (results) => worstExtra(results, 'build', 20 * MILLION, (name) => name.includes('peak'), 'bytes'),
   },
-  {
-    what: 'Index, bytes an item, 20M',
-    elsewhere: 'reference: 71.5 B/item',
-    goal: 'at most 19 B/item, then 14',
-    isMet: atMost(19),
-    read: (results) =>
-      worstExtra(results, 'build', 20 * MILLION, () => true, 'bytes/item') ??
-      worstExtra(results, 'memory', 20 * MILLION, (name) => !name.includes('resident'), 'bytes/item') ??
-      bytesOfStep(results),
-  },
+  ...[19, 14].map(
+    (bytes): Goal => ({
+      what: `Index, bytes an item, 20M${bytes === 19 ? '' : ', in the long run'}`,
+      elsewhere: 'reference: 71.5 B/item',
+      goal: `at most ${bytes} B/item`,
+      isMet: atMost(bytes),
+      read: (results) =>
+        worstExtra(results, 'build', 20 * MILLION, () => true, 'bytes/item') ??
+        worstExtra(results, 'memory', 20 * MILLION, (name) => !name.includes('resident'), 'bytes/item') ??
+        bytesOfStep(results),
+    }),
+  ),
   ...[1, 2].map((threads): Goal => {
     const [factor, reference] = threads === 1 ? [14, 576] : [21, 422];
     return {
@@ -123,12 +125,14 @@ export const goals: readonly Goal[] = [
         against(reference * 1e-6)(stepTime(results, { ...PAPER, batch: 32, beams: 50 }, threads)),
     };
   }),
-  {
-    what: 'Decode step, V=8192, B=2 M=70, 20M, 1 thread',
-    elsewhere: '–',
-    goal: 'none: context',
-    read: (results) => stepTime(results, { ...PAPER, vocabulary: 8192 }, 1),
-  },
+  ...[1, 2].map(
+    (threads): Goal => ({
+      what: `Decode step, V=8192, B=2 M=70, 20M, ${threadsShown(threads)}`,
+      elsewhere: '–',
+      goal: 'none: context',
+      read: (results) => stepTime(results, { ...PAPER, vocabulary: 8192 }, threads),
+    }),
+  ),
   {
     what: 'Step of the CPU trie (nested Maps, all in JavaScript) over ours, 1M, B=2 M=70',
     elsewhere: 'STATIC over its CPU trie, TPU v6e: 948x',
@@ -163,22 +167,25 @@ export const goals: readonly Goal[] = [
         ),
       ),
   },
-  {
-    what: "A rule's items known to set decodable, 20M, uniform SIDs",
-    elsewhere: 'reference: built anew, 25.6 s',
-    goal: 'at most 3 ms',
-    isMet: atMost(3e-3),
-    read: (results) =>
-      worst(
-        casesOf(results.suites.get('sets'), 'shape')
-          .filter((one) => one.at === 'uniform' && isOf20M(one))
-          .map((one) => timeReading(bestOf(one), 'sets')),
-      ),
-  },
+  ...['uniform', 'real-shaped'].map(
+    (shape): Goal => ({
+      what: `A rule's items known to set decodable, 20M, ${shape} SIDs`,
+      elsewhere: 'reference: built anew, 25.6 s',
+      goal: 'at most 3 ms',
+      isMet: atMost(3e-3),
+      read: (results) =>
+        worst(
+          casesOf(results.suites.get('sets'), 'shape')
+            .filter((one) => one.at === shape && isOf20M(one))
+            .map((one) => timeReading(bestOf(one), 'sets')),
+        ),
+    }),
+  ),
   {
     what: 'The same over skewed SIDs, one item in 20 on a leaf of several, worst selectivity',
     elsewhere: '–',
-    goal: 'none: context',
+    goal: 'at most 3 ms',
+    isMet: atMost(3e-3),
     read: (results) =>
       worst(
         casesOf(results.suites.get('sets'), 'selectivity')
@@ -272,6 +279,31 @@ export const goals: readonly Goal[] = [
     goal: 'at most 0.25 %',
     isMet: atMost(0.0025),
     read: shareOfDecode,
+  },
+  {
+    what: 'The step and its log-sum-exp in a whole request, p50, HTTP, worst of its rules',
+    elsewhere: '–',
+    goal: 'at most 0.25 %',
+    isMet: atMost(0.0025),
+    read: ({ suites }) =>
+      worst(
+        casesOf(suites.get('serve'), 'constraint').map((one) =>
+          extraReading(named(one, 'http'), SHARE, 'serve'),
+        ),
+      ),
+  },
+  {
+    what: 'p99 of requests beside an upload of 1M items over p99 without: none waits behind a build',
+    elsewhere: '–',
+    goal: 'at most 1.5x',
+    isMet: atMost(1.5),
+    read: ({ others }) => {
+      const value = numberAt(
+        others.get('changes'),
+        'recommend p99 while building / idle, all rounds together',
+      );
+      return value === undefined ? undefined : { value, words: shownTimes(value), file: 'changes.json' };
+    },
   },
   {
     what: "Decode steps with the history's cache copied for each beam over those that share it, beam 50",
@@ -462,8 +494,12 @@ function cudaGoals({ others }: Results): Goal[] {
   const marks = at(others.get('cuda'), 'marks');
   if (!Array.isArray(marks)) {
     const read = () => undefined;
-    const goal = 'at most 8 µs at the tail levels, 12 µs at the dense level';
-    return [{ what: 'Decode step on an H100', elsewhere, goal, isMet: () => false, read }];
+    return [
+      ['Decode step on an H100', 'at most 8 µs at the tail levels, 12 µs at the dense level'],
+      ['The same, in the long run', 'at most 4 µs at the tail levels, 6 µs at the dense level'],
+      ['The step in PyTorch under torch.compile over ours, on that card', 'at least 8x as fast'],
+      ["The logits' bytes of B=32, M=50 beside copies on that card", 'at least 60 % of the bandwidth'],
+    ].map(([what, goal]) => ({ what, elsewhere, goal, isMet: () => false, read }));
   }
   return marks.map((mark: unknown): Goal => {
     const [what, unit, isLessBetter] = [at(mark, 'what'), at(mark, 'unit'), at(mark, 'isLessBetter')];

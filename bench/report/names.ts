@@ -86,7 +86,7 @@ const rivalNotes: Record<string, string> = {
   'http-rule': 'ours, a rule changed over HTTP',
   'http-update': 'ours, items updated over HTTP',
   'http-remove': 'ours, items removed over HTTP',
-  'http-activate': 'ours, another version of the catalog activated over HTTP',
+  'http-activate': 'ours, a version of the catalog activated over HTTP',
   'http-health': 'the health resource asked over HTTP: what any answer costs',
 };
 

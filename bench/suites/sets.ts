@@ -8,6 +8,8 @@ import {
   wordsFor,
 } from '../../src/kernels/index.js';
 import { loadAddon } from '../../src/kernels/native/addon.js';
+import type { StaticCsr } from '../../src/static-trie/exchange/static-csr.js';
+import { sidRowsOfStatic } from '../../src/static-trie/exchange/static-import.js';
 import {
   buildTrie,
   type ConstraintSet,
@@ -15,6 +17,7 @@ import {
   constraintSetFromItems,
   exportStatic,
   prepareExclusions,
+  type SidRows,
   setByteLength,
   trieByteLength,
 } from '../../src/static-trie/index.js';
@@ -119,7 +122,7 @@ async function runSelectivity(
     name: `${name}-overlay`,
     kind: 'ours',
     run: () => constraintSetFromItems(trie, leafItems, itemBits, sets),
-    resultOf: (set) => [(set as ConstraintSet).live.leafBits],
+    resultOf: (set) => [(set as ConstraintSet).live.leafBits, (set as ConstraintSet).live.nodeBits],
     bytesOf: (set) => setByteLength(set as ConstraintSet),
   }));
   // Their SIDs are given to those who build anew; finding them is not timed.
@@ -129,6 +132,7 @@ async function runSelectivity(
       name: 'dedicated-trie',
       kind: 'ours',
       run: async () => (await buildTrie(rows, { threads: 1 })).trie,
+      faultOf: (built) => faultOfRows((built as Constraint['trie']).rows, codesOf(rows)),
       resultOf: (built) => [(built as Constraint['trie']).rows],
       bytesOf: (built) => trieByteLength(built as Constraint['trie']),
     },
@@ -139,11 +143,11 @@ async function runSelectivity(
         const { trie: built } = await buildTrie(rows, { threads: 1 });
         return exportStatic(built, { vocabSize: trie.codebookSizes[0], denseLookupLayers: 2 });
       },
-      resultOf: (arrays) => [(arrays as ReturnType<typeof exportStatic>).packedCsr],
+      faultOf: (arrays) =>
+        faultOfRows(codesOf(sidRowsOfStatic(arrays as StaticCsr, rows.codebookSizes)), codesOf(rows)),
+      resultOf: (arrays) => [(arrays as StaticCsr).packedCsr],
       bytesOf: (arrays) => {
-        const { packedCsr, indptr, startMask, denseMask, denseStates } = arrays as ReturnType<
-          typeof exportStatic
-        >;
+        const { packedCsr, indptr, startMask, denseMask, denseStates } = arrays as StaticCsr;
         return [packedCsr, indptr, startMask, denseMask, denseStates].reduce(
           (sum, one) => sum + one.byteLength,
           0,
@@ -157,6 +161,20 @@ async function runSelectivity(
     ...(await timeTasks([made[0], ...dedicated], made[0].name, context, false)).slice(1),
   ];
   return resultOf(scene, axis, at, { selectivity }, rivals);
+}
+
+/** None of those here is of 64 bits. */
+function codesOf({ codes }: SidRows): ArrayLike<number> {
+  return codes as ArrayLike<number>;
+}
+
+/** @param expected the SIDs of the set, sorted and distinct */
+function faultOfRows(found: ArrayLike<number>, expected: ArrayLike<number>): string | undefined {
+  if (found.length !== expected.length) return `${found.length} codes, where the set has ${expected.length}`;
+  for (let at = 0; at < expected.length; at++) {
+    if (found[at] !== expected[at]) return `code ${at} is ${found[at]}, where the set has ${expected[at]}`;
+  }
+  return undefined;
 }
 
 /** Two sets of half the items made one, with what a request can decode under derived anew. */

@@ -17,8 +17,9 @@ export type SidCodes = Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
  * Codes below `codebookSize`, u32 where they need it.
  * - uniform: independent and uniform, as the paper's benchmark has them
  * - skewed: code = size · u^3, a heavy head at every level; every twentieth row is a copy of an earlier one
- * - real-shaped: shared prefixes and chains as in published item → SID files: many children at levels 0 and 1,
- *   then about 1.4 and 1.1, and about 3 % of the rows a copy of another
+ * - real-shaped: most rows go on from a prefix of another's, as in published item → SID files: nodes of very different
+ *   sizes, chains of single children below, and about 3 % of the rows a copy of another. Those files have some
+ *   thousand items; of millions the upper levels are fuller than theirs
  */
 export function makeSids(
   shape: SidShape,

@@ -18,6 +18,7 @@ import type { TransportName } from '../load/transport.js';
 import { verify } from './serve/lone-client.js';
 import { RunningServer } from './serve/running-server.js';
 import { Changes } from './soak/changes.js';
+import { faultOf } from './soak/fault.js';
 import { Answers, ask } from './soak/readers.js';
 import { metricOf, Sampler } from './soak/sampler.js';
 import { definition, Shop } from './soak/shop.js';
@@ -171,7 +172,7 @@ async function drive(
     await setTimeout(Math.min(everyMs, leftMs), undefined, { signal: over.signal }).catch(() => {});
     if (over.signal.aborted) break;
     try {
-      await sampler.sample(groups);
+      await sampler.sample(groups, changes.errors.total);
     } catch {
       groups[0].errors.add('failure: no metrics', Date.now());
     }
@@ -190,6 +191,7 @@ async function drive(
     isPartial: signal.aborted,
     answers: Object.fromEntries(transports.map((name, index) => [name, groups[index].answers])),
     changes: changes.counts,
+    changeErrors: changes.errors.counts,
     errors: sumOf([...groups, changes].map(({ errors }) => errors.counts)),
     violations: groups.reduce((sum, { violations }) => sum + violations, 0),
     told: groups.flatMap(({ told }) => told),
@@ -202,13 +204,8 @@ async function drive(
   return { outcome, changes };
 }
 
-function rivalOf(
-  name: string,
-  group: Answers,
-  resultHash: string,
-  { ended, foundByServer }: Outcome,
-): RivalResult {
-  const { answers, short, violations, told, latenciesMs } = group;
+function rivalOf(name: string, group: Answers, resultHash: string, outcome: Outcome): RivalResult {
+  const { answers, short, violations, latenciesMs } = group;
   const { counts, total } = group.errors;
   const extras: NonNullable<RivalResult['extras']> = {
     answers: { value: answers, unit: 'count' },
@@ -218,21 +215,9 @@ function rivalOf(
   };
   for (const [code, count] of counts) extras[`error ${code}`] = { value: count, unit: 'count' };
   const result = { name, kind: 'ours' as const, resultHash, extras };
-  const reason = reasonOf();
+  const reason = faultOf(group, outcome);
   if (reason !== undefined) return { ...result, status: 'failed', reason };
   return { ...result, status: 'timed', unit: 'ms', spread: spreadOf(latenciesMs) };
-
-  function reasonOf(): string | undefined {
-    if (violations > 0) return `${violations} answers broke their rule, the first: ${told[0]}`;
-    if (ended !== undefined) return ended;
-    if (foundByServer !== undefined && foundByServer > 0)
-      return `the server itself found ${foundByServer} wrong items or beams`;
-    const [broken] = [...counts.keys()].filter(
-      (code) => code.startsWith('failure') || code === 'ESP_INTERNAL',
-    );
-    if (broken !== undefined) return `${counts.get(broken)} times: ${broken}`;
-    return answers === 0 ? 'there was no answer' : undefined;
-  }
 }
 
 function sumOf(all: readonly ReadonlyMap<string, number>[]): Map<string, number> {

@@ -201,6 +201,7 @@ export class MadeUp {
         of('exclusions', at, [this.timed(OURS, 0.01 * at, 'us'), this.timed('js', at, 'us')]),
       ),
       of('shape', 'uniform', [this.timed(`${OURS}-overlay`, 2000, 'us', { extras })]),
+      of('shape', 'real-shaped', [this.timed(`${OURS}-overlay`, 5000, 'us', { extras })]),
       {
         ...of('call', 'three arrays', [this.timed('native-call', 120, 'us')]),
         parameters: { ...parameters, calls: 1000 },
@@ -258,6 +259,7 @@ export class MadeUp {
     const extras: Extras = {
       'overhead in the server': { value: 0.6, unit: 'ms' },
       'overhead as the client sees it': { value: 1.4, unit: 'ms' },
+      'constraint share': { value: 0.013, unit: 'share' },
     };
     const rivals = ['http', 'grpc'].map((name) => this.timed(name, 11, 'ms', { kind: 'ours', extras }));
     const one = { suite: 'serve', axis: 'constraint', at: 'none', parameters: {} };
@@ -340,6 +342,7 @@ export const madeUpOthers: Record<string, unknown> = {
       },
     ],
   },
+  changes: { 'recommend p99 while building / idle, all rounds together': 1.24 },
   cuda: {
     marks: [{ what: 'tail levels', unit: 'µs', goal: 8, isLessBetter: true, measured: 7.5, isMet: true }],
   },

@@ -6,6 +6,7 @@ import { intervalOfSlope } from '../../bench/harness/statistics.js';
 import type { Series } from '../../bench/harness/types.js';
 import type { LoadRequest } from '../../bench/load/transport.js';
 import { ErrorCounts } from '../../bench/suites/soak/error-counts.js';
+import { faultOf } from '../../bench/suites/soak/fault.js';
 import { metricOf } from '../../bench/suites/soak/sampler.js';
 import { Shop } from '../../bench/suites/soak/shop.js';
 import { Timeline } from '../../bench/suites/soak/timeline.js';
@@ -172,12 +173,34 @@ describe('the verdict', () => {
     isPartial: false,
     answers: { http: 12_000, grpc: 11_000 },
     changes: new Map([['upload', 40]]),
+    changeErrors: new Map(),
     errors: new Map(),
     violations: 0,
     told: [],
     foundByServer: 0,
     series: [seriesOf('anonymous memory', () => 200e6 + noise())],
   };
+
+  it('is no result where answers are wrong, the server has failed, or no change of a kind goes through', () => {
+    const errors = new ErrorCounts();
+    const group = { answers: 5, violations: 0, told: [], errors };
+    expect(faultOf(group, base)).toBeUndefined();
+    const withErrors = (...codes: string[]) => ({
+      ...base,
+      changeErrors: new Map(codes.map((code) => [code, 2])),
+    });
+    expect(faultOf(group, withErrors('upload: ESP_OVERLOADED'))).toBeUndefined();
+    expect(faultOf(group, withErrors('removal: ESP_TIMEOUT'))).toBe('2 times: removal: ESP_TIMEOUT');
+    expect(faultOf(group, withErrors('upload: ESP_INTERNAL'))).toBe('2 times: upload: ESP_INTERNAL');
+    expect(faultOf({ ...group, violations: 1, told: ['x'] as never[] }, base)).toContain('broke their rule');
+    expect(faultOf(group, { ...base, ended: 'the server ended' })).toBe('the server ended');
+    expect(faultOf(group, { ...base, foundByServer: 3 })).toContain('3 wrong items');
+    expect(faultOf({ ...group, answers: 0 }, base)).toBe('there was no answer');
+    errors.add('ESP_TIMEOUT', 0);
+    expect(faultOf(group, base)).toBeUndefined();
+    errors.add('ESP_INTERNAL', 0);
+    expect(faultOf(group, base)).toBe('1 times: ESP_INTERNAL');
+  });
 
   it('says flat of noise, growing of a leak, and is moved by neither a warm-up nor a few outliers', () => {
     const warming = (second: number) => 200e6 - 60e6 * Math.exp(-second / 120) + noise();

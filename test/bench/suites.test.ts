@@ -1,13 +1,17 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
+import { best } from '../../bench/baselines/ours.js';
 import { readReport } from '../../bench/harness/results.js';
 import type { CaseResult, RivalResult } from '../../bench/harness/types.js';
 import { suites } from '../../bench/suites/index.js';
+import { rivalIdeas } from '../../bench/suites/step/contestants.js';
+import { named } from '../helpers/named.js';
+import { missingTools } from '../native/tools.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'espalier-suites-'));
@@ -22,7 +26,9 @@ function faultOf({ axis, at }: CaseResult, { name, status, reason, kind, spread,
   return spread!.samples > 0 ? undefined : `${where} has no samples`;
 }
 
-it('every suite runs small: every rival is checked, none fails, and each leaves a whole report', async () => {
+it('every suite runs small: every rival is checked, none fails, and each leaves a whole report', {
+  timeout: 300_000,
+}, async () => {
   const { status, stderr } = spawnSync('npm', ['run', 'bench', '--', '--size', 'small', '--out', folder], {
     cwd: root,
     encoding: 'utf8',
@@ -50,6 +56,36 @@ it('every suite runs small: every rival is checked, none fails, and each leaves 
       ).toBeGreaterThan(0);
     }
   }
+});
+
+const noCompiler = missingTools('g++');
+
+it.skipIf(noCompiler)(named('the rivals of the step are all there', noCompiler), () => {
+  const { cases } = readReport(join(folder, 'step.json'));
+  const { rivals } = cases.find(({ axis }) => axis === 'point')!;
+  const timed = rivals.filter(({ status }) => status === 'timed').map(({ name }) => name);
+  expect(timed).toEqual(expect.arrayContaining(rivalIdeas.map(({ name }) => name)));
+  expect(timed).toEqual(expect.arrayContaining(['log-sum-exp', 'unconstrained', 'js', best().name]));
+});
+
+it('what no case is of ends with status 2, and says why', () => {
+  const args = ['step', '--quick', '--axis', 'neighbours', '--out', folder];
+  const command = ['--import', 'tsx', 'bench/main.ts', ...args];
+  const { status, stderr } = spawnSync(process.execPath, command, { cwd: root, encoding: 'utf8' });
+  expect(stderr).toContain('nothing to run: step: no case of size quick on axis neighbours');
+  expect(status).toBe(2);
+});
+
+it('results say of what machine and commit they are', () => {
+  const { machine, commit } = readReport(join(folder, 'rules.json'));
+  expect(machine).toMatchObject({
+    cpu: cpus()[0].model.trim(),
+    memoryBytes: totalmem(),
+    node: process.version,
+  });
+  expect(machine.cpuFeatures).toContain('scalar');
+  const head = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim();
+  expect(commit.split(',')[0]).toBe(head || 'unknown');
 });
 
 it('a wrong name ends with status 2 and what there is, and leaves nothing', () => {

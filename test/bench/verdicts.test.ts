@@ -52,6 +52,20 @@ describe('few samples', () => {
     expect(low! < median && median < high!).toBe(true);
   });
 
+  it('that came in blocks tell as much as there are blocks', () => {
+    const pairs = values.flatMap((value) => [value, value]);
+    expect(intervalOfMedian(pairs, 1, 2)).toEqual(intervalOfMedian(values));
+    expect(intervalOfMedian(pairs.slice(2), 1, 2)).toEqual({ median: 2.6 });
+    expect(
+      pairedRatio(
+        pairs,
+        pairs.map(() => 1),
+        1,
+        2,
+      ),
+    ).toMatchObject(intervalOfMedian(values));
+  });
+
   it('are counted by the turns that both took, and so is the other’s median', () => {
     const left = [10, 20, Number.NaN, 30];
     expect(pairedRatio(left, [5, 5, 1000, 10])).toEqual({ median: 3, pairs: 3, otherP50: 5 });

@@ -36,7 +36,7 @@ export function drawTimeChart({ title, panels }: TimeChart): Drawing {
   const drawing: Drawing = {
     width: WIDTH,
     height: bottom + 50,
-    about: `${title}, over time: ${drawn.map(({ name }) => name).join(', ')}`,
+    about: `${title}: ${drawn.map(({ name }) => name).join(', ')}`,
     texts: [{ x: 12, y: 20, text: title, size: 15, anchor: 'start', kind: 'title' }],
     lines: [],
     marks: [],

@@ -39,8 +39,11 @@ export class Sampler {
     this.#lastMs = this.#startMs;
   }
 
-  /** @throws Error where the server does not answer */
-  async sample(groups: readonly Answers[]): Promise<void> {
+  /**
+   * @param changeErrors how many changes have failed so far
+   * @throws Error where the server does not answer
+   */
+  async sample(groups: readonly Answers[], changeErrors: number): Promise<void> {
     const text = await this.#scrape();
     const nowMs = performance.now();
     this.#seconds = (nowMs - this.#startMs) / 1000;
@@ -53,11 +56,7 @@ export class Sampler {
     this.#add('event-loop delay, longest', 'ms', delay === undefined ? undefined : delay * 1000);
     this.#add('answers', 'per second', (recent.length * 1000) / (nowMs - this.#lastMs));
     this.#add('latency, p99', 'ms', recent.length === 0 ? undefined : quantile(recent, 0.99));
-    this.#add(
-      'errors so far',
-      'count',
-      sumOf(({ errors }) => errors.total),
-    );
+    this.#add('errors so far', 'count', sumOf(({ errors }) => errors.total) + changeErrors);
     this.#add(
       'rule violations so far',
       'count',

@@ -26,6 +26,8 @@ export interface Outcome {
   /** By protocol. */
   answers: Readonly<Record<string, number>>;
   changes: ReadonlyMap<string, number>;
+  /** By what was to be changed and code: `upload: ESP_…`. */
+  changeErrors: ReadonlyMap<string, number>;
   /** Of readers and of changes, by code. */
   errors: ReadonlyMap<string, number>;
   violations: number;

@@ -46,7 +46,7 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
       point,
       catalogs,
       seed,
-      withTwoThreads: hasTwoCores && (axis === 'point' || axis === 'batch'),
+      withTwoThreads: hasTwoCores && (axis === 'point' || axis === 'batch' || at === TWO_THREADS_AT),
       mostBytes: isShort ? MOST_BYTES_QUICKLY : Number.POSITIVE_INFINITY,
       measured,
     };
@@ -75,12 +75,25 @@ export function planCases(catalogs: Catalogs, options: RunOptions): PlannedCase[
   // The nested maps' point, after the catalog that it shares.
   if (size === 'full') add('point', '1M', { ...base, constraints: 1_000_000 }, runStandard);
   const constraints = branchingConstraints[size];
-  vary('branching', (vocabulary) => ({ constraints, vocabulary }));
+  vary('branching', (vocabulary) => ({
+    constraints,
+    vocabulary,
+    sidLength: lengthFor(constraints, vocabulary),
+  }));
   vary('vocabulary', (vocabulary) => ({ vocabulary }));
   vary('sid-length', (sidLength) => ({ sidLength }));
   for (const shape of shapesOf(options)) add('shape', shape, { ...base, shape }, runStandard);
   return planned;
 }
+
+/** Levels enough for so many different SIDs: the usual eight, or more where the codes are few. */
+function lengthFor(constraints: number, vocabulary: number): number {
+  const least = Math.log(2 * constraints) / Math.log(vocabulary);
+  return Math.max(points.full.sidLength, Math.ceil(least));
+}
+
+/** Of the vocabularies, the one whose step on two threads others give as well. */
+const TWO_THREADS_AT = 8192;
 
 /** On two cores, checking and timing of all rivals. */
 const caseSeconds: Record<Size, number> = { small: 0.2, quick: 3, full: 12 };

@@ -26,7 +26,7 @@ export interface TurnOptions {
 }
 
 /** Turns that a rival takes one after another. */
-const BLOCK = 4;
+export const BLOCK = 2;
 
 /**
  * Rivals take turns in blocks: first a decode that is not timed, so that each finds its own structures in the caches

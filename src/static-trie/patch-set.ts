@@ -47,10 +47,14 @@ function patchWhole(
     ['andNot', false],
     ['or', true],
   ] as const) {
-    const items = [...members].filter(([, isIn]) => isIn === isMember);
-    if (items.length === 0) continue;
     const itemBits = new Uint32Array(wordsFor(leafItems.itemCount));
-    for (const [item] of items) setBit(itemBits, item);
+    let count = 0;
+    for (const [item, isIn] of members) {
+      if (isIn !== isMember) continue;
+      setBit(itemBits, item);
+      count++;
+    }
+    if (count === 0) continue;
     const other = constraintSetFromItems(trie, leafItems, itemBits, sets);
     const patched = combineSets(operation, trie, leafItems, next, other, sets);
     if (patched.itemCount !== next.itemCount) next = patched;

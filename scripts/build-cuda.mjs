@@ -103,7 +103,11 @@ function run(command, args) {
     encoding: 'utf8',
     maxBuffer: 1 << 26,
   });
-  if (status === 0) return;
+  if (status === 0) {
+    const warnings = `${stdout}${stderr}`.split('\n').filter((line) => /\bwarning\b/i.test(line));
+    if (warnings.length > 0) console.error(warnings.join('\n'));
+    return;
+  }
   const output = error?.message ?? `${stdout}${stderr}`;
   stop(`${command} failed\n${output.trim().split('\n').slice(-LAST_LINES).join('\n')}`);
 }

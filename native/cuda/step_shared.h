@@ -59,16 +59,19 @@ struct List {
 };
 
 // The M best so far, and what came since.
-ESP_HD inline uint32_t best_room(uint32_t width) { return width + 512; }
+ESP_HD constexpr uint32_t best_room(uint32_t width) { return width + 512; }
 // Groups that reach a bound: it may lie so much lower than it could.
-ESP_HD inline uint32_t hot_limit(uint32_t width) { return width + width / 8; }
-ESP_HD inline uint32_t hot_room(uint32_t width) { return hot_limit(width) + 8; }
+ESP_HD constexpr uint32_t hot_limit(uint32_t width) { return width + width / 8; }
+ESP_HD constexpr uint32_t hot_room(uint32_t width) { return hot_limit(width) + 8; }
 
-ESP_HD inline uint32_t fixed_shared_bytes() { return (sizeof(Shared) + 15) / 16 * 16; }
-ESP_HD inline uint32_t shared_bytes_of(uint32_t most_children, bool is_deep) {
+ESP_HD constexpr uint32_t fixed_shared_bytes() { return (sizeof(Shared) + 15) / 16 * 16; }
+ESP_HD constexpr uint32_t shared_bytes_of(uint32_t most_children, bool is_deep) {
   const uint32_t entries = best_room(most_children) + (is_deep ? 0 : hot_room(most_children));
   return fixed_shared_bytes() + entries * static_cast<uint32_t>(sizeof(uint64_t) + sizeof(Place));
 }
+// What every device gives a block without being asked for more, which a launch does not do.
+constexpr uint32_t kMostSharedBytes = 49152;
+static_assert(shared_bytes_of(ESP_MAX_BEAM_WIDTH, false) <= kMostSharedBytes && shared_bytes_of(ESP_MAX_BEAM_WIDTH, true) <= kMostSharedBytes);
 
 __device__ inline Shared &shared_of_block() { return *reinterpret_cast<Shared *>(shared_bytes()); }
 

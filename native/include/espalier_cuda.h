@@ -126,6 +126,7 @@ typedef struct esp_cuda_step_input {
  */
 typedef struct esp_cuda_stepper esp_cuda_stepper;
 esp_status esp_cuda_stepper_create(esp_cuda_context *context, esp_cuda_stepper **out);
+/* Waits for its step, where one runs. */
 void esp_cuda_stepper_release(esp_cuda_stepper *stepper);
 
 /*

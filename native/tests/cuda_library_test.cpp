@@ -2,6 +2,7 @@
 // and what cuda_refusals.cpp, cuda_captures.cpp and cuda_decodes.cpp check.
 //   cuda_library_test [--seed N] [--cases N]
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -219,6 +220,148 @@ void check_close(Random &random) {
   CHECK(esp_cuda_emulated_live() == 0, "%llu pieces left", static_cast<unsigned long long>(esp_cuda_emulated_live()));
 }
 
+// What another thread does while a step runs. It must wait until that has ended, although it gets a while for itself.
+struct Meanwhile {
+  std::function<void()> act;
+  std::thread thread;
+  std::atomic<bool> has_begun{false};
+  std::atomic<bool> has_ended{false};
+  bool has_waited = false;
+
+  explicit Meanwhile(std::function<void()> what) : act(std::move(what)) {}
+  static void begin(void *user) {
+    Meanwhile &self = *static_cast<Meanwhile *>(user);
+    self.thread = std::thread([&self] {
+      self.has_begun = true;
+      self.act();
+      self.has_ended = true;
+    });
+    while (!self.has_begun) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    self.has_waited = !self.has_ended;
+  }
+};
+
+void check_close_in_step(Random &random) {
+  esp_cuda_context *context = opened();
+  const Catalog catalog(random, {50, 60, 7}, 3000);
+  esp_cuda_trie *trie = uploaded(context, catalog);
+  esp_cuda_stepper *stepper = nullptr;
+  must(esp_cuda_stepper_create(context, &stepper), "stepper");
+  {
+    const Constraint constraint(random, catalog, trie, 0.5, 0.2);
+    SmallStep step(random, catalog, constraint.on_device);
+    const Children expected = step.expected(constraint);
+    Meanwhile close([&] { esp_cuda_close(std::exchange(context, nullptr)); });
+    esp_cuda_emulated_before_kernel(Meanwhile::begin, &close);
+    must(step.run(stepper), "a step whose context is closed meanwhile");
+    esp_cuda_emulated_before_kernel(nullptr, nullptr);
+    close.thread.join();
+    CHECK(close.has_waited && close.has_ended, "closing waits for the step");
+    check_equal(step.children, expected, {0}, "closed in a step");
+    expect(step.run(stepper), ESP_STATUS_SHAPE, "closed", "the step after");
+  }
+  esp_cuda_stepper_release(stepper);
+  esp_cuda_trie_release(trie);
+  CHECK(esp_cuda_emulated_live() == 0, "%llu pieces left", static_cast<unsigned long long>(esp_cuda_emulated_live()));
+}
+
+void check_stepper_release_in_step(Random &random) {
+  esp_cuda_context *context = opened();
+  const Catalog catalog(random, {50, 60, 7}, 3000);
+  esp_cuda_trie *trie = uploaded(context, catalog);
+  const uint64_t live = esp_cuda_emulated_live();
+  {
+    const Constraint constraint(random, catalog, trie, 0.5, 0.2);
+    SmallStep step(random, catalog, constraint.on_device);
+    const Children expected = step.expected(constraint);
+    esp_cuda_stepper *stepper = nullptr;
+    must(esp_cuda_stepper_create(context, &stepper), "stepper");
+    Meanwhile release([&] { esp_cuda_stepper_release(stepper); });
+    esp_cuda_emulated_before_kernel(Meanwhile::begin, &release);
+    must(step.run(stepper), "a step whose stepper is released meanwhile");
+    esp_cuda_emulated_before_kernel(nullptr, nullptr);
+    release.thread.join();
+    CHECK(release.has_waited && release.has_ended, "the release waits for the step");
+    check_equal(step.children, expected, {0}, "its stepper released in a step");
+  }
+  CHECK(esp_cuda_emulated_live() == live && memory_of(context).scratch_bytes == 0, "it went with the step");
+  esp_cuda_trie_release(trie);
+  esp_cuda_close(context);
+  CHECK(esp_cuda_emulated_live() == 0, "%llu pieces left", static_cast<unsigned long long>(esp_cuda_emulated_live()));
+}
+
+// ---- launches ----------------------------------------------------------------------------------------
+
+// Kernels that start while it lives.
+class LaunchCount {
+ public:
+  LaunchCount() {
+    esp_cuda_emulated_before_kernel([](void *user) { ++*static_cast<uint32_t *>(user); }, &count_);
+  }
+  LaunchCount(const LaunchCount &) = delete;
+  ~LaunchCount() { esp_cuda_emulated_before_kernel(nullptr, nullptr); }
+  uint32_t get() const { return count_; }
+
+ private:
+  uint32_t count_ = 0;
+};
+
+// A step is one launch, however many requests there are, and whatever they ask.
+void check_launches(Random &random) {
+  constexpr uint32_t kRequests = 200;
+  constexpr uint32_t kWidth = SmallStep::kWidth;
+  esp_cuda_context *context = opened();
+  const Catalog catalog(random, {50, 60, 7}, 3000);
+  const uint32_t codes = catalog.arrays->codebook_sizes[0];
+  esp_cuda_trie *trie = uploaded(context, catalog);
+  {
+    const Constraint all(random, catalog, trie, 1, 0);
+    const Constraint some(random, catalog, trie, 0.5, 0.2);
+    const std::vector<char> logits = LogitRows(random, kRequests, codes, false).as(ESP_LOGITS_F32);
+    const std::vector<float> scores(kRequests);
+    const std::vector<uint32_t> lo(kRequests), hi(kRequests, catalog.arrays->leaf_count);
+    std::vector<esp_cuda_step_request> requests;
+    std::vector<esp_cuda_constraint *> constraints;
+    for (uint32_t row = 0; row < kRequests; row++) {
+      constraints.push_back(row % 2 == 0 ? all.on_device : some.on_device);
+      requests.push_back({constraints.back(), 1, 1 + row % kWidth, row, static_cast<esp_normalize>(row % 3), 1});
+    }
+    Children children(kRequests, size_t{kRequests} * kWidth, kRequests);
+    const esp_cuda_step_input input = {0, kRequests, requests.data(), scores.data(), lo.data(), hi.data(), logits.data(), 0,
+                                       ESP_LOGITS_F32, kRequests, codes, 0, nullptr, 0};
+    const esp_step_output output = children.output();
+    esp_cuda_stepper *stepper = nullptr;
+    must(esp_cuda_stepper_create(context, &stepper), "stepper");
+    {
+      const LaunchCount launches;
+      must(esp_cuda_step(stepper, &input, &output), "step");
+      CHECK(launches.get() == 1, "a step of %u requests is %u launches", kRequests, launches.get());
+    }
+    esp_cuda_stepper_release(stepper);
+
+    const esp_cuda_batch_options options = {kRequests, kWidth, ESP_LOGITS_F32, codes, ESP_VOCABULARY, 1};
+    esp_cuda_batch *batch = nullptr;
+    must(esp_cuda_batch_create(context, &options, constraints.data(), &batch), "batch");
+    OnDevice<char> device_logits(logits.size());
+    device_logits.write(logits.data(), logits.size());
+    const DeviceBeams out(kRequests, size_t{kRequests} * kWidth);
+    const esp_cuda_batch_step step = {0, device_logits.get(), 0, nullptr, nullptr, nullptr, nullptr, nullptr, out.counts.get(),
+                                      out.scores.get(), out.parents.get(), out.codes.get(), out.lo.get(), out.hi.get(),
+                                      out.bad_beams.get()};
+    {
+      const LaunchCount launches;
+      must(esp_cuda_batch_run(batch, &step, nullptr), "esp_cuda_batch_run");
+      CHECK(esp_cuda_emulated_synchronize() == cudaSuccess, "synchronize");
+      CHECK(launches.get() == 1, "a batch's step of %u requests is %u launches", kRequests, launches.get());
+    }
+    esp_cuda_batch_release(batch);
+  }
+  esp_cuda_trie_release(trie);
+  esp_cuda_close(context);
+  CHECK(esp_cuda_emulated_live() == 0, "%llu pieces left", static_cast<unsigned long long>(esp_cuda_emulated_live()));
+}
+
 void check_broken_device(Random &random) {
   esp_cuda_context *context = opened();
   const Catalog catalog(random, {50, 60, 7}, 3000);
@@ -297,6 +440,9 @@ int main(int count, char **values) {
   check_no_room(random);
   check_release_in_step(random);
   check_close(random);
+  check_close_in_step(random);
+  check_stepper_release_in_step(random);
+  check_launches(random);
   check_broken_device(random);
   check_threads(random);
   check_refusals(random);

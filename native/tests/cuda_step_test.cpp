@@ -1,8 +1,9 @@
 // The step's kernel, run by the emulation, against brute force over lists of leaves and against esp_step.
-//   cuda_step_test [--seed N] [--cases N] [--lies N]
+//   cuda_step_test [--seed N] [--cases N] [--lies N] [--many-requests 1]
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "../cpu/constraint.h"
 #include "../cuda/emulated/simt.h"
@@ -203,6 +204,12 @@ struct Step {
   uint32_t beam_at(uint32_t request) const { return arrays.requests[request].first_beam; }
 
   void lay_out(uint32_t vocab_size, bool may_be_bad, bool are_zeros) {
+    const uint32_t rows = lay_out_beams();
+    logits = random_logits(random, rows, vocab_size, may_be_bad, are_zeros);
+  }
+
+  // @return how many rows of logits there are
+  uint32_t lay_out_beams() {
     uint32_t rows = 0;
     uint32_t beams = 0;
     uint32_t children = 0;
@@ -234,7 +241,7 @@ struct Step {
     arrays.codes.assign(children, 12345);
     arrays.out_lo.assign(children, 12345);
     arrays.out_hi.assign(children, 12345);
-    logits = random_logits(random, rows, vocab_size, may_be_bad, are_zeros);
+    return rows;
   }
 
   StepArgs args() {
@@ -272,13 +279,15 @@ struct Step {
     return args;
   }
 
-  void launch() {
+  void launch() { launch(random.chance(0.8) ? random.next() : 0); }
+  // @param order of blocks and threads, as simt::set_order takes it
+  void launch(uint64_t order) {
     StepArgs launched = args();
     const espalier::cuda::StepShape shape = {launched.request_count, launched.most_beams, launched.most_children, code_count};
     ScratchMemory own;
     ScratchMemory &memory = random.chance(0.2) ? own : shared_scratch;
     launched.scratch = memory.reserve(shape);
-    espalier::cuda::simt::set_order(random.chance(0.8) ? random.next() : 0);
+    espalier::cuda::simt::set_order(order);
     CHECK(espalier::cuda::launch_step(launched, nullptr) == 0, "launch");
   }
 
@@ -408,6 +417,14 @@ struct Step {
   }
 };
 
+Leaves leaves_of(std::vector<std::vector<uint32_t>> sids, uint32_t levels) {
+  std::sort(sids.begin(), sids.end());
+  sids.erase(std::unique(sids.begin(), sids.end()), sids.end());
+  Leaves leaves = {levels, {}};
+  for (const auto &sid : sids) leaves.codes.insert(leaves.codes.end(), sid.begin(), sid.end());
+  return leaves;
+}
+
 Leaves random_leaves(Random &random, const std::vector<uint32_t> &sizes, uint64_t row_count, std::vector<uint32_t> &rows, bool uses_all) {
   const uint64_t used = uses_all ? ESP_MAX_CODEBOOK_SIZE : random.pick<uint64_t>({2, 5, 100000, 300000});
   const uint32_t levels = static_cast<uint32_t>(sizes.size());
@@ -421,19 +438,13 @@ Leaves random_leaves(Random &random, const std::vector<uint32_t> &sizes, uint64_
     rows.insert(rows.end(), sid.begin(), sid.end());
     sids.push_back(sid);
   }
-  std::sort(sids.begin(), sids.end());
-  sids.erase(std::unique(sids.begin(), sids.end()), sids.end());
-  Leaves leaves = {levels, {}};
-  for (const auto &sid : sids) leaves.codes.insert(leaves.codes.end(), sid.begin(), sid.end());
-  return leaves;
+  return leaves_of(std::move(sids), levels);
 }
 
-Request random_request(Random &random, esp_trie *trie, const Leaves &leaves, uint32_t most) {
+// At the root, of a set of a share of the leaves, of which a share is dead.
+Request new_request(Random &random, esp_trie *trie, const Leaves &leaves, bool has_set, double live, double dead) {
   Request request = {};
   const esp_trie_arrays &arrays = *esp_trie_view(trie);
-  const double live = random.pick<double>({0.0005, 0.02, 0.5, 0.95});
-  const double dead = random.pick<double>({0, 0, 0.1, 0.9, 1});
-  const bool has_set = random.chance(0.7);
   request.leaf_bits = bitmap(arrays.leaf_count);
   request.root_mask = bitmap(arrays.codebook_sizes[0]);
   request.node_bits = bitmap(arrays.top_levels[1].node_count);
@@ -450,12 +461,20 @@ Request random_request(Random &random, esp_trie *trie, const Leaves &leaves, uin
                               dead_leaves.data(), dead_leaves.size(), &request.constraint) == ESP_OK,
         "%s", esp_last_error());
   request.reach = request.constraint->tables.reach();
-  request.width = std::min(most, random.pick<uint32_t>({1, 2, 5, 17, 40, 150, 700, 1024}));
-  request.normalize = static_cast<esp_normalize>(random.below(3));
-  request.temperature = random.pick<float>({1, 1, 0.7f, 3});
+  request.temperature = 1;
   request.scores = {0};
   request.lo = {0};
   request.hi = {leaves.count()};
+  return request;
+}
+
+Request random_request(Random &random, esp_trie *trie, const Leaves &leaves, uint32_t most) {
+  const double live = random.pick<double>({0.0005, 0.02, 0.5, 0.95});
+  const double dead = random.pick<double>({0, 0, 0.1, 0.9, 1});
+  Request request = new_request(random, trie, leaves, random.chance(0.7), live, dead);
+  request.width = std::min(most, random.pick<uint32_t>({1, 2, 5, 17, 40, 150, 700, 1024}));
+  request.normalize = static_cast<esp_normalize>(random.below(3));
+  request.temperature = random.pick<float>({1, 1, 0.7f, 3});
   return request;
 }
 
@@ -476,6 +495,15 @@ struct Trie {
   esp_trie *trie = nullptr;
 };
 
+esp_trie *built_trie(const std::vector<uint32_t> &rows, const std::vector<uint32_t> &sizes, uint64_t mask_bytes) {
+  const uint32_t levels = static_cast<uint32_t>(sizes.size());
+  const esp_rows input = {rows.data(), ESP_U32, rows.size() / levels, levels, sizes.data()};
+  const esp_build_options options = {1, ESP_LEVEL_SCALAR, mask_bytes, nullptr, nullptr};
+  esp_trie *trie = nullptr;
+  CHECK(esp_trie_build(&input, &options, &trie) == ESP_OK, "%s", esp_last_error());
+  return trie;
+}
+
 Trie random_trie(Random &random) {
   Trie made;
   made.sizes = random_sizes(random);
@@ -487,9 +515,7 @@ Trie random_trie(Random &random) {
   std::vector<uint32_t> rows;
   const uint64_t row_count = special < 2 ? 20000 : 1 + random.below(is_large ? 30000 : random.pick<uint64_t>({3, 65, 400, 3000}));
   made.leaves = random_leaves(random, made.sizes, row_count, rows, special < 2);
-  const esp_rows input = {rows.data(), ESP_U32, row_count, made.leaves.level_count, made.sizes.data()};
-  const esp_build_options options = {1, ESP_LEVEL_SCALAR, random.pick<uint64_t>({0, 1u << 24}), nullptr, nullptr};
-  CHECK(esp_trie_build(&input, &options, &made.trie) == ESP_OK, "%s", esp_last_error());
+  made.trie = built_trie(rows, made.sizes, random.pick<uint64_t>({0, 1u << 24}));
   return made;
 }
 
@@ -647,6 +673,111 @@ void one_lie(Random &random, ScratchMemory &scratch) {
   esp_trie_release(made.trie);
 }
 
+// The nodes of a depth as beams, those of the most leaves first.
+void put_on_nodes(Request &request, const Leaves &leaves, uint32_t depth, uint32_t most_beams) {
+  std::vector<std::pair<uint32_t, uint32_t>> nodes;
+  const auto is_same = [&](uint32_t one, uint32_t other) {
+    const uint32_t *codes = leaves.codes.data();
+    return std::equal(codes + size_t{one} * leaves.level_count, codes + size_t{one} * leaves.level_count + depth, codes + size_t{other} * leaves.level_count);
+  };
+  for (uint32_t from = 0, to = 0; from < leaves.count(); from = to) {
+    for (to = from; to < leaves.count() && is_same(from, to);) to++;
+    nodes.push_back({from, to});
+  }
+  std::stable_sort(nodes.begin(), nodes.end(), [](auto a, auto b) { return a.second - a.first > b.second - b.first; });
+  if (nodes.size() > most_beams) nodes.resize(most_beams);
+  request.scores.clear(), request.lo.clear(), request.hi.clear();
+  for (const auto &node : nodes) {
+    request.scores.push_back(-0.125f * static_cast<float>(request.scores.size() % 7));
+    request.lo.push_back(node.first);
+    request.hi.push_back(node.second);
+  }
+}
+
+// Logits of whole quarters, with ties, which are made fast: a row of the pattern begins anywhere in it.
+Logits tied_logits(Random &random, size_t rows, uint32_t vocab_size, esp_logit_type type) {
+  std::vector<float> pattern(100'003);
+  for (float &value : pattern) value = static_cast<float>(random.below(129)) * 0.125f - 8.0f;
+  Logits logits = {type, vocab_size, std::vector<float>(rows * vocab_size), {}};
+  size_t at = 0;
+  for (float &value : logits.values) {
+    value = pattern[at];
+    if (++at == pattern.size()) at = 0;
+  }
+  // An eighth below 16 has few enough digits for bfloat16.
+  if (type == ESP_LOGITS_BF16) {
+    for (const float value : logits.values) logits.halves.push_back(static_cast<uint16_t>(bits_of(value) >> 16));
+  }
+  return logits;
+}
+
+// The largest codebook, and with it the largest vocabulary, for many beams of nodes with very many children.
+void largest_vocabulary(Random &random, esp_stepper *stepper, ScratchMemory &scratch, uint32_t width, uint32_t most_beams, esp_logit_type type) {
+  constexpr uint32_t kCodes = ESP_MAX_CODEBOOK_SIZE;
+  Trie made = {{kCodes, kCodes, kCodes}, {}, nullptr};
+  std::vector<uint32_t> rows;
+  std::vector<std::vector<uint32_t>> sids;
+  for (uint32_t row = 0; row < 60'000; row++) {
+    std::vector<uint32_t> sid;
+    for (uint32_t level = 0; level < 3; level++) {
+      // Some nodes have thousands of children all over the codebook, and all others hardly any.
+      const bool is_usual = random.chance(0.6);
+      sid.push_back(is_usual ? static_cast<uint32_t>(random.below(6) * 2654435761u % kCodes) : static_cast<uint32_t>(random.below(kCodes)));
+    }
+    rows.insert(rows.end(), sid.begin(), sid.end());
+    sids.push_back(std::move(sid));
+  }
+  made.leaves = leaves_of(std::move(sids), 3);
+  made.trie = built_trie(rows, made.sizes, 1u << 24);
+  std::vector<Request> requests;
+  requests.push_back(new_request(random, made.trie, made.leaves, true, 0.7, 0.1));
+  requests[0].width = width;
+  requests[0].normalize = ESP_VOCABULARY;
+  const Tokens tokens = {0, {}};
+  for (uint32_t depth = 0; depth < 3; depth++) {
+    put_on_nodes(requests[0], made.leaves, depth, most_beams);
+    Step step = {random, made.leaves, tokens, depth, kCodes, requests, scratch, false, 1};
+    step.logits = tied_logits(random, step.lay_out_beams(), kCodes, type);
+    step.launch();
+    step.check();
+    step.check_against_cpu(stepper);
+    CHECK(step.arrays.counts[0] == width, "depth %u: %u children of %u", depth, step.arrays.counts[0], width);
+  }
+  esp_constraint_release(requests[0].constraint);
+  esp_trie_release(made.trie);
+}
+
+// More requests than one launch has tickets for.
+void very_many_requests(Random &random, esp_stepper *stepper, ScratchMemory &scratch) {
+  constexpr uint32_t kRequests = 16384 + 300;
+  Trie made = {{3, 3}, {}, nullptr};
+  const std::vector<uint32_t> rows = {0, 0, 0, 1, 1, 2, 2, 0, 2, 1, 2, 2};
+  made.leaves = {2, rows};
+  made.trie = built_trie(rows, made.sizes, 0);
+  Request all = new_request(random, made.trie, made.leaves, false, 1, 0);
+  std::vector<Request> requests;
+  for (uint32_t index = 0; index < kRequests; index++) {
+    requests.push_back(all);
+    requests.back().width = 1 + index % 3;
+    requests.back().normalize = static_cast<esp_normalize>(index % 3);
+    // Some have left, in either launch.
+    if (index % 50 == 7) requests.back().scores = {}, requests.back().lo = {}, requests.back().hi = {};
+  }
+  const Tokens tokens = {0, {}};
+  Step step = {random, made.leaves, tokens, 0, 3, requests, scratch, false, 1};
+  step.logits = tied_logits(random, step.lay_out_beams(), 3, ESP_LOGITS_F32);
+  // What a request is told of its logits is its own, too.
+  for (const uint32_t bad : {100u, 16383u, 16384u, 16600u}) {
+    step.logits.values[size_t{step.arrays.requests[bad].first_row} * 3] = std::numeric_limits<float>::quiet_NaN();
+  }
+  // In order, which is fast.
+  step.launch(0);
+  step.check();
+  step.check_against_cpu(stepper);
+  esp_constraint_release(all.constraint);
+  esp_trie_release(made.trie);
+}
+
 }  // namespace
 
 int main(int count, char **values) {
@@ -663,6 +794,10 @@ int main(int count, char **values) {
   CHECK(esp_stepper_create(ESP_LEVEL_SCALAR, 1, &stepper) == ESP_OK, "%s", esp_last_error());
   for (uint64_t at = 0; at < cases; at++) one_case(random, stepper, scratch);
   for (uint64_t at = 0; at < lies; at++) one_lie(random, scratch);
+  largest_vocabulary(random, stepper, scratch, 70, 70, ESP_LOGITS_F32);
+  largest_vocabulary(random, stepper, scratch, ESP_MAX_BEAM_WIDTH, 16, ESP_LOGITS_BF16);
+  // Takes longer than all that is above.
+  if (argument(count, values, "--many-requests", 0) != 0) very_many_requests(random, stepper, scratch);
   esp_stepper_release(stepper);
   return finish("cuda_step_test");
 }

@@ -14,6 +14,7 @@ import {
   type Kernel,
   lookForCuda,
   StepBatch,
+  type TrieArrays,
   usableLevels,
 } from '../../src/kernels/index.js';
 import { type Addon, callNative, loadAddon } from '../../src/kernels/native/addon.js';
@@ -63,6 +64,28 @@ function firstCodes(
   batch.begin([{ constraint, beamWidth: 3, normalize: 'vocabulary', temperature: 1 }]);
   kernel.step(batch, { depth: 0, logits: Float32Array.of(1, 2, 4), vocabSize: 3, tokens: { offset: 0 } });
   return Array.from(batch.codes.subarray(0, batch.counts[0]));
+}
+
+/** The addon, which counts the tries that it has brought to the device and nobody has disposed of. */
+function countingHandles(): { addon: Addon; held: () => number; uploads: () => number } {
+  const { addon } = loadAddon() as { addon: Addon };
+  const held = new Set<unknown>();
+  let uploads = 0;
+  const hold = <Handle>(handle: Handle) => {
+    uploads++;
+    held.add(handle);
+    return handle;
+  };
+  const counting: Addon = {
+    ...addon,
+    cudaUploadTrie: async (...arguments_) => hold(await addon.cudaUploadTrie(...arguments_)),
+    cudaUploadTrieNow: (...arguments_) => hold(addon.cudaUploadTrieNow(...arguments_)),
+    cudaDispose: (handle) => {
+      held.delete(handle);
+      addon.cudaDispose(handle);
+    },
+  };
+  return { addon: counting, held: () => held.size, uploads: () => uploads };
 }
 
 function forced(library: string): Kernel & { finding: CudaFinding } {
@@ -247,6 +270,28 @@ describe.skipIf(noDevice)(named('steps on a GPU', noDevice), () => {
     kernel.device!.close();
   });
 
+  it('free at the end what was brought there and never decided, or is on its way', async () => {
+    const counting = countingHandles();
+    const { step, name: stepName } = chooseKernel('native');
+    const host = { step, stepName };
+    const device = new CudaSteps({
+      addon: counting.addon,
+      library,
+      deviceName: 'a GPU',
+      host,
+      isForced: false,
+    });
+    await device.prepareTrie(trie);
+    const other = buildStaticTrie({ codebookSizes: [3], rowCount: 1, codes: Uint16Array.of(1) }).trie;
+    const underWay = device.prepareTrie(other);
+    expect(counting.held()).toBe(1);
+    device.close();
+    expect(counting.held()).toBe(0);
+    await underWay;
+    expect(counting.uploads()).toBe(2);
+    expect(counting.held()).toBe(0);
+  });
+
   it('run by themselves only where they were compared, and faster', async () => {
     const shape = { vocabSize: 8, tokens: [{ offset: 0 }, { offset: 3 }] };
     const finding = lookForCuda(library);
@@ -278,6 +323,36 @@ describe.skipIf(noDevice)(named('steps on a GPU', noDevice), () => {
     const lost = await decide(step);
     expect(lost).toMatchObject({ state: 'ready', stepName, isProblem: false, memory: { trieBytes: 0 } });
     expect(lost.message).toMatch(/ take \d+ µs on .* and \d+ µs with /);
+  });
+
+  it('are compared once for catalogs that are alike, and again for one of another size', async () => {
+    const { step, name: stepName } = chooseKernel('native');
+    let hostSteps = 0;
+    const counting: Kernel['step'] = (batch, input) => {
+      hostSteps++;
+      step(batch, input);
+    };
+    const host = { step: counting, stepName };
+    const addon = loadAddon().addon as Addon;
+    const device = new CudaSteps({ addon, library, deviceName: 'a GPU', host, isForced: false });
+    const random = new Random(3);
+    const ofRows = (rowCount: number) => {
+      const codes = Uint16Array.from({ length: rowCount * 2 }, () => random.below(256));
+      return buildStaticTrie({ codebookSizes: [256, 256], rowCount, codes }).trie;
+    };
+    const shape = { vocabSize: 256, tokens: [{ offset: 0 }, { offset: 0 }] };
+    /** Host steps of the comparison. */
+    const stepsToDecide = async (one: TrieArrays) => {
+      const before = hostSteps;
+      await device.prepareTrie(one);
+      device.decide(one, shape);
+      return hostSteps - before;
+    };
+    expect(await stepsToDecide(ofRows(40))).toBeGreaterThan(0);
+    expect(await stepsToDecide(ofRows(45))).toBe(0);
+    expect(await stepsToDecide(ofRows(3000))).toBeGreaterThan(0);
+    expect(await stepsToDecide(ofRows(3100))).toBe(0);
+    device.close();
   });
 
   it('do not run where one of them is wrong', () => {
@@ -395,9 +470,25 @@ describe.skipIf(noEmulation)(named('a GPU that fails', noEmulation), () => {
     await kernel.device!.prepareTrie(trie);
     kernel.device!.decide(trie, { vocabSize: 8, tokens: [{ offset: 0 }, { offset: 3 }] });
     expect(firstCodes(kernel)).toEqual([2, 1, 0]);
-    const { state, message, isProblem } = report(kernel);
-    expect([state, isProblem]).toEqual(['ready', true]);
+    const { state, message, isProblem, stepName } = report(kernel);
+    expect([state, isProblem, stepName]).toEqual(['ready', true, bestNative]);
     expect(message).toMatch(/^a catalog runs with \w+: .*\d+.*\d+/);
+    // A catalog that comes in its place may have room again.
+    kernel.device!.release(trie);
+    expect(report(kernel).stepName).toBe('cuda');
+  });
+
+  it('has no room for one catalog: another runs there, and its name is said', () => {
+    const rowCount = 100_000;
+    const random = new Random(5);
+    const codes = Uint16Array.from({ length: rowCount * 3 }, () => random.below(64));
+    const large = buildStaticTrie({ codebookSizes: [64, 64, 64], rowCount, codes }).trie;
+    const { device } = forced(emulatedCuda('memory=400000'));
+    device!.decide(large, { vocabSize: 64, tokens: [{ offset: 0 }, { offset: 0 }, { offset: 0 }] });
+    expect(device!.report()).toMatchObject({ state: 'ready', isProblem: true, stepName: bestNative });
+    device!.decide(trie, { vocabSize: 8, tokens: [{ offset: 0 }, { offset: 3 }] });
+    expect(device!.report()).toMatchObject({ state: 'running', stepName: 'cuda' });
+    device!.close();
   });
 
   it('runs out of memory anywhere: every step is answered, and the GPU is kept', () => {

@@ -32,7 +32,7 @@ describe.skipIf(noCompiler)(named('CUDA on a stand-in for a device', noCompiler)
   it('steps as brute force does', { timeout: 300_000 }, () => {
     const printed = run(
       `${built}/cuda/emulated/cuda_step_test`,
-      IS_LONG ? ['--cases', '4000'] : ['--cases', '100'],
+      IS_LONG ? ['--cases', '4000', '--many-requests', '1'] : ['--cases', '100'],
     );
     console.log(printed.trim());
     expect(printed).toMatch(/, 0 failed/);

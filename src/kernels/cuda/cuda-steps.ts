@@ -7,6 +7,7 @@ import type { Constraint, LiveLeaves, TrieArrays } from '../types.js';
 import { compareSteps } from './compare-steps.js';
 import { DeviceObjects } from './device-objects.js';
 import { DeviceStep } from './device-step.js';
+import { WeakEntries } from './weak-entries.js';
 
 const DEVICE = 0;
 
@@ -37,12 +38,12 @@ export class CudaSteps implements StepDevice {
   readonly #options: CudaStepsOptions;
   #opened: Opened | undefined;
   /** Where the steps over a trie run, once that is known. */
-  #places = new WeakMap<TrieArrays, 'device' | 'host'>();
+  readonly #places = new WeakEntries<TrieArrays, 'device' | 'host'>();
   /** Sets for which the device has no room. */
   readonly #hostSets = new WeakSet<LiveLeaves>();
   /** Tries that were prepared and not released, of those whose steps run on the device. */
   readonly #prepared = new Set<TrieArrays>();
-  /** By shape of model: whether the device's steps are faster. */
+  /** By shape of model and size of trie: whether the device's steps are faster. */
   readonly #decisions = new Map<string, boolean>();
   #failure: EspalierError | undefined;
   #message: string;
@@ -56,7 +57,10 @@ export class CudaSteps implements StepDevice {
   get stepName(): string {
     const { isForced, host } = this.#options;
     if (this.#failure !== undefined) return host.stepName;
-    return isForced || this.#prepared.size > 0 ? 'cuda' : host.stepName;
+    if (this.#prepared.size > 0) return 'cuda';
+    // Forced, steps go there until there is a trie for which it has no room.
+    const isRefused = this.#places.keys().some((trie) => this.#places.get(trie) === 'host');
+    return isForced && !isRefused ? 'cuda' : host.stepName;
   }
 
   /** @throws EspalierError ESP_SHAPE as every step, and nothing else */
@@ -95,7 +99,7 @@ export class CudaSteps implements StepDevice {
 
   decide(trie: TrieArrays, shape: StepShape): void {
     if (this.#failure !== undefined || this.#places.get(trie) === 'host') return;
-    const key = `${codebooksOf(trie)}/${shape.vocabSize}`;
+    const key = `${likenessOf(trie)}${shape.vocabSize}`;
     try {
       let isFaster = this.#decisions.get(key);
       if (isFaster === undefined) {
@@ -143,8 +147,8 @@ export class CudaSteps implements StepDevice {
     if (this.#opened === undefined) return;
     const { context, objects, step } = this.#opened;
     this.#opened = undefined;
-    for (const trie of this.#prepared) objects.release(trie);
     this.#prepared.clear();
+    objects.close();
     step.close();
     callNative(() => this.#options.addon.cudaDispose(context));
   }
@@ -237,7 +241,7 @@ export class CudaSteps implements StepDevice {
   /** In vain would a trie go there. */
   #hasLost(trie: TrieArrays): boolean {
     if (this.#options.isForced) return false;
-    const prefix = `${codebooksOf(trie)}/`;
+    const prefix = likenessOf(trie);
     const decided = [...this.#decisions].filter(([key]) => key.startsWith(prefix));
     return decided.length > 0 && decided.every(([, isFaster]) => !isFaster);
   }
@@ -289,8 +293,13 @@ function isFull(thrown: unknown): boolean {
   return EspalierError.from(thrown).code === 'ESP_MEMORY';
 }
 
-function codebooksOf(trie: TrieArrays): string {
-  return trie.codebookSizes.join(',');
+/**
+ * What tries have in common of which one stands for all: a step over a few leaves tells nothing of one over millions,
+ * and a catalog that grows a little is not to be compared anew at each activation.
+ */
+function likenessOf({ codebookSizes, leafCount }: TrieArrays): string {
+  const leafBits = 32 - Math.clz32(leafCount);
+  return `${codebookSizes.join(',')}/${leafBits}/`;
 }
 
 function inUs(ms: number): string {

@@ -27,6 +27,7 @@ export class DeviceObjects {
   /** Sets that stay until they are dropped or released, used or not. */
   readonly #kept = new WeakSet<LiveLeaves>();
   #disposals = 0;
+  #isClosed = false;
 
   constructor(addon: Addon, context: CudaContextHandle) {
     this.#addon = addon;
@@ -51,8 +52,8 @@ export class DeviceObjects {
     if (this.hasTrie(trie)) return;
     try {
       const handle = await this.#addon.cudaUploadTrie(this.#context, handleOf(this.#addon, trie));
-      // A step may have been faster.
-      if (this.hasTrie(trie)) this.#addon.cudaDispose(handle);
+      // A step may have been faster; and nobody waits for what comes after the end.
+      if (this.#isClosed || this.hasTrie(trie)) this.#addon.cudaDispose(handle);
       else this.#remember(trie, handle);
     } catch (thrown) {
       throw nativeError(thrown);
@@ -122,6 +123,12 @@ export class DeviceObjects {
     if (held === undefined) return;
     this.#tries.delete(trie);
     this.#dispose(held.handle);
+  }
+
+  /** Frees all tries with what is theirs, and those whose upload has begun when it ends. */
+  close(): void {
+    this.#isClosed = true;
+    for (const trie of this.#tries.keys()) this.release(trie);
   }
 
   /** @throws EspalierError ESP_SYSTEM where the device has failed */

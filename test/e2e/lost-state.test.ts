@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import { readServedCatalog } from '../../src/server/index.js';
 import { makeDataDir, makeModelsDir, type Reply, send, startTestServer, upload } from '../helpers/server.js';
 import {
   attributes,
@@ -82,6 +83,10 @@ afterAll(() => server.stop());
 
 describe('a start', () => {
   it('serves no catalog whose log of changes is gone, until it is back', async () => {
+    // Nor do commands that read the directory beside the server.
+    await expect(readServedCatalog(dataDir, 'gone')).rejects.toThrow(
+      /^changes.log of catalog gone: expected the file that changes were written to, found no file/,
+    );
     await expectRefused('gone', /^catalog gone is not served: ESP_ARTIFACT_CORRUPT: changes.log /);
     renameSync(path('gone.log'), logOf('gone'));
     expect((await activate('gone')).status).toBe(200);

@@ -148,7 +148,7 @@ export const errorCatalogue = {
   },
   ESP_WRITE_FAILED: {
     statusCode: 500,
-    summary: 'A file could not be written; what had its name before is still there.',
+    summary: 'A file could not be written; the message says whether what had its name before is still there.',
   },
   ESP_DATA_DIR: { statusCode: 500, summary: 'The data directory cannot be used, or another server uses it.' },
   ESP_ADDRESS: { statusCode: 500, summary: 'The server cannot listen on its address.' },

@@ -179,10 +179,11 @@ function openStores({ dataDir, modelsDir }: Config, logError: LogError) {
   const sets = new SetStore(dataDir, (error) => logError(error, 'a constraint set is refused'));
   const records = new CatalogRecords(store);
   const unfinished = jobStore.unfinished();
-  store.clean(unfinished, (error) => logError(error, 'a catalog version is refused'));
-  for (const { name } of records.list()) sets.clean(name, unfinishedLists(name, unfinished));
+  const areAllKnown = jobStore.damagedIds.size === 0;
+  store.clean(unfinished, areAllKnown, (error) => logError(error, 'a catalog version is refused'));
+  for (const { name } of records.list()) sets.clean(name, unfinishedLists(name, unfinished), areAllKnown);
   const aliases = new Aliases(dataDir, (error) => logError(error, 'aliases are refused'));
-  const changes = new ChangeLogs(store);
+  const changes = new ChangeLogs(store, records);
   return { store, jobStore, sets, records, aliases, changes, models: new ModelStore(modelsDir) };
 }
 

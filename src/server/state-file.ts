@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EspalierError } from '../errors.js';
-import { isSystemError, orWriteFailure, syncFolder, writeDurably } from '../static-trie/index.js';
+import { isSystemError, orWriteFailure, syncName, writeDurably } from '../static-trie/index.js';
 
 /** JSON files of the data directory. Writes are durable when they return. */
 
@@ -30,10 +30,8 @@ export function writeState(path: string, value: unknown): void {
 /** Makes a folder and its name durable. @throws EspalierError ESP_WRITE_FAILED */
 export function makeFolder(path: string): void {
   if (existsSync(path)) return;
-  orWriteFailure(path, () => {
-    mkdirSync(path, { recursive: true });
-    syncFolder(join(path, '..'));
-  });
+  orWriteFailure(path, () => mkdirSync(path, { recursive: true }));
+  syncName(path);
 }
 
 /** Removes what a write left behind that was interrupted before its rename. */

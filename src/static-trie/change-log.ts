@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
 import { EspalierError } from '../errors.js';
-import { type CatalogChange, headerLine, logLine, readEntries, readHeader } from './change-lines.js';
+import {
+  type CatalogChange,
+  corruptLog,
+  headerLine,
+  logLine,
+  readEntries,
+  readHeader,
+} from './change-lines.js';
 import { isSystemError, writeAll, writeDurably, writeFailure } from './durable-file.js';
 
 const COPY_BYTES = 1 << 20;
@@ -24,6 +31,8 @@ interface LogState {
 export class ChangeLog {
   readonly #path: string;
   #state: LogState;
+  /** Whether a pruning failed, which may have written the file anew: where it ends must be read. */
+  #isUnsure = false;
   #isClosed = false;
 
   private constructor(path: string, state: LogState) {
@@ -62,42 +71,71 @@ export class ChangeLog {
     return this.#state.lastSeq;
   }
 
+  /** Whether there is a file. */
+  get exists(): boolean {
+    return this.#state.byteLength > 0;
+  }
+
+  /**
+   * Makes the file, without a change in it, unless it is there.
+   * @throws EspalierError ESP_WRITE_FAILED
+   */
+  create(): void {
+    if (this.exists) return;
+    const header = headerLine(0, randomUUID());
+    writeDurably(this.#path, [header]);
+    this.#state = { base: 0, lastSeq: 0, byteLength: header.length };
+  }
+
   /**
    * The change is durable when this returns.
-   * @throws EspalierError ESP_WRITE_FAILED; then the log is as it was
+   * @throws EspalierError ESP_WRITE_FAILED: then no change was added; ESP_ARTIFACT_CORRUPT where the file is gone, or
+   *   is shorter than it was
    */
   append(change: Omit<CatalogChange, 'seq'>): CatalogChange {
     this.#checkOpen();
-    const { base, lastSeq, byteLength } = this.#state;
+    this.create();
+    const { base, lastSeq, byteLength } = this.#sureState();
     const entry = { ...change, seq: lastSeq + 1 };
-    let line = logLine(entry);
-    if (byteLength > 0) writeAtEnd(this.#path, byteLength, line);
-    else {
-      line = Buffer.concat([headerLine(base, randomUUID()), line]);
-      writeDurably(this.#path, [line]);
-    }
+    const line = logLine(entry);
+    writeAtEnd(this.#path, byteLength, line);
     this.#state = { base, lastSeq: entry.seq, byteLength: byteLength + line.length };
     return entry;
   }
 
   /**
    * Leaves out the changes up to a number: versions that need them are gone.
-   * @throws EspalierError ESP_WRITE_FAILED; then the log is as it was
+   * @throws EspalierError ESP_WRITE_FAILED, ESP_ARTIFACT_CORRUPT; then the other changes are all there
    */
   prune(upToSeq: number): void {
     this.#checkOpen();
-    const { base, lastSeq, byteLength } = this.#state;
+    const { base, lastSeq, byteLength } = this.#sureState();
     const newBase = Math.min(upToSeq, lastSeq);
     if (newBase <= base) return;
-    const file = openSync(this.#path, 'r');
-    try {
-      const from = offsetBehind(file, basename(this.#path), newBase);
+    this.#isUnsure = true;
+    this.#state = withFile(this.#path, (file, name) => {
+      const from = offsetBehind(file, name, newBase);
       const header = headerLine(newBase, randomUUID());
       writeDurably(this.#path, copyOf(file, header, from, byteLength));
-      this.#state = { base: newBase, lastSeq, byteLength: header.length + byteLength - from };
-    } finally {
-      closeSync(file);
-    }
+      return { base: newBase, lastSeq, byteLength: header.length + byteLength - from };
+    });
+    this.#isUnsure = false;
+  }
+
+  /**
+   * By the number of the last change, and not by the end of the file: what is behind it was never acknowledged.
+   * @throws EspalierError ESP_ARTIFACT_CORRUPT
+   */
+  #sureState(): LogState {
+    if (!this.#isUnsure) return this.#state;
+    const { lastSeq } = this.#state;
+    this.#state = withFile(this.#path, (file, name) => ({
+      base: readHeader(file, name).header.base,
+      lastSeq,
+      byteLength: offsetBehind(file, name, lastSeq),
+    }));
+    this.#isUnsure = false;
+    return this.#state;
   }
 
   close(): void {
@@ -126,7 +164,7 @@ function cutOff(path: string, byteLength: number): void {
 /** Opened for each write: a log is written rarely, and a file that was replaced is not written to by mistake. */
 function writeAtEnd(path: string, byteLength: number, bytes: Uint8Array): void {
   try {
-    const file = openSync(path, 'r+');
+    const file = openExisting(path, 'r+');
     try {
       const { size } = fstatSync(file);
       if (size < byteLength) {
@@ -159,13 +197,33 @@ function writeOrTakeBack(file: number, byteLength: number, bytes: Uint8Array): v
   }
 }
 
-function offsetBehind(file: number, name: string, seq: number): number {
-  const { next } = readHeader(file, name);
-  let end = next;
-  for (const entry of readEntries(file, name, next)) {
-    if (entry.change.seq > seq) break;
-    end = entry.next;
+/** @throws EspalierError ESP_ARTIFACT_CORRUPT where it is gone: what is in it was acknowledged */
+function openExisting(path: string, flags: 'r' | 'r+'): number {
+  try {
+    return openSync(path, flags);
+  } catch (thrown) {
+    if (!isSystemError(thrown) || thrown.code !== 'ENOENT') throw thrown;
+    throw corruptLog(basename(path), 1, 'a header', 'no file');
   }
+}
+
+function withFile<Result>(path: string, read: (file: number, name: string) => Result): Result {
+  const file = openExisting(path, 'r');
+  try {
+    return read(file, basename(path));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** @throws EspalierError ESP_ARTIFACT_CORRUPT where the log has no such change */
+function offsetBehind(file: number, name: string, seq: number): number {
+  let { next: end } = readHeader(file, name);
+  for (const entry of end.seq < seq ? readEntries(file, name, end) : []) {
+    end = entry.next;
+    if (end.seq === seq) break;
+  }
+  if (end.seq !== seq) throw corruptLog(name, end.line, `change ${seq}`, `none behind ${end.seq}`);
   return end.offset;
 }
 

@@ -25,7 +25,7 @@ export function writeDurably(path: string, chunks: Iterable<Uint8Array | string>
     if (isOpened) rmSync(temporary, { force: true });
     throw writeFailure(path, thrown);
   }
-  orWriteFailure(path, () => syncFolder(dirname(path)));
+  syncName(path);
 }
 
 /**
@@ -45,15 +45,31 @@ export function orWriteFailure<Result>(path: string, change: () => Result): Resu
  * not for clients. Anything else is returned as it is.
  */
 export function writeFailure(path: string, thrown: unknown): unknown {
+  return failure(path, thrown, 'written', 'what had that name before is unchanged');
+}
+
+function failure(path: string, thrown: unknown, what: string, outcome: string): unknown {
   if (!isSystemError(thrown)) return thrown;
   // "ENOSPC: no space left on device, write" and what follows the comma may be a path.
   const [reason] = thrown.message.split(',');
-  const message = `${basename(path)} cannot be written: ${reason}; what had that name before is unchanged`;
+  const message = `${basename(path)} cannot be ${what}: ${reason}; ${outcome}`;
   return new EspalierError('ESP_WRITE_FAILED', message, { cause: thrown });
 }
 
 export function isSystemError(thrown: unknown): thrown is NodeJS.ErrnoException {
   return thrown instanceof Error && 'errno' in thrown && 'syscall' in thrown;
+}
+
+/**
+ * Makes it durable that a file or a folder was made, renamed or removed.
+ * @throws EspalierError ESP_WRITE_FAILED, which says that the change is there: a restart finds it
+ */
+export function syncName(path: string): void {
+  try {
+    syncFolder(dirname(path));
+  } catch (thrown) {
+    throw failure(path, thrown, 'made durable', 'it is changed, but a power cut may take that back');
+  }
 }
 
 /** Makes the names in a folder (renames, new files) durable. */

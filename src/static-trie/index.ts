@@ -53,7 +53,14 @@ export {
   setHasItem,
 } from './constraint-set.js';
 export { openConstraintSetFile, writeConstraintSetFile } from './constraint-set-file.js';
-export { isSystemError, orWriteFailure, syncFolder, writeDurably, writeFailure } from './durable-file.js';
+export {
+  isSystemError,
+  orWriteFailure,
+  syncFolder,
+  syncName,
+  writeDurably,
+  writeFailure,
+} from './durable-file.js';
 export { inFile, readSidRows } from './exchange/sid-rows.js';
 export { type DenseLookupLayers, exportStatic } from './exchange/static-csr.js';
 export { readStaticFolder, writeStaticFolder } from './exchange/static-folder.js';

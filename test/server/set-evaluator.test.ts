@@ -2,6 +2,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CatalogRecords } from '../../dist/server/catalogs/catalog-records.js';
 import { CatalogStore } from '../../dist/server/catalogs/catalog-store.js';
 import { ChangeLogs } from '../../dist/server/catalogs/change-logs.js';
 import { EvaluatedLists } from '../../dist/server/catalogs/evaluated-lists.js';
@@ -14,9 +15,11 @@ import { nicenesses } from '../helpers/nicenesses.js';
 import { buildRetailCatalog } from '../helpers/retail.js';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'espalier-sets-'));
-const store = new CatalogStore(dataDir);
+const store = new CatalogStore(dataDir).prepare();
+store.putCatalog({ name: 'retail', model: { name: 'none', version: 1 }, active: null, earlier: [] } as never);
+const records = new CatalogRecords(store);
 const sets = new SetStore(dataDir, () => {});
-const changes = new ChangeLogs(store);
+const changes = new ChangeLogs(store, records);
 const catalog = { name: 'retail', attributes } as unknown as Parameters<SetEvaluator['evaluateAll']>[0];
 const catalogVersion = { version: 1, items: 3_145 } as Parameters<SetEvaluator['evaluateAll']>[1];
 let evaluator: SetEvaluator;

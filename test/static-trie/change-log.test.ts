@@ -165,6 +165,9 @@ describe('a log of changes', () => {
     expect(contentOf(path, 0)).toEqual([...changes, next]);
     writeFileSync(path, readFileSync(path).subarray(0, 100));
     expect(() => log.append({ at })).toThrow(corrupt(/expected \d+ bytes, found 100/));
+    rmSync(path);
+    expect(() => log.append({ at })).toThrow(corrupt(/expected a header, found no file/));
+    expect(existsSync(path)).toBe(false);
   });
 });
 

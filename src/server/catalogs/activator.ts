@@ -51,6 +51,8 @@ interface SwitchOptions {
 export class Activator {
   readonly #deps: ActivatorDeps;
   readonly #serving = new Set<string>();
+  /** Why catalogs do not serve that should. */
+  readonly #failures = new Map<string, EspalierError>();
   /** By catalog, then by set. */
   readonly #evaluations = new Map<string, Map<string, SetEvaluation>>();
   /** Likewise: sets that a restored catalog serves without, and why. */
@@ -62,6 +64,17 @@ export class Activator {
 
   isServing(catalog: string): boolean {
     return this.#serving.has(catalog);
+  }
+
+  /** Why a catalog does not serve whose record has an active pair. */
+  failure(catalog: string): EspalierError | undefined {
+    return this.#failures.get(catalog);
+  }
+
+  /** Notes that a catalog does not serve, or not any more, until it is activated again. */
+  stopped(catalog: string, error: EspalierError): void {
+    this.forget(catalog);
+    this.#failures.set(catalog, error);
   }
 
   evaluation(catalog: string, set: string): SetEvaluation | null {
@@ -104,6 +117,7 @@ export class Activator {
     this.#evaluations.delete(catalog);
     this.#unusable.delete(catalog);
     this.#serving.delete(catalog);
+    this.#failures.delete(catalog);
     this.#deps.evaluator.forget(catalog);
   }
 
@@ -185,6 +199,7 @@ export class Activator {
       }
       await engine.commitCatalog(name);
       this.#serving.add(name);
+      this.#failures.delete(name);
       this.#evaluations.delete(name);
       this.#unusable.delete(name);
       for (const snapshot of sets) this.remember(name, snapshot);

@@ -1,6 +1,13 @@
 import { EspalierError } from '../../errors.js';
-import type { CatalogRecord, CatalogStore, DamagedVersion, VersionRecord } from './catalog-store.js';
+import {
+  type CatalogRecord,
+  type CatalogStore,
+  type DamagedVersion,
+  lostRecord,
+  type VersionRecord,
+} from './catalog-store.js';
 import { KeyedMutex } from './keyed-mutex.js';
+import { namedVersions } from './serving-pairs.js';
 
 /** The catalogs as they are on disk. Changes of one catalog and of its sets run one by one, under `mutex`. */
 export class CatalogRecords {
@@ -58,16 +65,22 @@ export class CatalogRecords {
     return this.#store.listVersions(this.get(catalog));
   }
 
-  /** Versions that cannot be used, nor are deleted. */
+  /** Versions that cannot be used, nor are deleted; ascending. */
   damagedVersions(catalog: string): DamagedVersion[] {
-    return this.#store.damagedVersions(catalog);
+    const lost = namedVersions(this.get(catalog))
+      .filter((version) => this.#store.hasLostRecord(catalog, version))
+      .map((version) => ({ version, error: lostRecord(catalog, version) }));
+    return [...this.#store.damagedVersions(catalog), ...lost].sort((a, b) => a.version - b.version);
   }
 
-  /** @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its record is damaged */
-  version(record: Pick<CatalogRecord, 'name' | 'model'>, version: number): VersionRecord {
-    const { name, model } = record;
+  /** @throws EspalierError ESP_VERSION_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its record is damaged or gone */
+  version(record: CatalogRecord, version: number): VersionRecord {
+    const { name, model, active } = record;
     const found = this.#store.findVersion(name, version);
     if (found !== undefined) return { model, ...found };
+    // It is there, whatever has become of its record: it was active, or is.
+    const isNamed = namedVersions(record).includes(version) && this.#store.hasLostRecord(name, version);
+    if (isNamed || active?.version === version) throw lostRecord(name, version);
     const known =
       this.#store
         .listVersions(record)
@@ -79,10 +92,9 @@ export class CatalogRecords {
     });
   }
 
-  /** undefined where none is active. @throws EspalierError ESP_ARTIFACT_CORRUPT where its record is damaged */
-  activeVersion({ name, model, active }: CatalogRecord): VersionRecord | undefined {
-    const found = active === null ? undefined : this.#store.findVersion(name, active.version);
-    return found && { model, ...found };
+  /** undefined where none is active. @throws EspalierError ESP_ARTIFACT_CORRUPT where its record is damaged or gone */
+  activeVersion(record: CatalogRecord): VersionRecord | undefined {
+    return record.active === null ? undefined : this.version(record, record.active.version);
   }
 
   /** Durable when it returns. */
@@ -96,9 +108,15 @@ export class CatalogRecords {
     this.#catalogs.set(record.name, record);
   }
 
-  /** Deletes a catalog with its versions and sets; durable when it returns. */
+  /**
+   * Deletes a catalog with its versions and sets; durable when it returns.
+   * @throws EspalierError ESP_WRITE_FAILED; `find` has it then, unless it is gone all the same
+   */
   delete(catalog: string): void {
-    this.#store.deleteCatalog(catalog);
-    this.#catalogs.delete(catalog);
+    try {
+      this.#store.deleteCatalog(catalog);
+    } finally {
+      if (!this.#store.hasCatalog(catalog)) this.#catalogs.delete(catalog);
+    }
   }
 }

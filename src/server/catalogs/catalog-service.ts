@@ -95,8 +95,6 @@ export class CatalogService {
   readonly #builds: VersionBuilds;
   /** What is being received. */
   readonly #uploads = new Set<UploadBegin>();
-  /** Why catalogs could not be restored. */
-  readonly #unrestored = new Map<string, EspalierError>();
 
   constructor(deps: CatalogServiceDeps) {
     this.#deps = deps;
@@ -112,13 +110,26 @@ export class CatalogService {
       try {
         const record = await pinOldRecords(before, this.#deps);
         records.replace(record);
+        this.#noteLog(name);
         if (record.active !== null)
           await activator.restore(record, record.active, (set, error) => onDamagedSet(name, set, error));
       } catch (thrown) {
         const error = EspalierError.from(thrown);
-        this.#unrestored.set(name, error);
+        activator.stopped(name, error);
         onFailure(name, error);
       }
+    }
+  }
+
+  /** A full disk is no reason not to serve: it is noted at the next start, or with the next change. */
+  #noteLog(catalog: string): void {
+    const { changes, onError } = this.#deps;
+    try {
+      changes.note(catalog);
+    } catch (thrown) {
+      const error = EspalierError.from(thrown);
+      if (error.code !== 'ESP_WRITE_FAILED') throw error;
+      onError(error, `catalog ${catalog} keeps its old record`);
     }
   }
 
@@ -133,8 +144,13 @@ export class CatalogService {
     );
     return [
       ...Array.from(this.#deps.records.damaged, ([name, error]) => ({ name, error })),
-      ...broken.map(({ name }) => ({ name, error: this.#unrestored.get(name) })),
+      ...broken.map((record) => ({ name: record.name, error: this.failure(record) })),
     ];
+  }
+
+  /** Why a catalog does not serve that has an active version. */
+  failure({ name, active }: CatalogRecord): EspalierError | undefined {
+    return active === null ? undefined : this.#deps.activator.failure(name);
   }
 
   /** @throws EspalierError ESP_CATALOG_NOT_FOUND; ESP_ARTIFACT_CORRUPT where its file is damaged. */
@@ -291,18 +307,26 @@ export class CatalogService {
    * @throws EspalierError ESP_CATALOG_NOT_FOUND, ESP_SET_IN_USE where aliases name its sets
    */
   delete(catalog: string, change: ChangeRequest): Promise<void> {
-    const { records, sets, aliases, changes, activator, engine, registry, jobs } = this.#deps;
+    const { records, aliases, jobs } = this.#deps;
     return this.#change(catalog, change, async () => {
       refuseAliased(aliases.namesOf(catalog), `catalog ${catalog}`);
       for (const { id } of jobs.unfinishedOf(catalog)) jobs.cancelIfPossible(id);
-      records.delete(catalog);
-      sets.forget(catalog);
-      changes.forget(catalog);
-      this.#unrestored.delete(catalog);
-      activator.forget(catalog);
-      await engine.removeCatalog(catalog);
-      await registry.releaseUnused();
+      try {
+        records.delete(catalog);
+      } finally {
+        // Also where that is not durable: what is not on disk must not serve on.
+        if (records.find(catalog) === undefined) await this.#forget(catalog);
+      }
     });
+  }
+
+  async #forget(catalog: string): Promise<void> {
+    const { sets, changes, activator, engine, registry } = this.#deps;
+    sets.forget(catalog);
+    changes.forget(catalog);
+    activator.forget(catalog);
+    await engine.removeCatalog(catalog);
+    await registry.releaseUnused();
   }
 
   #change<Result>(
@@ -392,7 +416,8 @@ export class CatalogService {
   }
 }
 
-export function catalogEtag(record: CatalogRecord): string {
+/** Of what callers change and see. */
+export function catalogEtag({ hasChangeLog, ...record }: CatalogRecord): string {
   return etagOf(record);
 }
 

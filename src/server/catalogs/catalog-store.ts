@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path';
 import type { ModelInfo } from '../../decoder/index.js';
 import { EspalierError } from '../../errors.js';
-import { type AttributeSchema, orWriteFailure, syncFolder } from '../../static-trie/index.js';
+import { type AttributeSchema, isSystemError, orWriteFailure, syncName } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 
 export interface ModelName {
@@ -41,6 +41,8 @@ export interface CatalogRecord {
   earlier: ServingPair[];
   /** Versions that are or were active, whatever rollbacks have left. Absent in old records. */
   activated?: number[];
+  /** Small changes were made: where their log is gone, so are they. Absent before the first. */
+  hasChangeLog?: true;
   createdAt: string;
   createdBy?: string | null;
 }
@@ -137,17 +139,20 @@ export class CatalogStore {
   }
 
   /**
-   * Removes what interrupted uploads and writes have left behind. Versions whose record is damaged stay as they are.
+   * Removes what interrupted uploads and writes have left behind. A version's file stays, whatever its record is like:
+   * whether a record was never written, or is lost, cannot be told.
    * @param unfinished jobs that go on: their uploads and the folders of their versions stay as they are.
+   * @param areAllKnown whether there are no others: uploads may be those of a job whose record is damaged
    * @param onDamage told of each version that cannot be used
    */
   clean(
     unfinished: readonly { files?: string[]; catalog?: string; version?: number }[],
+    areAllKnown: boolean,
     onDamage: (error: EspalierError) => void,
   ): void {
     removeTemporaryFiles(this.#dataDir);
     const needed = new Set(unfinished.flatMap(({ files = [] }) => files));
-    for (const name of readdirSync(this.#uploads)) {
+    for (const name of areAllKnown ? readdirSync(this.#uploads) : []) {
       const path = join(this.#uploads, name);
       if (!needed.has(this.relativePath(path))) rmSync(path, { recursive: true, force: true });
     }
@@ -157,11 +162,21 @@ export class CatalogStore {
       removeTemporaryFiles(join(this.#root, catalog));
       for (const version of this.#versionNumbers(catalog)) {
         if (isUnderWay(catalog, version)) continue;
-        if (!existsSync(this.#recordPath(catalog, version))) this.clearVersion(catalog, version);
-        else removeTemporaryFiles(this.#versionFolder(catalog, version));
+        removeTemporaryFiles(this.#versionFolder(catalog, version));
+        if (this.hasLostRecord(catalog, version)) onDamage(lostRecord(catalog, version));
         this.#findReadable(catalog, version, onDamage);
       }
     }
+  }
+
+  /** Whether a version has its file and no record; where a build is putting it in place, that will still come. */
+  hasLostRecord(catalog: string, version: number): boolean {
+    const hasRecord = existsSync(this.#recordPath(catalog, version));
+    return !hasRecord && existsSync(this.catalogFilePath(catalog, version));
+  }
+
+  hasCatalog(catalog: string): boolean {
+    return existsSync(join(this.#root, catalog));
   }
 
   putCatalog(record: CatalogRecord): void {
@@ -238,8 +253,8 @@ export class CatalogStore {
       // A kill may have come just after this.
       if (existsSync(source) || !existsSync(target)) renameSync(source, target);
       removeTemporaryFiles(this.#versionFolder(catalog, version));
-      syncFolder(this.#versionFolder(catalog, version));
     });
+    syncName(target);
   }
 
   /** Written after the version's file: a version without its record does not exist. */
@@ -247,12 +262,15 @@ export class CatalogStore {
     writeState(this.#recordPath(catalog, record.version), record);
   }
 
-  /** Gone when it returns; requests in flight keep what they have mapped. */
+  /** Gone when it returns, as `deleteCatalog`; requests in flight keep what they have mapped. */
   deleteVersion(catalog: string, version: number): void {
     this.#discard(this.#versionFolder(catalog, version));
   }
 
-  /** Gone with its versions and sets when it returns. */
+  /**
+   * Gone with its versions and sets when it returns.
+   * @throws EspalierError ESP_WRITE_FAILED; `hasCatalog` says whether it is gone all the same, though not for certain
+   */
   deleteCatalog(catalog: string): void {
     this.#discard(join(this.#root, catalog));
     this.#damaged.delete(catalog);
@@ -272,11 +290,14 @@ export class CatalogStore {
   #discard(folder: string): void {
     const discarded = join(this.#trash, randomUUID());
     makeFolder(this.#trash);
-    orWriteFailure(folder, () => {
-      renameSync(folder, discarded);
-      syncFolder(join(folder, '..'));
+    orWriteFailure(folder, () => renameSync(folder, discarded));
+    syncName(folder);
+    try {
       rmSync(discarded, { recursive: true, force: true });
-    });
+    } catch (thrown) {
+      // It is gone; the next start empties the trash.
+      if (!isSystemError(thrown)) throw thrown;
+    }
   }
 
   /** Ascending. */
@@ -296,6 +317,12 @@ export class CatalogStore {
   #recordPath(catalog: string, version: number): string {
     return join(this.#versionFolder(catalog, version), 'version.json');
   }
+}
+
+/** A version that has its file, and whose record is gone. */
+export function lostRecord(catalog: string, version: number): EspalierError {
+  const message = `version ${version} of catalog ${catalog} is damaged: version.json is gone`;
+  return new EspalierError('ESP_ARTIFACT_CORRUPT', message);
 }
 
 /** Whether a record says what serving goes by. Those of earlier servers have no model. */

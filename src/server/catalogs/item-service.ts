@@ -63,13 +63,14 @@ export class ItemService {
    * Removals and updates are in force for the next request when this returns, and on disk; added items are there when
    * the job has ended. All of it is refused, or all of it happens.
    * @throws EspalierError ESP_UPLOAD_INVALID with what is wrong with which item, ESP_CATALOG_INACTIVE,
-   *   ESP_PRECONDITION_FAILED, ESP_WRITE_FAILED, ESP_REDIS_UNAVAILABLE
+   *   ESP_PRECONDITION_FAILED, ESP_WRITE_FAILED, ESP_REDIS_UNAVAILABLE, ESP_ARTIFACT_CORRUPT
    */
   patch(catalog: string, changes: ItemChanges, change: ChangeRequest): Promise<ChangedItems> {
     const { records } = this.#deps;
     return records.mutex.run(catalog, async () => {
       const { record, version } = this.#active(catalog);
       checkPrecondition(change, catalogEtag(record));
+      this.#checkSound(catalog);
       const updates = checkChanges(record, changes);
       const known = await this.#lookUp(record, version, changes, updates);
       const { builds } = this.#deps;
@@ -93,15 +94,30 @@ export class ItemService {
     { by }: ChangeRequest,
   ): Promise<void> {
     const { changes, activator, engine } = this.#deps;
-    const { seq } = changes.of(catalog).append({
+    const { seq } = changes.append(catalog, {
       at: new Date().toISOString(),
       ...(by !== null && { by }),
       ...(remove.length > 0 && { remove }),
       ...(update.length > 0 && { update }),
     });
     if (!activator.isServing(catalog)) return;
-    const applied = await engine.applyChanges(catalog, seq);
-    activator.recount(catalog, applied.sets);
+    try {
+      const applied = await engine.applyChanges(catalog, seq);
+      activator.recount(catalog, applied.sets);
+    } catch (thrown) {
+      const error = EspalierError.from(thrown);
+      if (error.code === 'ESP_ARTIFACT_CORRUPT') {
+        activator.stopped(catalog, error);
+        changes.reopen(catalog, seq - 1);
+      }
+      throw error;
+    }
+  }
+
+  /** What is written behind damage is read by nobody. */
+  #checkSound(catalog: string): void {
+    const error = this.#deps.activator.failure(catalog);
+    if (error?.code === 'ESP_ARTIFACT_CORRUPT') throw error;
   }
 
   /** @throws EspalierError ESP_UPLOAD_INVALID where an item that is to be added is there already */

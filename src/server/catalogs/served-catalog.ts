@@ -9,6 +9,7 @@ import { SetStore } from '../constraint-sets/set-store.js';
 import { serverOf } from '../data-dir-lock.js';
 import { CatalogRecords } from './catalog-records.js';
 import { type CatalogRecord, CatalogStore, type ModelName } from './catalog-store.js';
+import { checkWhole } from './change-logs.js';
 import { isSameModel } from './serving-pairs.js';
 
 /** A constraint set in force. */
@@ -63,6 +64,8 @@ export function readServedCatalog(dataDir: string, name?: string): ServedCatalog
   const versionRecord = records.version(record, active.version);
   const { model: pin, changesAfter: after = 0 } = versionRecord;
   const changesPath = store.changesPath(record.name);
+  const log = { exists: existsSync(changesPath), lastSeq: ChangeReader.lastSeqOf(changesPath) };
+  checkWhole(record, log, after);
   const setStore = new SetStore(dataDir, () => {});
   const now = new Date().toISOString();
   const aliases = new Aliases(dataDir, () => {}).list();
@@ -73,7 +76,7 @@ export function readServedCatalog(dataDir: string, name?: string): ServedCatalog
     attributes: record.attributes,
     model: { name: active.model.name, version: active.model.version },
     modelInfo: isSameModel(pin, active.model) ? pin.info : undefined,
-    changes: { path: changesPath, after, upTo: Math.max(after, ChangeReader.lastSeqOf(changesPath)) },
+    changes: { path: changesPath, after, upTo: log.lastSeq },
     sets: setStore.list(record.name).flatMap((set) => {
       const nowMs = Date.parse(evaluationTime(set, active.activatedAt, now));
       return servedSet(setStore, record, set, nowMs);

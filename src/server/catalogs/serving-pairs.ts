@@ -59,8 +59,14 @@ export function wasActive(record: CatalogRecord, version: number): boolean {
   return activatedOf(record).includes(version);
 }
 
-function activatedOf({ active, earlier, activated }: CatalogRecord): number[] {
-  return activated ?? [...(active === null ? [] : [active]), ...earlier].map(({ version }) => version);
+function activatedOf(record: CatalogRecord): number[] {
+  return record.activated ?? namedVersions(record);
+}
+
+/** Versions that a record says there are. */
+export function namedVersions({ active, earlier, activated = [] }: CatalogRecord): number[] {
+  const pairs = active === null ? earlier : [active, ...earlier];
+  return [...new Set([...pairs.map(({ version }) => version), ...activated])];
 }
 
 /** The record without the pairs of versions that are gone. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EspalierError } from '../../errors.js';
-import { isSystemError, orWriteFailure, syncFolder } from '../../static-trie/index.js';
+import { isSystemError, orWriteFailure, syncName } from '../../static-trie/index.js';
 import { makeFolder, readState, removeTemporaryFiles, writeState } from '../state-file.js';
 import { hashOfRule, type SetRecord, type SetVersion } from './set-record.js';
 
@@ -61,14 +61,12 @@ export class SetStore {
 
   /**
    * Of a damaged set the file goes, and its lists at the next start.
-   * @throws EspalierError ESP_WRITE_FAILED; then the set is as it was
+   * @throws EspalierError ESP_WRITE_FAILED; the set is in force as it was, also where its file is gone
    */
   delete(catalog: string, { name, versions }: Pick<SetRecord, 'name' | 'versions'>): void {
     const path = join(this.#folder(catalog), `${name}.json`);
-    orWriteFailure(path, () => {
-      rmSync(path, { force: true });
-      syncFolder(this.#folder(catalog));
-    });
+    orWriteFailure(path, () => rmSync(path, { force: true }));
+    syncName(path);
     const { readable, damaged } = this.#of(catalog);
     readable.delete(name);
     damaged.delete(name);
@@ -98,8 +96,8 @@ export class SetStore {
     orWriteFailure(target, () => {
       // A kill may have come just after this.
       if (existsSync(path) || !existsSync(target)) renameSync(path, target);
-      syncFolder(this.#folder(catalog));
     });
+    syncName(target);
   }
 
   /** Removes the list of a job that came to nothing, if it has written any. */
@@ -120,16 +118,17 @@ export class SetStore {
   /**
    * Removes what interrupted writes and builds have left behind, and sets whose first list was never accepted.
    * @param unfinished builds that go on, and whose lists stay
+   * @param areAllKnown whether there are no others: a set's first list may be that of a job whose record is damaged
    */
-  clean(catalog: string, unfinished: readonly { set: string; path: string }[]): void {
+  clean(catalog: string, unfinished: readonly { set: string; path: string }[], areAllKnown: boolean): void {
     const folder = this.#folder(catalog);
     if (!existsSync(folder)) return;
     removeTemporaryFiles(folder);
     const lists = new Set(unfinished.map(({ path }) => basename(path)));
     for (const record of this.list(catalog)) {
       const { name, versions } = record;
-      const isUnderWay = versions.length > 0 || unfinished.some(({ set }) => set === name);
-      if (!isUnderWay) this.delete(catalog, record);
+      const isUnderWay = !areAllKnown || unfinished.some(({ set }) => set === name);
+      if (versions.length === 0 && !isUnderWay) this.delete(catalog, record);
       for (const { version } of versions) lists.add(`${name}.${version}.list`);
     }
     const damaged = this.damaged(catalog);

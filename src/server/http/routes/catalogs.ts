@@ -23,11 +23,13 @@ export const catalogRoutes: FastifyPluginAsyncTypebox<AppDeps> = async (app, { c
   const tags = ['catalogs'];
   const answer = (reply: ReplyHeaders, record: CatalogRecord) => {
     reply.header('etag', catalogEtag(record));
+    const failure = catalogs.failure(record);
     return {
       ...resource(record, catalogs.activeVersion(record)),
       damagedVersions: catalogs
         .damagedVersions(record.name)
         .map(({ version, error }) => ({ version, error: publicError(error) })),
+      ...(failure && { notServed: publicError(failure) }),
     };
   };
 

@@ -58,6 +58,11 @@ export const CatalogResource = Type.Object({
     description:
       'Versions whose record on disk cannot be read; they cannot be activated, and are not deleted.',
   }),
+  notServed: Type.Optional(
+    Type.Object(ErrorBody.properties, {
+      description: 'Why the active version does not serve; absent while it does.',
+    }),
+  ),
   createdAt: Type.String(),
   createdBy: By,
 });

@@ -5,7 +5,7 @@ import type { WorkQueue } from './jobs/work-queue.js';
 import type { Gatekeeper } from './security/gatekeeper.js';
 
 export interface ReadinessDeps {
-  engine: Pick<EngineClient, 'engineCount'>;
+  engine: Pick<EngineClient, 'engineCount' | 'lossOf'>;
   queue: Pick<WorkQueue, 'unavailable'>;
   gatekeeper: Pick<Gatekeeper, 'failure'>;
   catalogs: Pick<CatalogService, 'notServing' | 'list'>;
@@ -37,7 +37,9 @@ export class Readiness {
     const draining = this.#isDraining ? ['the server is shutting down'] : [];
     const keys = gatekeeper.failure === undefined ? [] : [gatekeeper.failure.message];
     const engines = engine.engineCount === 0 ? ['every decode engine is being replaced'] : [];
-    const notServed = catalogs.notServing().map(notServedReason);
+    const notServed = catalogs
+      .notServing()
+      .map(({ name, error }) => notServedReason(name, engine.lossOf(name) ?? error));
     const anyActive = catalogs.list().some(({ active }) => active !== null);
     const inactive = anyActive ? [] : ['no catalog has an active version'];
     return [...draining, ...failures, ...keys, ...engines, ...notServed, ...inactive];
@@ -53,7 +55,7 @@ export class Readiness {
   }
 }
 
-function notServedReason({ name, error }: { name: string; error: EspalierError | undefined }): string {
+function notServedReason(name: string, error: EspalierError | undefined): string {
   const isPublic = error !== undefined && error.code !== 'ESP_INTERNAL';
   return `catalog ${name} is not served: ${isPublic ? `${error.code}: ${error.message}` : 'the log has more'}`;
 }

@@ -162,9 +162,9 @@ describe('uploads', () => {
       const files = readdirSync(join(dataDir, 'uploads'));
       return files.map((name) => statSync(join(dataDir, 'uploads', name)).size);
     };
-    await expect.poll(received).toEqual([expect.toSatisfy((size: number) => size > 0)]);
+    await expect.poll(received, { timeout: 10_000 }).toEqual([expect.toSatisfy((size: number) => size > 0)]);
     socket.destroy();
-    await expect.poll(received).toEqual([]);
+    await expect.poll(received, { timeout: 10_000 }).toEqual([]);
     expect([await versions(), await jobs()]).toEqual(was);
     expect(await ask()).toEqual(before);
   });

@@ -35,6 +35,8 @@ export interface EngineClientOptions {
   modelOpenTimeoutMs: number;
   /** An engine has failed and is being replaced. */
   onFailure: (error: EspalierError) => void;
+  /** A catalog that served does not any more, for what is wrong with its files or its model; the others do. */
+  onCatalogLost?: (catalog: string, error: EspalierError) => void;
   onBatch?: BatcherOptions['onBatch'];
   onRefusal?: BatcherOptions['onRefusal'];
   /** Of the answers, which are looked at again after they were sent, 0 to 1; by default none. */
@@ -82,6 +84,10 @@ export class EngineClient {
       engineCount,
       hangTimeoutMs: options.hangTimeoutMs,
       onFailure: options.onFailure,
+      onCatalogLost: (catalog, error) => {
+        this.#models.delete(catalog);
+        options.onCatalogLost?.(catalog, error);
+      },
       onIdle: () => this.#batcher.dispatch(),
       onRecheck: options.onRecheck,
       onDevice: options.onDevice,

@@ -3,6 +3,7 @@ import type { DeviceReport } from '../kernels/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import type { Calibration } from './calibrate.js';
 import type { BatchReply, LoadedModel } from './engine.js';
+import { asEngineEnd, engineFailed as failed, isFaultOfCatalog } from './engine-faults.js';
 import type { EnginePort, StartEngine } from './engine-port.js';
 import type { ModelInfo } from './model-fingerprint.js';
 import { ModelTrials, type ModelTrialsOptions, modelTimeout } from './model-trials.js';
@@ -20,6 +21,8 @@ export interface EnginePoolOptions {
   hangTimeoutMs: number;
   /** An engine has failed and is being replaced, or could not be replaced and will be tried again. */
   onFailure: (error: EspalierError) => void;
+  /** What is wrong with a catalog that served takes it out of service. */
+  onCatalogLost: (catalog: string, error: EspalierError) => void;
   /** An engine has become free. */
   onIdle: () => void;
   /** An engine has given an answer a second look. */
@@ -59,6 +62,8 @@ export class EnginePool {
   readonly #changesUpTo = new Map<string, number>();
   /** By catalog: what is prepared, and on which engines. */
   readonly #prepared = new Map<string, { activation: CatalogActivation; slots: Set<Slot> }>();
+  /** By catalog: why it was taken out of service; a commit that is under way meanwhile comes to nothing. */
+  readonly #losses = new Map<string, EspalierError>();
   readonly #retries = new Set<NodeJS.Timeout>();
   readonly #trials: ModelTrials;
   /** Ends when the models end that are being opened: on one engine at a time, since the others decode meanwhile. */
@@ -121,11 +126,12 @@ export class EnginePool {
     return this.#take(slot, () => slot.engine.calibrate(ref));
   }
 
+  /** @throws EspalierError ESP_ENGINE_FAILED where an engine ends under it */
   async releaseModels(keep: readonly ModelRef[]): Promise<void> {
     await this.#onEach((engine) => engine.releaseModels(keep));
   }
 
-  /** Folders of the models that any engine has open. */
+  /** Folders of the models that any engine has open. @throws EspalierError ESP_ENGINE_FAILED likewise */
   async openModels(): Promise<string[]> {
     return [...new Set((await this.#onEach((engine) => engine.openModels())).flat())];
   }
@@ -135,7 +141,7 @@ export class EnginePool {
     const { catalog } = activation;
     await this.loadModel(activation.model);
     const slots = new Set(this.#slots);
-    const preparations = [...slots].map(({ engine }) => this.#prepare(engine, activation));
+    const preparations = [...slots].map((slot) => this.#answer(slot, this.#prepare(slot.engine, activation)));
     try {
       await Promise.all(preparations);
       this.#prepared.set(catalog, { activation, slots });
@@ -146,13 +152,17 @@ export class EnginePool {
     }
   }
 
-  /** Batches that begin after this are decoded under what was prepared. */
+  /**
+   * Batches that begin after this are decoded under what was prepared.
+   * @throws EspalierError where it was lost at once, on an engine that came meanwhile
+   */
   async commitCatalog(catalog: string): Promise<void> {
     const prepared = this.#prepared.get(catalog);
     if (prepared === undefined) {
       throw new EspalierError('ESP_INTERNAL', `catalog ${catalog} was not prepared`);
     }
     this.#prepared.delete(catalog);
+    this.#losses.delete(catalog);
     const activation = this.#withLatestChanges(prepared.activation);
     // First of all: an engine that dies meanwhile is replaced by one with the new state.
     this.#serving.set(catalog, activation);
@@ -163,6 +173,8 @@ export class EnginePool {
       }
       await slot.engine.commitCatalog(catalog);
     });
+    const loss = this.#losses.get(catalog);
+    if (loss !== undefined) throw loss;
   }
 
   /** Forgets what was prepared and is not to serve after all. */
@@ -220,6 +232,7 @@ export class EnginePool {
     if (damage !== undefined) {
       // Nobody knows what was removed from it.
       await this.removeCatalog(catalog);
+      this.#lost(catalog, damage);
       throw damage;
     }
     return (applied[0] as AppliedChanges | undefined) ?? { sets: [], removedItems: 0 };
@@ -229,6 +242,7 @@ export class EnginePool {
     this.#serving.delete(catalog);
     this.#prepared.delete(catalog);
     this.#changesUpTo.delete(catalog);
+    this.#losses.delete(catalog);
     await this.#onEachThatLives(({ engine }) => engine.removeCatalog(catalog));
   }
 
@@ -343,7 +357,7 @@ export class EnginePool {
     try {
       await slot.batch;
       if (slot.isLost) throw failed(BEING_REPLACED);
-      return await task();
+      return await this.#answer(slot, task());
     } finally {
       slot.tasks--;
       if (!slot.isLost) this.#options.onIdle();
@@ -407,15 +421,13 @@ export class EnginePool {
       const before = done.get(catalog);
       if (before === activation) continue;
       return async (slot) => {
-        const { engine } = slot;
-        if (before !== undefined && differInChangesOnly(before, activation)) {
-          await engine.applyChanges(catalog, activation.changes!.upTo);
-        } else {
-          await this.#open(slot, activation.model);
-          await this.#prepare(engine, activation);
-          await engine.commitCatalog(catalog);
+        try {
+          await this.#bring(slot, before, activation);
+          done.set(catalog, activation);
+        } catch (thrown) {
+          await this.#leaveOut(slot, activation, EspalierError.from(thrown));
+          done.delete(catalog);
         }
-        done.set(catalog, activation);
       };
     }
     const gone = [...done.keys()].find((catalog) => !this.#serving.has(catalog));
@@ -424,6 +436,45 @@ export class EnginePool {
       await engine.removeCatalog(gone);
       done.delete(gone);
     };
+  }
+
+  async #bring(slot: Slot, before: CatalogActivation | undefined, to: CatalogActivation): Promise<void> {
+    const { engine } = slot;
+    const { catalog, model, changes } = to;
+    if (before !== undefined && differInChangesOnly(before, to)) {
+      await engine.applyChanges(catalog, changes!.upTo);
+      return;
+    }
+    await this.#open(slot, model);
+    await this.#prepare(engine, to);
+    await engine.commitCatalog(catalog);
+  }
+
+  /**
+   * A catalog that an engine cannot be brought to must not keep it from serving the others. From then on no engine
+   * serves it, though the others may have all that they need of it in memory: chance says which of them gets a request,
+   * and must not say whether it is answered.
+   * @throws EspalierError where the fault is the engine's own
+   */
+  async #leaveOut(slot: Slot, activation: CatalogActivation, error: EspalierError): Promise<void> {
+    if (!isFaultOfCatalog(error)) throw error;
+    const { catalog } = activation;
+    const serving = this.#serving.get(catalog);
+    // What was activated meanwhile is tried next.
+    if (serving !== undefined && isSamePair(serving, activation)) {
+      this.#serving.delete(catalog);
+      // A busy engine comes to it after its batch. What is prepared stays: it may be what puts the catalog right.
+      void this.#onEachThatLives(({ engine }) => engine.stopCatalog(catalog));
+      this.#lost(catalog, error);
+    }
+    // The model hung.
+    if (slot.isLost) throw error;
+    await slot.engine.removeCatalog(catalog);
+  }
+
+  #lost(catalog: string, error: EspalierError): void {
+    this.#losses.set(catalog, error);
+    this.#options.onCatalogLost(catalog, error);
   }
 
   #withLatestChanges(activation: CatalogActivation): CatalogActivation {
@@ -441,7 +492,17 @@ export class EnginePool {
 
   #onEach<Result>(call: (engine: EnginePort) => Promise<Result>): Promise<Result[]> {
     this.#first();
-    return Promise.all(this.#slots.map(({ engine }) => call(engine)));
+    return Promise.all(this.#slots.map((slot) => this.#answer(slot, call(slot.engine))));
+  }
+
+  /** @throws EspalierError what the call does; ESP_ENGINE_FAILED where the engine was lost under it */
+  async #answer<Result>(slot: Slot, call: Promise<Result>): Promise<Result> {
+    try {
+      return await call;
+    } catch (thrown) {
+      const error = EspalierError.from(thrown);
+      throw slot.isLost ? asEngineEnd(error) : error;
+    }
   }
 
   /**
@@ -465,11 +526,12 @@ export class EnginePool {
 
 /** A joining engine need not open anew what other changes came to while it opened. */
 function differInChangesOnly(a: CatalogActivation, b: CatalogActivation): boolean {
-  return a.path === b.path && a.version === b.version && a.sets === b.sets && a.model === b.model;
+  return isSamePair(a, b) && a.sets === b.sets;
+}
+
+/** Of one activation, whatever sets and changes have come since. */
+function isSamePair(a: CatalogActivation, b: CatalogActivation): boolean {
+  return a.path === b.path && a.version === b.version && a.model === b.model;
 }
 
 function noMatter(): void {}
-
-function failed(message: string, cause?: EspalierError): EspalierError {
-  return new EspalierError('ESP_ENGINE_FAILED', message, { cause });
-}

@@ -26,6 +26,8 @@ export interface EnginePort {
   putSet(catalog: string, snapshot: SetSnapshot): Promise<void>;
   deleteSet(catalog: string, name: string): Promise<void>;
   applyChanges(catalog: string, upTo: number): Promise<AppliedChanges>;
+  /** As `removeCatalog`, but what is prepared stays. */
+  stopCatalog(catalog: string): Promise<void>;
   removeCatalog(catalog: string): Promise<void>;
   recommendBatch(queries: readonly RecommendQuery[]): Promise<BatchReply>;
   /** Takes a request out of the batch under way, between two steps. */
@@ -92,6 +94,7 @@ function portOf(client: Pick<ThreadClient<EngineHandlers>, 'call' | 'close'>): E
     putSet: (catalog, snapshot) => client.call('putSet', catalog, snapshot),
     deleteSet: (catalog, name) => client.call('deleteSet', catalog, name),
     applyChanges: (catalog, upTo) => client.call('applyChanges', catalog, upTo),
+    stopCatalog: (catalog) => client.call('stopCatalog', catalog),
     removeCatalog: (catalog) => client.call('removeCatalog', catalog),
     recommendBatch: (queries) => client.call('recommendBatch', queries),
     // An engine that is gone has nothing to cancel.

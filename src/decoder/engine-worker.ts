@@ -23,6 +23,7 @@ const handlers = {
   putSet: engine.putSet.bind(engine),
   deleteSet: engine.deleteSet.bind(engine),
   applyChanges: engine.applyChanges.bind(engine),
+  stopCatalog: engine.stopCatalog.bind(engine),
   removeCatalog: engine.removeCatalog.bind(engine),
   recommendBatch: engine.recommendBatch.bind(engine),
   cancel: engine.cancel.bind(engine),

@@ -67,14 +67,18 @@ export async function startServices(
     kernel,
     decoding: () => ({ queueLength: engine.queueLength, engineCount: engine.engineCount }),
     sets: () => setService.freshness(),
-    catalogs: () => facts.read(),
+    catalogs: () => facts.read().filter(({ catalog }) => activator.isServing(catalog)),
     isRedisThere: config.redisUrl === undefined ? undefined : () => queue.unavailable() === undefined,
   });
   const onPressure = () => metrics.refusals.inc({ reason: 'pressure' });
   const pressure = new Pressure(config.maxEventLoopDelayMs, onPressure);
   started.push(async () => pressure.close());
   const log = new RecommendLog(logger, config.slowRequestMs);
-  const engine = startEngine(config, { metrics, log, logger, cuda });
+  const onCatalogLost = (catalog: string, error: EspalierError) => {
+    activator.stopped(catalog, error);
+    logError(error, `catalog ${catalog} is not served any more`);
+  };
+  const engine = startEngine(config, { metrics, log, logger, cuda, onCatalogLost });
   started.push(() => engine.close(ENGINE_GRACE_MS));
 
   const { queue, close: closeQueue } = await startQueue(config, logger);
@@ -192,9 +196,13 @@ interface EngineDeps {
   log: RecommendLog;
   logger: Logger;
   cuda: CudaFinding;
+  onCatalogLost: (catalog: string, error: EspalierError) => void;
 }
 
-function startEngine(config: Config, { metrics, log, logger, cuda }: EngineDeps): EngineClient {
+function startEngine(
+  config: Config,
+  { metrics, log, logger, cuda, onCatalogLost }: EngineDeps,
+): EngineClient {
   return new EngineClient({
     isolation: config.decodeIsolation,
     engineCount: config.decodeEngines || defaultEngineCount(config.decodeThreads),
@@ -210,6 +218,7 @@ function startEngine(config: Config, { metrics, log, logger, cuda }: EngineDeps)
       metrics.engineFailures.inc();
       logger.error({ err: error }, 'a decode engine is being replaced');
     },
+    onCatalogLost,
     cuda,
     onDevice: deviceLog(logger),
     onBatch: (batch) => metrics.recordBatch(batch),

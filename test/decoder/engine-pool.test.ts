@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -41,6 +41,20 @@ const clients: EngineClient[] = [];
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.close()));
 });
+
+/** A copy of a model, for tests that spoil it. */
+function copiedModel(name: string): string {
+  const copy = mkdtempSync(join(tmpdir(), 'espalier-model-'));
+  cpSync(folder(name), copy, { recursive: true });
+  return copy;
+}
+
+/** Another model than before, by its fingerprint. */
+function changeManifest(model: string): void {
+  const path = join(model, 'model.json');
+  const manifest = JSON.parse(readFileSync(path, 'utf8'));
+  writeFileSync(path, JSON.stringify({ ...manifest, tokens: { ...manifest.tokens, bos: 0 } }));
+}
 
 async function startClient(
   model: string,
@@ -308,6 +322,96 @@ describe('an engine that starts later', () => {
   });
 });
 
+describe('an engine that cannot be brought to all that serves', () => {
+  interface Spoilt {
+    path: string;
+    log: string;
+    model: string;
+  }
+
+  it.each<[what: string, code: string, spoil: (spoilt: Spoilt) => void]>([
+    ['a damaged log of changes', 'ESP_ARTIFACT_CORRUPT', ({ log }) => writeFileSync(log, '{}\n')],
+    ['a damaged file', 'ESP_ARTIFACT_CORRUPT', ({ path }) => writeFileSync(path, 'x')],
+    ['a file that is gone', 'ESP_ARTIFACT_CORRUPT', ({ path }) => rmSync(path)],
+    ['a model that is gone', 'ESP_MODEL_NOT_FOUND', ({ model }) => rmSync(model, { recursive: true })],
+    ['another model', 'ESP_MODEL_MISFIT', ({ model }) => changeManifest(model)],
+  ])('serves without the catalog that has %s, and no engine serves that', async (_, code, spoil) => {
+    const lost: [string, string][] = [];
+    const onCatalogLost = (catalog: string, error: EspalierError) => lost.push([catalog, error.code]);
+    const { client } = await startClient('failing', 'thread', { engineCount: 2, onCatalogLost });
+    const model = copiedModel('failing');
+    const activation = await smallActivation(model);
+    const log = `${activation.path}.log`;
+    ChangeLog.open(log).append({ at: '2026-01-01T00:00:00.000Z', remove: ['0-1'] });
+    const modelInfo = await client.loadModel(activation.model);
+    const changes = { path: log, after: 0, upTo: 1 };
+    await client.prepareCatalog({ ...activation, catalog: 'spoilt', changes, modelInfo });
+    await client.commitCatalog('spoilt');
+    expect((await ask(client, ['0-0'], { catalog: 'spoilt' })).items).toHaveLength(3);
+    spoil({ path: activation.path, log, model });
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    while (client.engineCount < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(lost).toEqual([['spoilt', code]]);
+    const three = [0, 1, 2].map(() =>
+      ask(client, ['0-0'], { catalog: 'spoilt' }).catch((error) => error.code),
+    );
+    expect(await Promise.all(three)).toEqual(new Array(3).fill('ESP_CATALOG_INACTIVE'));
+    expect((await ask(client, ['0-0'])).items).toHaveLength(3);
+    await client.prepareCatalog({ ...(await smallActivation(folder('failing'))), catalog: 'spoilt' });
+    await client.commitCatalog('spoilt');
+    expect((await ask(client, ['0-0'], { catalog: 'spoilt' })).items).toHaveLength(3);
+  });
+
+  it('costs nothing of what is prepared for the catalog', async () => {
+    const { client } = await startClient('failing', 'thread', { engineCount: 2 });
+    const spoilt = { ...(await smallActivation(folder('failing'))), catalog: 'spoilt' };
+    await client.prepareCatalog(spoilt);
+    await client.commitCatalog('spoilt');
+    const next = { ...(await smallActivation(folder('failing'))), catalog: 'spoilt', version: 2 };
+    await client.prepareCatalog(next);
+    rmSync(spoilt.path);
+    await expect(ask(client, BAD)).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED' });
+    while (client.engineCount < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    await client.commitCatalog('spoilt');
+    expect(client.engineCount).toBe(2);
+    expect((await ask(client, ['0-0'], { catalog: 'spoilt' })).versions.catalog).toBe(2);
+  });
+});
+
+describe('an engine that ends under a call which is no batch', () => {
+  it.each(['openCatalog', 'openModels', 'releaseModels', 'loadModel'] as const)(
+    'is said to have failed: %s',
+    async (method) => {
+      const start = processStarter(trialOptions, script);
+      let isDeadly = false;
+      const { client, failures } = await startClient('failing', 'process', {
+        start(...listeners) {
+          const engine = start(...listeners);
+          const call = engine[method] as (...args: unknown[]) => Promise<unknown>;
+          const andDie = (...args: unknown[]) => {
+            if (isDeadly) engine.kill();
+            return call(...args);
+          };
+          return { ...engine, [method]: andDie };
+        },
+      });
+      isDeadly = true;
+      const activation = { ...(await smallActivation(copiedModel('failing'))), version: 2 };
+      const calls: Record<typeof method, () => Promise<unknown>> = {
+        openCatalog: () => client.prepareCatalog(activation),
+        openModels: () => client.openModels(),
+        releaseModels: () => client.releaseModels([]),
+        loadModel: () => client.loadModel(activation.model),
+      };
+      await expect(calls[method]()).rejects.toMatchObject({ code: 'ESP_ENGINE_FAILED', statusCode: 503 });
+      isDeadly = false;
+      expect(failures.map(({ code }) => code)).toEqual(['ESP_ENGINE_FAILED']);
+      while (client.engineCount === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      expect((await ask(client, ['0-0'])).versions.catalog).toBe(1);
+    },
+  );
+});
+
 describe('engines that cannot all follow', () => {
   it('refuse a model that is not the one that was activated', async () => {
     const { client } = await startClient('failing', 'thread');
@@ -432,7 +536,9 @@ describe('small changes', () => {
   );
 
   it('that cannot be read end the catalog, and no other', async () => {
-    const { client, activation } = await startChanging('thread', { engineCount: 2 });
+    const lost: string[] = [];
+    const onCatalogLost = (catalog: string, { code }: EspalierError) => lost.push(`${catalog}: ${code}`);
+    const { client, activation } = await startChanging('thread', { engineCount: 2, onCatalogLost });
     const path = `${activation.changes.path}.other`;
     await client.prepareCatalog({ ...activation, catalog: 'other', changes: { path, after: 0, upTo: 0 } });
     await client.commitCatalog('other');
@@ -440,6 +546,7 @@ describe('small changes', () => {
     await expect(client.applyChanges('small', 1)).rejects.toMatchObject({ code: 'ESP_ARTIFACT_CORRUPT' });
     await expect(ids(client)).rejects.toMatchObject({ code: 'ESP_CATALOG_INACTIVE' });
     expect(client.engineCount).toBe(2);
+    expect(lost).toEqual(['small: ESP_ARTIFACT_CORRUPT']);
     expect((await ask(client, ['0-0'], { catalog: 'other' })).items).toHaveLength(3);
   });
 

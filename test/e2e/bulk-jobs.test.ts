@@ -121,6 +121,20 @@ describe('a bulk job', () => {
     await send(server, 'DELETE', SETS);
   });
 
+  it('tells how far it is', async () => {
+    const requests = Array.from({ length: 300 }, () => good);
+    const { id } = (await postBulkJob(server, requests)).body.job;
+    const seen: { state: string; phase: string; fraction: number }[] = [];
+    await until(async () => {
+      seen.push((await send(server, 'GET', `/v1/jobs/${id}`)).body.job);
+      return !['queued', 'running'].includes(seen.at(-1)!.state);
+    }, 100_000);
+    expect(seen.at(-1)).toMatchObject({ state: 'succeeded', phase: 'done', fraction: 1 });
+    const fractions = seen.flatMap(({ phase, fraction }) => (phase === 'answering' ? [fraction] : []));
+    expect(new Set(fractions.filter((fraction) => fraction > 0 && fraction < 1)).size).toBeGreaterThan(0);
+    expect(fractions).toEqual([...fractions].sort((a, b) => a - b));
+  });
+
   it('is cancelled, and leaves nothing', async () => {
     const { id } = (
       await postBulkJob(

@@ -3,6 +3,8 @@ import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ServerProcess, startServerProcess } from '../../examples/online-retail/server-process.js';
+import { loadConfig } from '../../src/server/config.js';
+import { startTracing } from '../../src/server/tracing/start-tracing.js';
 import { makeDataDir, makeModelsDir, send } from '../helpers/server.js';
 import { makeSmallCatalog, putRule } from '../helpers/small-server.js';
 import { startTraceReceiver } from '../helpers/trace-receiver.js';
@@ -167,6 +169,16 @@ describe('metrics', () => {
     const missing = documented.filter(
       (name) => !exported.some((line) => new RegExp(`^${name}(_bucket)?[ {]`).test(line)),
     );
+    for (const name of [
+      'process_cpu_seconds_total',
+      'process_resident_memory_bytes',
+      'nodejs_heap_size_used_bytes',
+    ]) {
+      expect(
+        exported.some((line) => new RegExp(`^${name} [0-9.e+]+$`).test(line)),
+        name,
+      ).toBe(true);
+    }
     // This server has no Redis.
     expect(missing).toEqual(['espalier_redis_up']);
     const value = (series: string) =>
@@ -196,6 +208,15 @@ describe('metrics', () => {
 });
 
 describe('traces', () => {
+  it('are made by nobody where they are not configured, whatever the environment says to others', async () => {
+    const others = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_TRACES_EXPORTER: 'otlp' };
+    const config = loadConfig({ dataDir: 'data', modelsDir: 'models' }, others);
+    expect(await startTracing(config, () => {})).toBeUndefined();
+    const traced = await startTracing({ ...config, otlpUrl: receiver.url }, () => {});
+    expect(traced).toBeDefined();
+    await traced!.close();
+  });
+
   it('go to the collector as part of the caller’s, with a span for each part of the decode', async () => {
     const traceparent = `00-${TRACE}-${PARENT}-01`;
     expect((await recommend({ traceparent })).status).toBe(200);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
 import { keysCommand, makeKey } from '../helpers/keys.js';
+import { rawCall } from '../helpers/raw-grpc.js';
 import { makeDataDir, makeModelsDir, type Reply, send, startTestServer } from '../helpers/server.js';
 import { attributes, items, makeSmallCatalog, sid } from '../helpers/small-server.js';
 
@@ -15,6 +16,30 @@ const models = makeModelsDir();
 const call = (on: ServerProcess, method: string, path: string, headers: Headers = {}, body?: unknown) =>
   send(on, method, path, body, 'application/json', headers);
 const codeOf = ({ status, body }: Reply) => [status, body?.error?.code];
+
+const LIMITS = ['--write-rate-limit-per-minute', '25', '--rate-limit-per-minute', '12'];
+const RECOMMEND = '/espalier.v1.RecommendationService/Recommend';
+/** {catalog: "small", k: 2} with the head of gRPC. */
+const message = Buffer.from([0, 0, 0, 0, 9, 0x0a, 5, ...Buffer.from('small'), 0x20, 2]);
+
+/** gRPC's status and our code. */
+async function overGrpc(
+  on: ServerProcess,
+  headers: Headers,
+): Promise<[number | undefined, string | undefined]> {
+  const { status, code } = await rawCall(on.grpcAddress!, RECOMMEND, message, { headers });
+  return [status, code];
+}
+
+/** The status of HTTP, and our code. */
+async function overConnect(on: ServerProcess, headers: Headers): Promise<[number, string | undefined]> {
+  const response = await fetch(`${on.url}${RECOMMEND}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: '{"catalog": "small", "k": 2}',
+  });
+  return [response.status, /ESP_[A-Z_]+/.exec(await response.text())?.[0]];
+}
 
 /** Waits for what a running server notices by itself. */
 async function until(happens: () => Promise<boolean>): Promise<void> {
@@ -41,7 +66,7 @@ describe('a server with keys', () => {
   let admin: Headers;
 
   beforeAll(async () => {
-    server = await startTestServer(dataDir, ['--write-rate-limit-per-minute', '25'], models);
+    server = await startTestServer(dataDir, [...LIMITS, '--grpc-port', '0'], models);
     await makeSmallCatalog(server);
     // The first key takes force on a server that ran open.
     recommender = makeKey(dataDir, 'shop', 'recommend');
@@ -98,6 +123,36 @@ describe('a server with keys', () => {
     expect(codeOf(await call(server, 'GET', '/v1/catalogs', both))).toEqual([401, 'ESP_UNAUTHENTICATED']);
   });
 
+  it('asks calls over gRPC and Connect for the same', async () => {
+    const builder = makeKey(dataDir, 'builder', 'write');
+    await until(async () => (await call(server, 'GET', '/v1/catalogs', builder)).status === 200);
+    const wrong = { authorization: `${recommender.authorization.slice(0, -4)}0000` };
+    for (const [headers, status, httpStatus, code] of [
+      [{}, 16, 401, 'ESP_UNAUTHENTICATED'],
+      [wrong, 16, 401, 'ESP_UNAUTHENTICATED'],
+      [builder, 7, 403, 'ESP_FORBIDDEN'],
+    ] as [Headers, number, number, string][]) {
+      expect(await overGrpc(server, headers)).toEqual([status, code]);
+      expect(await overConnect(server, headers)).toEqual([httpStatus, code]);
+    }
+    expect(await overGrpc(server, recommender)).toEqual([0, undefined]);
+    expect(await overConnect(server, recommender)).toEqual([200, undefined]);
+  });
+
+  it('counts calls over gRPC and Connect together with those over HTTP', async () => {
+    const meter = makeKey(dataDir, 'meter', 'recommend');
+    await until(async () => (await fetch(`${server.url}/metrics`, { headers: meter })).status === 200);
+    for (let count = 0; count < 5; count++) {
+      expect(await overGrpc(server, meter)).toEqual([0, undefined]);
+      expect(await overConnect(server, meter)).toEqual([200, undefined]);
+    }
+    const reply = await call(server, 'POST', '/v1/recommend', meter, recommendation);
+    expect([reply.status, reply.headers.get('ratelimit-remaining')]).toEqual([200, '1']);
+    expect(await overGrpc(server, meter)).toEqual([0, undefined]);
+    expect(await overGrpc(server, meter)).toEqual([8, 'ESP_RATE_LIMITED']);
+    expect(await overConnect(server, meter)).toEqual([429, 'ESP_RATE_LIMITED']);
+  });
+
   it('writes down who changed what, before it answers', async () => {
     const set = '/v1/catalogs/small/constraint-sets/red';
     const body = { rule: 'colour == "red"' };
@@ -144,6 +199,8 @@ describe('a server with keys', () => {
     const { entries: all } = (await call(server, 'GET', '/v1/audit', admin)).body;
     const made = all.filter(({ action }: { action: string }) => action === 'keys create');
     expect(made.map(({ target }: { target: { key: string } }) => target.key)).toEqual([
+      'meter',
+      'builder',
       'ops',
       'pipeline',
       'shop',

@@ -12,7 +12,15 @@ import {
   startTestServer,
   upload,
 } from '../helpers/server.js';
-import { idsUnder, items, makeSmallCatalog, putRule, SETS } from '../helpers/small-server.js';
+import {
+  attributes,
+  idsUnder,
+  items,
+  makeSmallCatalog,
+  putRule,
+  SETS,
+  sid,
+} from '../helpers/small-server.js';
 
 const dataDir = makeDataDir();
 const models = makeModelsDir();
@@ -140,5 +148,34 @@ describe('a set from a list', () => {
     expect([second.body.job.id, second.body.version]).toEqual([first.body.job.id, first.body.version]);
     await endOf(server, first.body.job.id);
     expect((await send(server, 'GET', `${SETS}/again`)).body.versions).toHaveLength(1);
+  });
+});
+
+describe('a rule that does not fit the catalog any more', () => {
+  it('keeps a version from being activated, by its name, and nothing changes', async () => {
+    const path = '/v1/catalogs/changing';
+    const put = (of: object) => send(server, 'PUT', path, { model: 'table', sid, attributes: of });
+    expect((await put(attributes)).status).toBe(201);
+    const rule = { rule: 'colour == "red"' };
+    expect((await send(server, 'PUT', `${path}/constraint-sets/red`, rule)).status).toBe(201);
+    const { colour: _, ...others } = attributes;
+    expect((await put(others)).status).toBe(200);
+    const plain = items.map(({ colour: _, ...item }) => item);
+    const before = [
+      await send(server, 'GET', path),
+      await send(server, 'GET', `${path}/constraint-sets/red`),
+    ];
+    const job = await upload(server, 'changing', plain);
+    expect(job).toMatchObject({
+      state: 'failed',
+      error: { code: 'ESP_SET_UNBOUND', message: expect.stringMatching(/these sets cannot bind: red$/) },
+    });
+    expect(job.error.details).toEqual([expect.objectContaining({ field: 'red' })]);
+    const after = [await send(server, 'GET', path), await send(server, 'GET', `${path}/constraint-sets/red`)];
+    expect(after.map(({ body }) => body)).toEqual(before.map(({ body }) => body));
+    const answer = await send(server, 'POST', '/v1/recommend', { catalog: 'changing', history: [] });
+    expect([answer.status, answer.body.error.code]).toEqual([409, 'ESP_CATALOG_INACTIVE']);
+    expect((await send(server, 'DELETE', `${path}/constraint-sets/red`)).status).toBe(204);
+    expect((await upload(server, 'changing', plain)).state).toBe('succeeded');
   });
 });

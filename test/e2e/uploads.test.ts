@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import {
@@ -142,6 +143,30 @@ describe('uploads', () => {
     expect(await active()).toEqual(was);
     expect(await ask()).toEqual(before);
     expect(readdirSync(join(dataDir, 'uploads'))).toEqual([]);
+  });
+
+  it('that end in the middle of the body change nothing, and leave no file', async () => {
+    const versions = async () => (await send(server, 'GET', '/v1/catalogs/retail/versions')).body;
+    const jobs = async () => (await send(server, 'GET', '/v1/jobs')).body;
+    const was = [await versions(), await jobs()];
+    const body = items.map((item) => JSON.stringify(item)).join('\n');
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1');
+    const head = [
+      'POST /v1/catalogs/retail/versions?activate=true HTTP/1.1',
+      'host: 127.0.0.1',
+      'content-type: application/x-ndjson',
+      `content-length: ${Buffer.byteLength(body)}`,
+    ];
+    socket.write(`${head.join('\r\n')}\r\n\r\n${body.slice(0, body.length / 2)}`);
+    const received = () => {
+      const files = readdirSync(join(dataDir, 'uploads'));
+      return files.map((name) => statSync(join(dataDir, 'uploads', name)).size);
+    };
+    await expect.poll(received, { timeout: 10_000 }).toEqual([expect.toSatisfy((size: number) => size > 0)]);
+    socket.destroy();
+    await expect.poll(received, { timeout: 10_000 }).toEqual([]);
+    expect([await versions(), await jobs()]).toEqual(was);
+    expect(await ask()).toEqual(before);
   });
 
   it('are listed as jobs, the newest first, by state', async () => {

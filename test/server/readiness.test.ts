@@ -26,8 +26,12 @@ it('is ready and degraded while Redis does not answer: recommending goes on', ()
 it('is not ready where nothing can be recommended', () => {
   const error = new EspalierError('ESP_KEYS_UNAVAILABLE', 'keys.json is gone');
   const catalogs = { notServing: () => [], list: () => [] };
+  const loss = new EspalierError('ESP_ARTIFACT_CORRUPT', 'lost');
+  const notServing = () => [{ name: 'small', error: loss }];
+  const broken = { catalogs: { notServing, list: () => [active] } as unknown as ReadinessDeps['catalogs'] };
   const unready: [Partial<ReadinessDeps>, string][] = [
     [{ engine: { engineCount: 0 } }, 'every decode engine is being replaced'],
+    [broken, `catalog small is not served: ${loss.code}: lost`],
     [{ gatekeeper: { failure: error } }, 'keys.json is gone'],
     [{ failures: ['a thread died'] }, 'a thread died'],
     [{ catalogs }, 'no catalog has an active version'],

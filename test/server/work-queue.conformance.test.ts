@@ -11,6 +11,8 @@ import { noRedis, TestRedis } from '../helpers/redis.js';
 
 /** What the work below did, in order. */
 let log: string[] = [];
+/** When the work was tried that fails unexpectedly. */
+let brokenAtMs: number[] = [];
 /** Works that wait to be let on. */
 let gates: (() => void)[] = [];
 let running = 0;
@@ -49,6 +51,7 @@ const kinds: WorkKinds = {
   },
   async broken() {
     log.push('broken');
+    brokenAtMs.push(performance.now());
     throw new TypeError('cannot read properties of undefined');
   },
 };
@@ -56,6 +59,8 @@ const kinds: WorkKinds = {
 interface Adapter {
   name: string;
   skip: boolean;
+  /** How long it waits before it tries again what has failed unexpectedly, each time. */
+  backoffsMs: readonly number[];
   /** The queue object, with what works on it; a second one of the same identity has what the first one had. */
   open(concurrency: number): WorkQueue & { close(): Promise<void> };
 }
@@ -64,17 +69,23 @@ let redis: TestRedis;
 let identity = '';
 const opened: WorkQueue[] = [];
 
+const BACKOFF_MS = 40;
+/** Clocks of milliseconds, in two processes. */
+const CLOCKS_MS = 5;
+
 const adapters: Adapter[] = [
   {
     name: 'embedded',
     skip: false,
+    backoffsMs: [],
     open: (concurrency) => new EmbeddedQueue({ kinds, dataDir: 'the data dir', concurrency }),
   },
   {
     name: `BullMQ${noRedis === undefined ? '' : ` (${noRedis})`}`,
     skip: noRedis !== undefined,
+    backoffsMs: [BACKOFF_MS, 2 * BACKOFF_MS],
     open(concurrency) {
-      const options = { redisUrl: redis.url, identity, backoffMs: 20 };
+      const options = { redisUrl: redis.url, identity, backoffMs: BACKOFF_MS };
       const queue = new BullMqQueue(options);
       const processor = new BullMqProcessor({
         ...options,
@@ -110,7 +121,7 @@ for (const adapter of adapters) {
   describe.skipIf(adapter.skip)(`the ${adapter.name} queue`, () => {
     async function open(concurrency = 1, isNew = true): Promise<WorkQueue> {
       if (isNew) {
-        [log, gates, running, mostRunning] = [[], [], 0, 0];
+        [log, brokenAtMs, gates, running, mostRunning] = [[], [], [], 0, 0];
         identity = randomUUID();
       }
       const queue = adapter.open(concurrency);
@@ -151,11 +162,15 @@ for (const adapter of adapters) {
       expect(log).toEqual(['bad']);
     });
 
-    it('fails with ESP_INTERNAL where the work fails unexpectedly, or has no function', async () => {
+    it('fails with ESP_INTERNAL where the work fails unexpectedly each time, or has no function', async () => {
       const queue = await open();
       const failure = { code: 'ESP_INTERNAL', message: 'cannot read properties of undefined' };
       await expect(follow(queue, taskOf('broken'))).rejects.toMatchObject(failure);
-      expect(new Set(log)).toEqual(new Set(['broken']));
+      expect(log).toEqual(['broken', ...adapter.backoffsMs.map(() => 'broken')]);
+      adapter.backoffsMs.forEach((backoffMs, index) => {
+        const passedMs = brokenAtMs[index + 1] - brokenAtMs[index];
+        expect(passedMs).toBeGreaterThan(backoffMs - CLOCKS_MS);
+      });
       await expect(follow(queue, taskOf('toString'))).rejects.toMatchObject({ code: 'ESP_INTERNAL' });
     });
 

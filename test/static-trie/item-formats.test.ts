@@ -282,6 +282,29 @@ describe('formats of items', async () => {
     });
   });
 
+  it.each<[string, Parameters<typeof parquetOf>[0], object]>([
+    [
+      'text for numbers',
+      { name: 'price', type: 'BYTE_ARRAY', converted_type: 'UTF8', value: '2.5' },
+      { line: 1, field: 'price', expected: 'a number (double)', found: '"2.5"' },
+    ],
+    [
+      'numbers for texts',
+      { name: 'title', type: 'DOUBLE', value: 2.5 },
+      { line: 1, field: 'title', expected: 'a string of at most 32768 characters', found: '2.5' },
+    ],
+    [
+      'integers that no double holds',
+      { name: 'stock', type: 'INT64', value: 2n ** 53n + 1n },
+      { line: 1, field: 'stock', found: '"9007199254740993"' },
+    ],
+  ])('Parquet with %s is refused', async (_, wrong, detail) => {
+    await expect(read(parquetOf(wrong), 'parquet')).rejects.toMatchObject({
+      code: 'ESP_UPLOAD_INVALID',
+      details: [expect.objectContaining(detail)],
+    });
+  });
+
   const exact = 1_323_435_000_123n;
   const far = 2n ** 63n - 1n;
   it.each([
@@ -385,6 +408,34 @@ describe('formats of items', async () => {
 async function faultOf(content: Uint8Array, format: ItemFormat): Promise<unknown> {
   const failure = await read(content, format).catch((error: unknown) => error);
   return (failure as EspalierError).details?.[0];
+}
+
+/** One item with one attribute. */
+function parquetOf({
+  name,
+  value,
+  ...element
+}: {
+  name: string;
+  value: unknown;
+  type: string;
+  converted_type?: string;
+}) {
+  const schema = [
+    { name: 'root', num_children: 3 },
+    { name: 'id', repetition_type: 'REQUIRED', type: 'BYTE_ARRAY', converted_type: 'UTF8' },
+    { name: 'sid', repetition_type: 'REQUIRED', num_children: 1, converted_type: 'LIST' },
+    { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+    { name: 'element', repetition_type: 'REQUIRED', type: 'INT32' },
+    { name, repetition_type: 'REQUIRED', ...element },
+  ];
+  const columnData = [
+    { name: 'id', data: ['0'] },
+    { name: 'sid', data: [[1, 2]] },
+    { name, data: [value] },
+  ];
+  const options = { schema, columnData } as Parameters<typeof parquetWriteBuffer>[0];
+  return new Uint8Array(parquetWriteBuffer(options));
 }
 
 /** Items that have nothing but times, as they are counted. */

@@ -5,7 +5,7 @@ import type { Random } from '../random.js';
 import { endOf, type Reply, send } from '../server.js';
 import { emptyModel, type Model } from './model.js';
 import { expectationOf, type Observation, observe, projectionOf } from './observe.js';
-import { type Operation, patchItems, randomOperation, uploadItems } from './operations.js';
+import { type Operation, patchItems, putRule, randomOperation, uploadItems } from './operations.js';
 
 /** An operation that was answered with a job, which has not ended. */
 interface Accepted {
@@ -61,6 +61,11 @@ export class KillClient {
     await this.#run(server, operation);
     this.#durationsMs.set(operation.kind, performance.now() - beganMs);
     await this.#look(server);
+  }
+
+  /** Puts a set that refreshes itself every second from then on. */
+  async refresh(server: ServerProcess): Promise<void> {
+    await this.#run(server, putRule(this.#random, 1));
   }
 
   /** After a restart: waits for the jobs, and demands one of the states that the kill may have left. */

@@ -17,9 +17,26 @@ import {
 import { CATALOG } from './observe.js';
 import { COLOURS, PRICES, randomRule } from './rules.js';
 
+/** Every kind of change. */
+export const KINDS = [
+  'upload',
+  'upload and activate',
+  'patch',
+  'patch with new items',
+  'upload of a list',
+  'rule',
+  'rule that refreshes itself',
+  'activation of a set',
+  'rollback of a set',
+  'deletion of a set',
+  'switch of aliases',
+  'activation of a catalog version',
+  'rollback of a catalog',
+] as const;
+
 /** One request that changes something, and what may be there afterwards. */
 export interface Operation {
-  kind: string;
+  kind: (typeof KINDS)[number];
   method: string;
   path: string;
   body?: unknown;
@@ -141,7 +158,7 @@ function uploadList(random: Random): Operation {
   };
 }
 
-function putRule(random: Random, refreshSeconds: number | undefined): Operation {
+export function putRule(random: Random, refreshSeconds: number | undefined): Operation {
   const set = random.pick(SETS);
   const { rule, params } = randomRule(random);
   const refresh = refreshSeconds !== undefined && { refreshSeconds, maxAgeSeconds: refreshSeconds * 10_000 };

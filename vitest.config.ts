@@ -26,6 +26,7 @@ const LATER_FILES = process.env.LONG_TESTS
   ? []
   : [
       'test/decoder/engine-pool.test.ts',
+      'test/e2e/batching.test.ts',
       'test/e2e/bulk-jobs.test.ts',
       'test/e2e/bulk-on-redis.test.ts',
       'test/e2e/bulk-stream.test.ts',

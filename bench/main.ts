@@ -28,13 +28,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(listSuites(planned));
     return 0;
   }
-  if (planned.length === 0) throw nothingToRun(command);
   return run(planned, command);
-}
-
-function nothingToRun({ size, suites: asked, axes }: Command): UsageError {
-  const of = axes.length === 0 ? '' : ` on ${axes.length === 1 ? 'axis' : 'axes'} ${axes.join(', ')}`;
-  return new UsageError(`nothing to run: ${asked.join(', ')}: no case of size ${size}${of}`);
 }
 
 async function run(planned: readonly PlannedSuite[], command: Command): Promise<number> {

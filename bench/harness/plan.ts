@@ -1,4 +1,4 @@
-import { unknown } from './arguments.js';
+import { UsageError, unknown } from './arguments.js';
 import type { PlannedCase, RunOptions, Suite } from './types.js';
 
 export interface PlannedSuite {
@@ -8,7 +8,7 @@ export interface PlannedSuite {
 
 /**
  * What is to be run; suites that have none of the axes asked for are left out.
- * @throws UsageError on an axis that none of the suites has
+ * @throws UsageError on an axis that none of the suites has, and where nothing is left
  */
 export function planSuites(suites: readonly Suite[], options: RunOptions): PlannedSuite[] {
   const known = [...new Set(suites.flatMap(({ axes }) => axes))];
@@ -16,7 +16,7 @@ export function planSuites(suites: readonly Suite[], options: RunOptions): Plann
     if (!known.includes(axis))
       throw unknown(`axis of ${suites.map(({ name }) => name).join(', ')}`, axis, known);
   }
-  return suites
+  const planned = suites
     .map((suite) => ({
       suite,
       cases: suite
@@ -24,6 +24,10 @@ export function planSuites(suites: readonly Suite[], options: RunOptions): Plann
         .filter(({ axis }) => options.axes.length === 0 || options.axes.includes(axis)),
     }))
     .filter(({ cases }) => cases.length > 0);
+  if (planned.length > 0) return planned;
+  const asked = suites.map(({ name }) => name).join(', ');
+  const on = options.axes.length === 0 ? '' : ` on ${options.axes.join(', ')}`;
+  throw new UsageError(`nothing to run: ${asked}: no case of size ${options.size}${on}`);
 }
 
 export function secondsOf(cases: readonly PlannedCase[]): number {

@@ -364,6 +364,9 @@ describe('the command line', () => {
     const planned = planSuites(suites, { ...small, axes: ['length'] });
     expect(planned.map(({ suite }) => suite.name)).toEqual(['tiny']);
     expect(listSuites(planned)).toMatch(/length +1 cases +1 s {2}10\nall +1 cases/);
+    expect(() => planSuites(suites, { ...small, axes: ['width'] })).toThrow(
+      'nothing to run: tiny, other: no case of size small on width',
+    );
   });
 });
 

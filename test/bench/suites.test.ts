@@ -68,14 +68,6 @@ it.skipIf(noCompiler)(named('the rivals of the step are all there', noCompiler),
   expect(timed).toEqual(expect.arrayContaining(['log-sum-exp', 'unconstrained', 'js', best().name]));
 });
 
-it('what no case is of ends with status 2, and says why', () => {
-  const args = ['step', '--quick', '--axis', 'neighbours', '--out', folder];
-  const command = ['--import', 'tsx', 'bench/main.ts', ...args];
-  const { status, stderr } = spawnSync(process.execPath, command, { cwd: root, encoding: 'utf8' });
-  expect(stderr).toContain('nothing to run: step: no case of size quick on axis neighbours');
-  expect(status).toBe(2);
-});
-
 it('results say of what machine and commit they are', () => {
   const { machine, commit } = readReport(join(folder, 'rules.json'));
   expect(machine).toMatchObject({

@@ -1,33 +1,33 @@
-type FileSystem = typeof import('node:fs');
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 
-/** What the disk refuses now: to make the names in folders durable; to remove what is in the trash. */
-let refused: 'sync' | 'removal' | null = null;
+const { fsyncSync, rmSync } = fs;
 
-/** `node:fs` over a disk that refuses on demand: for `vi.mock`. */
-export function failingFs(fs: FileSystem): FileSystem {
-  return {
-    ...fs,
-    fsyncSync(file) {
-      if (refused === 'sync' && fs.fstatSync(file).isDirectory()) throw refusal('fsync');
-      fs.fsyncSync(file);
-    },
-    rmSync(path, options) {
-      if (refused === 'removal' && String(path).includes('/trash/')) throw refusal('rm');
-      fs.rmSync(path, options);
-    },
-  };
-}
-
-/** Does something while the disk refuses. */
+/**
+ * Does something while the disk refuses: to make the names in folders durable; to remove what is in the trash. For all
+ * modules of this process, which test files share.
+ */
 export async function whileRefused<Result>(
   what: 'sync' | 'removal',
   change: () => Result,
 ): Promise<Awaited<Result>> {
-  refused = what;
+  if (what === 'sync') {
+    fs.fsyncSync = (file) => {
+      if (fs.fstatSync(file).isDirectory()) throw refusal('fsync');
+      fsyncSync(file);
+    };
+  } else {
+    fs.rmSync = (path, options) => {
+      if (String(path).includes('/trash/')) throw refusal('rm');
+      rmSync(path, options);
+    };
+  }
+  syncBuiltinESMExports();
   try {
     return await change();
   } finally {
-    refused = null;
+    Object.assign(fs, { fsyncSync, rmSync });
+    syncBuiltinESMExports();
   }
 }
 

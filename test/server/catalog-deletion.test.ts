@@ -1,16 +1,11 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { CatalogRecords } from '../../src/server/catalogs/catalog-records.js';
 import { CatalogService, type CatalogServiceDeps } from '../../src/server/catalogs/catalog-service.js';
 import { CatalogStore } from '../../src/server/catalogs/catalog-store.js';
 import { whileRefused } from '../helpers/failing-fs.js';
-
-vi.mock('node:fs', async (original) => {
-  const { failingFs } = await import('../helpers/failing-fs.js');
-  return failingFs(await original());
-});
 
 const dataDir = mkdtempSync(join(tmpdir(), 'espalier-deletion-'));
 afterAll(() => rmSync(dataDir, { recursive: true }));

@@ -1,14 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { ChangeLog, ChangeReader, writeDurably } from '../../src/static-trie/index.js';
 import { whileRefused } from '../helpers/failing-fs.js';
-
-vi.mock('node:fs', async (original) => {
-  const { failingFs } = await import('../helpers/failing-fs.js');
-  return failingFs(await original());
-});
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-failing-sync-'));
 afterAll(() => rmSync(folder, { recursive: true }));

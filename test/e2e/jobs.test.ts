@@ -8,7 +8,7 @@ import { endOf, makeDataDir, makeModelsDir, send, startTestServer } from '../hel
 
 const dataDir = makeDataDir();
 const models = makeModelsDir();
-const many = manyItems(300_000);
+const many = manyItems(150_000);
 let server: ServerProcess;
 
 beforeAll(async () => {

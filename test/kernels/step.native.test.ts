@@ -17,7 +17,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
         fc.property(fc.integer(), (caseSeed) => {
           compareRandomSteps(new Random(caseSeed), step, MAX_LOGITS);
         }),
-        seeded(`native step, ${name}`, 25),
+        seeded(`native step, ${name}`, 14),
       );
     },
   );
@@ -49,7 +49,7 @@ describe.skipIf(noNative)('the native step against the js one', () => {
           });
           compareSteps(random, step, codebookSizes, requests, widthOf);
         }),
-        seeded(`native step over child masks, ${name}`, 10),
+        seeded(`native step over child masks, ${name}`, 6),
       );
     },
   );

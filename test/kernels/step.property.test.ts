@@ -157,7 +157,7 @@ describe('the js kernel against brute force', () => {
           prefixes = expected.children;
         }
       }),
-      seeded('step against brute force', 700),
+      seeded('step against brute force', 350),
     );
   });
 
@@ -193,7 +193,7 @@ describe('the js kernel against brute force', () => {
         prefixes.sort((a, b) => b.score - a.score || compareCodes(a.codes, b.codes));
         expect(prefixes).toEqual(expected);
       }),
-      seeded('decode against brute force', 700),
+      seeded('decode against brute force', 350),
     );
   });
 });

@@ -290,7 +290,7 @@ describe('rollback', () => {
     expect(await pairOf(name)).toEqual([1, 1]);
   });
 
-  it('goes to the latest earlier pair of a version that is named', async () => {
+  it('goes to the latest earlier pair of a version that is named, or to any that is kept', async () => {
     const name = await makeCatalog();
     models.put(name, 2, 'retrained');
     await putModel(server, name, name);
@@ -299,16 +299,22 @@ describe('rollback', () => {
     await upload(server, name, itemsOf(codebooks).slice(3), false);
     expect((await rollback(server, name, { version: 1 })).status).toBe(200);
     expect((await ask(server, name)).versions).toEqual({ catalog: 1, model: 2 });
+    // One that was left, and one that was never active, come with the model that each was built for.
+    for (const version of [2, 4]) {
+      expect((await rollback(server, name, { version })).status).toBe(200);
+      expect(await pairOf(name)).toEqual([version, 2]);
+    }
+    expect((await rollback(server, name)).status).toBe(200);
+    expect(await pairOf(name)).toEqual([1, 1]);
     for (const [version, status, code] of [
-      [2, 409, 'ESP_ROLLBACK_UNAVAILABLE'],
-      [4, 409, 'ESP_ROLLBACK_UNAVAILABLE'],
+      [1, 409, 'ESP_ROLLBACK_UNAVAILABLE'],
       [5, 404, 'ESP_VERSION_NOT_FOUND'],
     ] as const) {
       const reply = await rollback(server, name, { version });
       expect([version, reply.status, reply.body.error.code]).toEqual([version, status, code]);
       expect(reply.body.error.details[0]).toMatchObject({ field: 'version', found: String(version) });
     }
-    expect(await pairOf(name)).toEqual([1, 2]);
+    expect(await pairOf(name)).toEqual([1, 1]);
   });
 
   it('changes nothing when its pointer cannot be written', async () => {

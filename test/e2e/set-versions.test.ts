@@ -48,6 +48,17 @@ describe('versions of a constraint set', () => {
     const none = await send(server, 'POST', `${SETS}/a/rollback`);
     expect([none.status, none.body.error.code]).toEqual([409, 'ESP_ROLLBACK_UNAVAILABLE']);
     expect(await idsUnder(server, { set: 'a' })).toEqual(RED);
+    // To one that was left, and nowhere from it: what was left is forgotten.
+    const left = await send(server, 'POST', `${SETS}/a/rollback`, { version: 2 });
+    expect(left.body).toMatchObject({ version: 2, earlier: [] });
+    expect(await idsUnder(server, { set: 'a' })).toEqual(CHEAP);
+    for (const [version, status, code] of [
+      [2, 409, 'ESP_ROLLBACK_UNAVAILABLE'],
+      [9, 404, 'ESP_VERSION_NOT_FOUND'],
+    ] as const) {
+      const reply = await send(server, 'POST', `${SETS}/a/rollback`, { version });
+      expect([reply.status, reply.body.error.code]).toEqual([status, code]);
+    }
     const unknown = await send(server, 'POST', `${SETS}/a/activate`, { version: 9 });
     expect([unknown.status, unknown.body.error.code]).toEqual([404, 'ESP_VERSION_NOT_FOUND']);
   });

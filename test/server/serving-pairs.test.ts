@@ -50,7 +50,7 @@ describe('the pairs of a catalog', () => {
       record: record(null, pair(1, 1), pair(2, 1), pair(1, 2)),
       pair: pair(2, 2),
     });
-    expect(rolledBack(catalog, 1)).toMatchObject({
+    expect(rolledBack(catalog, pair(1, 9))).toMatchObject({
       record: record(null, pair(1, 1), pair(2, 1)),
       pair: pair(1, 2),
     });
@@ -60,18 +60,30 @@ describe('the pairs of a catalog', () => {
     expect(() => rolledBack(record(pair(1, 1)), undefined)).toThrow(
       expect.objectContaining({ code: 'ESP_ROLLBACK_UNAVAILABLE' }),
     );
-    expect(() => rolledBack(record(pair(3, 1), pair(1, 1), pair(2, 1), pair(1, 2)), 3)).toThrow(
+    expect(() => rolledBack(record(pair(3, 1), pair(1, 1), pair(2, 1)), pair(3, 1))).toThrow(
       expect.objectContaining({
         code: 'ESP_ROLLBACK_UNAVAILABLE',
-        details: [{ field: 'version', expected: 'one of 1, 2', found: '3' }],
+        details: [{ field: 'version', expected: 'another than the active version', found: '3' }],
       }),
     );
+  });
+
+  it('are those of versions that were left or never active, too, each with its own model', () => {
+    const catalog = record(pair(3, 2), pair(1, 1));
+    const { record: left, pair: restored } = rolledBack(catalog, pair(4, 1));
+    expect([left, restored]).toEqual([
+      { ...record(null, pair(1, 1)), activated: expect.arrayContaining([1, 3]) },
+      pair(4, 1),
+    ]);
+    // What was just left is forgotten: one step back is the pair before it.
+    const active = withActive(left, { ...pair(4, 1), ...restored });
+    expect(rolledBack(active, undefined).pair).toEqual(pair(1, 1));
   });
 
   it('are known to have been active after they were rolled back, until their version is gone', () => {
     const left = withActive(withActive(record(null), pair(1, 1)), pair(2, 1));
     const back = rolledBack(left, undefined);
-    const catalog = withActive(back.record, back.pair);
+    const catalog = withActive(back.record, { activatedAt: '', ...back.pair });
     expect(catalog.earlier).toEqual([]);
     expect([1, 2, 3].map((version) => wasActive(catalog, version))).toEqual([true, true, false]);
     expect(wasActive(withoutVersions(catalog, [2]), 2)).toBe(false);

@@ -288,14 +288,16 @@ export class CatalogService {
 
   /**
    * Brings back the catalog version and the model version that were active before, or the latest earlier pair
-   * of `version`.
+   * of `version`; where there is none, with the model that it was built for.
    * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE; ESP_VERSION_NOT_FOUND; what `activate` throws
    */
   rollback(catalog: string, version: number | undefined, change: ChangeRequest): Promise<CatalogRecord> {
     return this.#change(catalog, change, (before) => {
       const { records } = this.#deps;
-      if (version !== undefined) records.version(before, version);
-      const { record, pair } = rolledBack(before, version);
+      const { record, pair } = rolledBack(
+        before,
+        version === undefined ? undefined : records.version(before, version),
+      );
       const built = records.version(before, pair.version);
       const model = this.#modelAfterRollback(before, pair.model, built);
       return this.#activate({ ...record, model }, pair.version, pair.model, change);

@@ -15,34 +15,31 @@ export function withActive(record: CatalogRecord, pair: ServingPair): CatalogRec
   return { ...record, active: pair, earlier: [...earlier, active].slice(-MAX_EARLIER), activated };
 }
 
+/** What a rollback brings back. */
+export type RestoredPair = Pick<ServingPair, 'version' | 'model'>;
+
 /**
- * The record as it was before the active pair, or as the latest earlier pair of `version` left it. Pairs
+ * The record as it was before the active pair, or as the latest earlier pair of a version left it. Pairs
  * rolled back are forgotten, so that rolling back again goes further back, and never to what was just left.
+ * @param named a version that is kept, and the model that it was built for, which it comes back with where no earlier
+ *   pair has it
  * @returns the record without an active pair, and the pair to activate.
  * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE
  */
 export function rolledBack(
   record: CatalogRecord,
-  version: number | undefined,
-): { record: CatalogRecord; pair: ServingPair } {
-  const { name, earlier } = record;
-  const index = earlier.findLastIndex((pair) => version === undefined || pair.version === version);
-  if (index >= 0) {
-    const left = {
-      ...record,
-      active: null,
-      earlier: earlier.slice(0, index),
-      activated: activatedOf(record),
-    };
-    return { record: left, pair: earlier[index] };
-  }
-  const found = [...new Set(earlier.map((pair) => pair.version))].join(', ') || 'none';
-  const expected = version === undefined ? 'an earlier version' : `one of ${found}`;
-  const message =
-    `catalog ${name} cannot be rolled back${version === undefined ? '' : ` to version ${version}`}; ` +
-    `versions that were active before: ${found}; any version can be activated`;
+  named: RestoredPair | undefined,
+): { record: CatalogRecord; pair: RestoredPair } {
+  const { name, active, earlier } = record;
+  const left = { ...record, active: null, activated: activatedOf(record) };
+  const index = earlier.findLastIndex(({ version }) => named === undefined || version === named.version);
+  if (index >= 0) return { record: { ...left, earlier: earlier.slice(0, index) }, pair: earlier[index] };
+  if (named !== undefined && named.version !== active?.version) return { record: left, pair: named };
+  const reason = named === undefined ? 'nothing was active before' : `version ${named.version} is active`;
+  const message = `catalog ${name} cannot be rolled back: ${reason}; any version can be activated`;
+  const expected = named === undefined ? 'an earlier version' : 'another than the active version';
   throw new EspalierError('ESP_ROLLBACK_UNAVAILABLE', message, {
-    details: [{ field: 'version', expected, found: version === undefined ? 'none' : String(version) }],
+    details: [{ field: 'version', expected, found: String(named?.version ?? 'none') }],
   });
 }
 

@@ -122,8 +122,8 @@ function activatedOf({ active, earlier, activated }: SetRecord): number[] {
 }
 
 /**
- * The record as it was before the active version, or as `version` left it. What is rolled back is forgotten, so
- * that rolling back again goes further back.
+ * The record as it was before the active version, or as `version`, which is kept, left it. What is rolled back is
+ * forgotten, so that rolling back again goes further back.
  * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE
  */
 export function rolledBackSet(
@@ -131,18 +131,18 @@ export function rolledBackSet(
   version: number | undefined,
   activatedAt: string,
 ): SetRecord {
-  const { name, earlier } = record;
+  const { name, active, earlier } = record;
+  const left = { ...record, activatedAt, activated: activatedOf(record) };
   const index = earlier.findLastIndex((one) => version === undefined || one === version);
-  if (index >= 0) {
-    const activated = activatedOf(record);
-    return { ...record, active: earlier[index], activatedAt, earlier: earlier.slice(0, index), activated };
+  if (index >= 0) return { ...left, active: earlier[index], earlier: earlier.slice(0, index) };
+  if (version !== undefined && version !== active) {
+    return { ...left, active: version, activated: [...new Set([...left.activated, version])] };
   }
-  const found = [...new Set(earlier)].join(', ') || 'none';
-  const message =
-    `constraint set ${name} cannot be rolled back${version === undefined ? '' : ` to version ${version}`}; ` +
-    `versions that were active before: ${found}; any version can be activated`;
+  const reason = version === undefined ? 'nothing was active before' : `version ${version} is active`;
+  const message = `constraint set ${name} cannot be rolled back: ${reason}; any version can be activated`;
+  const expected = version === undefined ? 'an earlier version' : 'another than the active version';
   throw new EspalierError('ESP_ROLLBACK_UNAVAILABLE', message, {
-    details: [{ field: 'version', expected: `one of ${found}`, found: String(version ?? 'none') }],
+    details: [{ field: 'version', expected, found: String(version ?? 'none') }],
   });
 }
 

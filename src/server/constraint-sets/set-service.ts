@@ -155,7 +155,10 @@ export class SetService {
     return this.#putInForce(catalogRecord, withActiveVersion(record, version, new Date().toISOString()));
   }
 
-  /** Brings back the version that was in force before. @throws EspalierError ESP_ROLLBACK_UNAVAILABLE */
+  /**
+   * Brings back the version that was in force before, or `version`.
+   * @throws EspalierError ESP_ROLLBACK_UNAVAILABLE, ESP_VERSION_NOT_FOUND
+   */
   rollback(
     catalog: string,
     name: string,
@@ -163,7 +166,9 @@ export class SetService {
     change: ChangeRequest,
   ): Promise<EvaluatedSet> {
     return this.#change(catalog, name, change, (catalogRecord) => {
-      const record = rolledBackSet(this.#find(catalog, name), version, new Date().toISOString());
+      const before = this.#find(catalog, name);
+      if (version !== undefined) findSetVersion(before, version);
+      const record = rolledBackSet(before, version, new Date().toISOString());
       return this.#putInForce(catalogRecord, record);
     });
   }

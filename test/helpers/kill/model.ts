@@ -74,7 +74,7 @@ export function withActiveCatalog(state: Model, version: number): Model[] {
 
 export function withCatalogRolledBack(state: Model): Model[] {
   const { record, pair } = rolledBack(state.catalog, undefined);
-  return retained({ ...state, catalog: { ...record, active: pair } });
+  return retained({ ...state, catalog: { ...record, active: { activatedAt: '', ...pair } } });
 }
 
 function retained(state: Model): Model[] {

@@ -40,7 +40,7 @@ export const errorCatalogue = {
   ESP_CATALOG_INACTIVE: { statusCode: 409, summary: 'The catalog has no active version yet.' },
   ESP_ROLLBACK_UNAVAILABLE: {
     statusCode: 409,
-    summary: 'Nothing was active before that the catalog could be rolled back to.',
+    summary: 'Nothing was active before, or the version to roll back to is the active one.',
   },
   ESP_SET_NOT_FOUND: { statusCode: 404, summary: 'The catalog has no constraint set of that name.' },
   ESP_SET_UNBOUND: {

@@ -1,7 +1,6 @@
-import { basename } from 'node:path';
 import { EspalierError, type PlainError } from '../errors.js';
 import { type CudaFinding, chooseKernel, type DeviceReport, type Kernel } from '../kernels/index.js';
-import { isSystemError, openCatalogFile, openCatalogFileInTurns } from '../static-trie/index.js';
+import { openCatalogFile, openCatalogFileInTurns, orReadFailure, readFailure } from '../static-trie/index.js';
 import type { AppliedChanges, CatalogActivation, ModelRef, SetSnapshot } from './activation.js';
 import { ActiveCatalog } from './active-catalog.js';
 import { AnswerRechecks } from './answer-rechecks.js';
@@ -136,7 +135,9 @@ export class DecodeEngine {
   async openCatalog(activation: CatalogActivation): Promise<void> {
     const { catalog, path, model: ref, changes } = activation;
     const model = await this.#models.get(ref);
-    const version = await orCorrupt(path, () => openCatalogFileInTurns(path));
+    const version = await openCatalogFileInTurns(path).catch((thrown) => {
+      throw readFailure(path, thrown);
+    });
     try {
       await this.#kernel.device?.prepareTrie(version.trie);
       const unchanged = changes && { ...changes, upTo: changes.after };
@@ -167,7 +168,7 @@ export class DecodeEngine {
     const model = await this.#models.get(ref);
     if (modelInfo !== undefined) checkFingerprint(catalog, model, modelInfo);
     const opened = this.#takeOpened(activation, model);
-    const version = opened?.items ?? (await orCorrupt(path, () => openCatalogFile(path)));
+    const version = opened?.items ?? orReadFailure(path, () => openCatalogFile(path));
     try {
       checkCodebooks(catalog, version.trie.codebookSizes, model);
       if (changes !== null) opened?.applyChanges(changes.upTo);
@@ -339,22 +340,6 @@ export class DecodeEngine {
 
 /** Sets that an activation brings to a device: what takes a few dozen milliseconds, during which no batch begins. */
 const PREPARED_SET_BYTES = 2 ** 28;
-
-/** Which a process lacks, whatever file it opens. */
-const OWN_LACKS = ['EMFILE', 'ENFILE', 'ENOMEM'];
-
-/** A version has its file: one that cannot be opened at all, such as one that is gone, is as bad as a damaged one. */
-async function orCorrupt<Result>(path: string, read: () => Result): Promise<Awaited<Result>> {
-  try {
-    return await read();
-  } catch (cause) {
-    if (!isSystemError(cause) || OWN_LACKS.includes(cause.code!)) throw cause;
-    // What follows the comma may be a path.
-    const [reason] = cause.message.split(',');
-    const message = `${basename(path)} cannot be read: ${reason}`;
-    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
-  }
-}
 
 function checkFingerprint(catalog: string, { manifest, vocabSize }: Model, expected: ModelInfo): void {
   const details = fingerprintFaults(expected, fingerprintModel(manifest, vocabSize));

@@ -83,6 +83,7 @@ export { isListed, type ListedItems, type ListFile, selectListed } from './list-
 export { constraintSetFromList } from './listed-set.js';
 export { OpenSets, type SetLease } from './open-sets.js';
 export type { Progress } from './progress.js';
+export { orReadFailure, readFailure } from './read-failure.js';
 export { rebuildVersion } from './rebuild-version.js';
 export type { EffectiveSet } from './removed-items.js';
 export {

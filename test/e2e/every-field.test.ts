@@ -1,16 +1,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ServerProcess } from '../../examples/online-retail/server-process.js';
+import type { ApiDocument } from '../helpers/fuzz/http-requests.js';
 import { makeDataDir, send, startTestServer } from '../helpers/server.js';
 import { makeSmallCatalog, putRule } from '../helpers/small-server.js';
-import { type FieldSchema, spoilFields } from '../helpers/spoil-fields.js';
+import { spoilFields } from '../helpers/spoil-fields.js';
 
 /** Every field of every body, and every parameter, wrong in every way: one typed error that names it, and no change. */
 
-interface Operation {
-  parameters?: { name: string; in: string; schema: FieldSchema }[];
-  requestBody?: { content: Record<string, { schema?: FieldSchema }> };
-}
-type Routes = [name: string, operation: Operation][];
+type Routes = [name: string, operation: ApiDocument['paths'][string][string]][];
 
 const query = { catalog: 'small', history: ['0-0'] };
 const constraint = { set: 'red', filter: 'price > params.low', params: { low: 1 } };
@@ -53,9 +50,7 @@ beforeAll(async () => {
   server = await startTestServer(makeDataDir());
   await makeSmallCatalog(server);
   await putRule(server, 'red', 'colour == "red"');
-  const { paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
-    paths: Record<string, Record<string, Operation>>;
-  };
+  const { paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as ApiDocument;
   routes = Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, operation]): Routes[number] => [
       `${method.toUpperCase()} ${path}`,

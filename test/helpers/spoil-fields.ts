@@ -1,23 +1,4 @@
-/** As much of JSON Schema as the API's document uses. */
-export interface FieldSchema {
-  type?: string;
-  properties?: Record<string, FieldSchema>;
-  required?: string[];
-  patternProperties?: Record<string, FieldSchema>;
-  additionalProperties?: boolean | FieldSchema;
-  items?: FieldSchema;
-  anyOf?: FieldSchema[];
-  enum?: unknown[];
-  const?: unknown;
-  minimum?: number;
-  exclusiveMinimum?: number;
-  maximum?: number;
-  minItems?: number;
-  maxItems?: number;
-  minLength?: number;
-  maxLength?: number;
-  pattern?: string;
-}
+import type { Schema } from './fuzz/from-schema.js';
 
 /** A body that is right but for one thing. */
 export interface Spoiled {
@@ -35,7 +16,7 @@ const MOST_VALUES = 20_000;
  * and beside a field of a name that nobody knows.
  * @param value right by the schema; fields that it lacks are spoilt, too
  */
-export function* spoilFields(schema: FieldSchema, value: unknown): Generator<Spoiled> {
+export function* spoilFields(schema: Schema, value: unknown): Generator<Spoiled> {
   yield* spoil([schema], value, '', (spoilt) => spoilt);
 }
 
@@ -43,7 +24,7 @@ type Within = (spoilt: unknown) => unknown;
 
 /** @param schemas of which a value must fit one @param within the body with another value in this one's place */
 function* spoil(
-  schemas: readonly FieldSchema[],
+  schemas: readonly Schema[],
   value: unknown,
   field: string,
   within: Within,
@@ -60,7 +41,7 @@ function* spoil(
 }
 
 function* spoilObject(
-  schemas: readonly FieldSchema[],
+  schemas: readonly Schema[],
   value: unknown,
   field: string,
   within: Within,
@@ -80,7 +61,7 @@ function* spoilObject(
   }
 }
 
-function* wrongValues(schemas: readonly FieldSchema[], value: unknown): Generator<[string, unknown]> {
+function* wrongValues(schemas: readonly Schema[], value: unknown): Generator<[string, unknown]> {
   // One that says nothing allows everything.
   const isOpen = schemas.some(
     ({ type, enum: choices, const: only }) => !type && !choices && only === undefined,
@@ -113,7 +94,7 @@ function* wrongValues(schemas: readonly FieldSchema[], value: unknown): Generato
   }
 }
 
-function hasType({ type, enum: choices, const: only }: FieldSchema, value: unknown): boolean {
+function hasType({ type, enum: choices, const: only }: Schema, value: unknown): boolean {
   if (choices !== undefined) return choices.includes(value);
   if (only !== undefined) return only === value;
   switch (type) {
@@ -130,7 +111,7 @@ function hasType({ type, enum: choices, const: only }: FieldSchema, value: unkno
   }
 }
 
-function branchesOf(schema: FieldSchema): FieldSchema[] {
+function branchesOf(schema: Schema): Schema[] {
   return schema.anyOf === undefined ? [schema] : schema.anyOf.flatMap(branchesOf);
 }
 

@@ -106,10 +106,8 @@ export class ItemService {
       activator.recount(catalog, applied.sets);
     } catch (thrown) {
       const error = EspalierError.from(thrown);
-      if (error.code === 'ESP_ARTIFACT_CORRUPT') {
-        activator.stopped(catalog, error);
-        changes.reopen(catalog, seq - 1);
-      }
+      // The catalog serves no more, of which the activator has been told.
+      if (error.code === 'ESP_ARTIFACT_CORRUPT') changes.reopen(catalog, seq - 1);
       throw error;
     }
   }

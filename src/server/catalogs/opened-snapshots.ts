@@ -1,12 +1,10 @@
-import { basename } from 'node:path';
 import type { ActivationChanges } from '../../decoder/index.js';
-import { EspalierError } from '../../errors.js';
 import {
   type AttributeSchema,
   CatalogSnapshot,
   ChangeReader,
-  isSystemError,
   openCatalogFile,
+  orReadFailure,
   verifyCatalogFile,
 } from '../../static-trie/index.js';
 
@@ -56,7 +54,7 @@ export class OpenedSnapshots {
     if (!this.#verified.has(path)) this.verify(file);
     const { snapshot, reader } = this.#opened.get(path) ?? {
       snapshot: CatalogSnapshot.of(
-        orCorrupt(path, () => openCatalogFile(path)),
+        orReadFailure(path, () => openCatalogFile(path)),
         schema,
         changes.after,
       ),
@@ -86,18 +84,5 @@ export class OpenedSnapshots {
 
 /** Reads a version's file as a whole. @throws EspalierError ESP_ARTIFACT_CORRUPT */
 export function verifyVersionFile({ path, hash }: VersionFile): void {
-  orCorrupt(path, () => verifyCatalogFile(path, () => {}, hash));
-}
-
-/** A version has its file: one that cannot be opened at all, such as one that is gone, is as bad as a damaged one. */
-function orCorrupt<Result>(path: string, read: () => Result): Result {
-  try {
-    return read();
-  } catch (cause) {
-    if (!isSystemError(cause)) throw cause;
-    // What follows the comma may be a path.
-    const [reason] = cause.message.split(',');
-    const message = `${basename(path)} cannot be read: ${reason}`;
-    throw new EspalierError('ESP_ARTIFACT_CORRUPT', message, { cause });
-  }
+  orReadFailure(path, () => verifyCatalogFile(path, () => {}, hash));
 }

@@ -6,14 +6,19 @@ export interface Schema {
   properties?: Record<string, Schema>;
   required?: string[];
   patternProperties?: Record<string, Schema>;
+  additionalProperties?: boolean | Schema;
   items?: Schema;
   anyOf?: Schema[];
   enum?: unknown[];
   const?: unknown;
   minimum?: number;
+  exclusiveMinimum?: number;
   maximum?: number;
   minItems?: number;
+  maxItems?: number;
   minLength?: number;
+  maxLength?: number;
+  pattern?: string;
 }
 
 /** Texts that mean something to the server under test, so that requests come past their first check. */
